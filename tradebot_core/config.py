@@ -1,0 +1,261 @@
+"""Typed settings, read strictly: an unknown or repeated key, a wrong type or an absurd limit stops the start and names its line.
+
+YAML 1.2 (ruamel.yaml), so that the tickers ON, NO and YES stay text. Secrets come from the environment only. Paths may be
+written with ${VARIABLE} or ${VARIABLE:-default}; a relative path is relative to the configuration file.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from datetime import date, time
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from tradebot_core.calendar import DEFAULT_CUTOFF
+from tradebot_core.errors import ConfigurationError
+
+
+class Settings(BaseModel):
+    """Base of every block of settings, and of a strategy's parameters: frozen, strict, nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
+        raise ValueError("a name is lower-case letters, digits and underscores, and begins with a letter")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Mode(StrEnum):
+    PAPER = "paper"
+    LIVE = "live"
+    DRY_RUN = "dry_run"
+
+
+class DataStoreSettings(Settings):
+    backend: Literal["file", "postgres"] = "file"
+    path: Path = Path("./data")
+
+
+class UniverseSettings(Settings):
+    """`symbols`, or a text file with one symbol a line, or (neither) every security known to the store."""
+
+    symbols: tuple[str, ...] | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def one_source(self) -> "UniverseSettings":
+        if self.symbols is not None and self.file is not None:
+            raise ValueError("give symbols or file, not both")
+        return self
+
+
+class CollectorSettings(Settings):
+    name: Name
+    class_path: str
+    params: dict[str, Any] = {}
+
+
+class StrategySettings(Settings):
+    name: Name
+    class_path: str
+    allocated_capital: Annotated[Decimal, Field(gt=0)]
+    enabled: bool = True
+    params: dict[str, Any] = {}
+
+
+class IbkrSettings(Settings):
+    host: str = "127.0.0.1"
+    port: int = 4002
+    client_id: Annotated[int, Field(ge=1, le=31)] = 1
+    account: str
+
+
+class SampleMarketSettings(Settings):
+    """The fictional market: its own data and its own clock. Only with mode paper or dry_run."""
+
+    path: Path = Path("./data/sample_market")
+
+
+class RiskSettings(Settings):
+    """Hard limits. An order is approved only when every one of them is provably satisfied. Money in USD."""
+
+    max_order_notional: Annotated[Decimal, Field(gt=0)] = Decimal(10_000)
+    max_order_volume_share: Share = 0.01  # of the 20-day median dollar volume
+    max_position_weight: Share = 0.2  # of the sleeve's equity
+    max_gross_exposure: Share = 1.0  # of the sleeve's equity; margin is never used
+    cash_buffer: Annotated[float, Field(ge=0, lt=1)] = 0.02  # share of equity that stays in cash
+    max_orders_per_session: Annotated[int, Field(gt=0)] = 20
+    min_price: Annotated[Decimal, Field(ge=0)] = Decimal(1)
+    restricted: tuple[str, ...] = ()  # symbols never to be bought
+
+
+class CostSettings(Settings):
+    """What a fill costs in the simulated engine: IBKR Pro fixed pricing and slippage from the open."""
+
+    commission_per_share: Annotated[Decimal, Field(ge=0)] = Decimal("0.005")
+    commission_minimum: Annotated[Decimal, Field(ge=0)] = Decimal("1")
+    commission_maximum_share: Share = 0.01  # of the trade's value
+    slippage_bps: Annotated[float, Field(ge=0)] = 5.0
+
+
+class Config(Settings):
+    mode: Mode = Mode.PAPER
+    data_store: DataStoreSettings = DataStoreSettings()
+    first_session: date = date(2009, 1, 2)  # where the partitions begin
+    decision_cutoff: time = DEFAULT_CUTOFF  # New York
+    universe: UniverseSettings = UniverseSettings()
+    collectors: tuple[CollectorSettings, ...] = ()
+    ibkr: IbkrSettings | None = None
+    sample_market: SampleMarketSettings | None = None
+    strategies: tuple[StrategySettings, ...] = ()
+    risk: RiskSettings = RiskSettings()
+    costs: CostSettings = CostSettings()
+    allowed_packages: tuple[str, ...] = ("tradebot_core",)  # where class paths may point
+
+    @field_validator("collectors", "strategies")
+    @classmethod
+    def distinct_names(cls, blocks: Sequence[CollectorSettings | StrategySettings]) -> Sequence[Any]:
+        names = [block.name for block in blocks]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"the name {repeated[0]} is used twice; names are the asset prefixes and must differ")
+        return blocks
+
+    @model_validator(mode="after")
+    def consistent(self) -> "Config":
+        if self.mode is Mode.LIVE and self.ibkr is None:
+            raise ValueError("mode live needs an ibkr block with the exact account")
+        if self.mode is Mode.LIVE and self.sample_market is not None:
+            raise ValueError("the sample market is fictional and cannot be traded in mode live")
+        if self.data_store.backend == "postgres":
+            raise ValueError("data_store.backend postgres is not built yet; use file")
+        return self
+
+
+def load_config(path: Path) -> Config:
+    """Reads and checks a configuration file. Raises ConfigurationError naming file, line and key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"The configuration {path} cannot be read ({error.strerror}).", "Give its path with --config or TRADEBOT_CONFIG."
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"The configuration {path} is not UTF-8 text.") from None
+    try:
+        document = YAML(typ="rt", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{path}{line}: {error.problem or error.context}.", "Correct the YAML there.") from None
+    except YAMLError as error:
+        raise ConfigurationError(f"{path}: not YAML: {error}") from None
+    if not isinstance(document, CommentedMap):
+        raise ConfigurationError(f"{path}: a configuration is a mapping of keys to values.", "See config.yaml for an example.")
+    plain = _plain(document)
+    try:
+        config = Config.model_validate(plain)
+    except ValidationError as error:
+        raise ConfigurationError(_describe(error, path, document)) from None
+    return _resolve_paths(config, path.resolve().parent)
+
+
+def settings_error(error: ValidationError, path: Path, within: tuple[str | int, ...]) -> ConfigurationError:
+    """The ConfigurationError for parameters validated later (by a strategy or collector), with the line in `path`."""
+    document = YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8"))
+    return ConfigurationError(_describe(error, path, document, within))
+
+
+def line_of(path: Path, location: tuple[str | int, ...]) -> int:
+    """The line of a key in a configuration file (1 is the first)."""
+    return _line(YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8")), location)
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, CommentedMap):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        return [_plain(value) for value in node]
+    return node
+
+
+def _describe(error: ValidationError, path: Path, document: CommentedMap, within: tuple[str | int, ...] = ()) -> str:
+    lines = []
+    for problem in error.errors():
+        location = within + tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
+        key = ".".join(map(str, location)) or "the file as a whole"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "no such setting"
+        lines.append(f"{path}, line {_line(document, location)}: {key}: {message}.")
+    return "\n".join(lines)
+
+
+def _line(document: Any, location: tuple[str | int, ...]) -> int:
+    node, line = document, 1
+    for part in location:
+        try:
+            if isinstance(node, CommentedMap) and part in node:
+                line = node.lc.key(part)[0] + 1
+            elif isinstance(node, CommentedSeq) and isinstance(part, int):
+                line = node.lc.item(part)[0] + 1
+            else:
+                break
+            node = node[part]
+        except (KeyError, IndexError, AttributeError):
+            break
+    return line
+
+
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def resolve_path(written: str | Path, base: Path) -> Path:
+    """`written` with variables filled in, absolute, relative paths taken from `base`."""
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = os.environ.get(name) or default
+        if found is None:
+            raise ConfigurationError(f"The path {written} needs the environment variable {name}.", f"Set {name}.")
+        return found
+
+    return (base / Path(_VARIABLE.sub(value, str(written))).expanduser()).resolve()
+
+
+def _resolve_paths(config: Config, base: Path) -> Config:
+    def block(settings: CollectorSettings) -> CollectorSettings:
+        params = {
+            key: resolve_path(value, base) if key == "path" or key.endswith("_path") else value
+            for key, value in settings.params.items()
+        }
+        return settings.model_copy(update={"params": params})
+
+    store = config.data_store.model_copy(update={"path": resolve_path(config.data_store.path, base)})
+    universe = config.universe
+    if universe.file is not None:
+        universe = universe.model_copy(update={"file": resolve_path(universe.file, base)})
+    sample = config.sample_market
+    if sample is not None:
+        sample = sample.model_copy(update={"path": resolve_path(sample.path, base)})
+    return config.model_copy(
+        update={
+            "data_store": store,
+            "universe": universe,
+            "sample_market": sample,
+            "collectors": tuple(map(block, config.collectors)),
+        }
+    )

@@ -1,0 +1,209 @@
+"""Every seam of the system on one page. To read this is to read the architecture.
+
+Data flows one way: a Collector brings facts into the DataStore; layers turn facts into verdicts; a Strategy decides; the
+RiskGate approves; an ExecutionEngine places; the Ledger remembers. Every reader says `as_of`; nothing asks what time it is
+but the Clock.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, ClassVar, Protocol
+
+import polars as pl
+
+from tradebot_core.model.event import Event, EventType
+from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict
+from tradebot_core.model.portfolio import Book, Entry
+from tradebot_core.model.tables import FactTable, ResultTable
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """UTC."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that may not enter the store, and why. It is quarantined, never repaired."""
+
+    record: Mapping[str, Any]
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events of one kind, as rows of one fact table (columns of `table.columns` plus known_at), and what was refused."""
+
+    table: FactTable
+    rows: pl.DataFrame
+    source: str
+    rejected: Sequence[Rejected] = field(default_factory=tuple)
+
+
+class Collector(Protocol):
+    """One source x one data set. Made from its configuration block; opens nothing before `collect`."""
+
+    table: ClassVar[FactTable]
+
+    def collect(self, securities: pl.DataFrame, start: date, end: date) -> Iterator[Batch]:
+        """Everything the market could know from the start of `start` to the cut-off of `end` (sessions, inclusive).
+
+        `securities` are the rows of the security master that matter (empty when collecting securities themselves). Fact
+        collectors that read whole company histories may yield what was known earlier as well: the store keeps one copy.
+        Raises CorruptInput when the source as a whole cannot be read, DataError with the mend when it is not there.
+        """
+        ...
+
+
+class DataStore(Protocol):
+    """Facts with two times, results per strategy and book, strategy state, and the ledger. Two backends, one promise."""
+
+    def append(self, batch: Batch, ingested_at: datetime) -> int:
+        """Keeps every row that is new or differs from its latest version; returns how many. Same rows again: 0.
+
+        A later version of an existing key becomes known no earlier than `ingested_at`: nobody could act on it before.
+        """
+        ...
+
+    def read(self, table: FactTable, *, as_of: datetime, start: date | None = None, end: date | None = None) -> pl.DataFrame:
+        """The latest version of each row with known_at <= as_of, ordered by key; start and end bound `session` or,
+        where a table has none, the New York day of known_at (inclusive)."""
+        ...
+
+    def read_versions(self, table: FactTable, *, as_of: datetime) -> pl.DataFrame:
+        """All versions with known_at <= as_of, ordered by key and known_at."""
+        ...
+
+    def quarantined(self) -> pl.DataFrame: ...
+
+    def events(self, start: date, end: date, types: Sequence[EventType]) -> Iterator[Event]:
+        """Stored facts one by one in the order in which they became known, from the start of `start` to the cut-off of `end`."""
+        ...
+
+    def write_results(
+        self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], rows: pl.DataFrame, layer: str = ""
+    ) -> None:
+        """Replaces the rows of exactly these sessions (a session without rows is remembered as empty)."""
+        ...
+
+    def read_results(
+        self,
+        table: ResultTable,
+        strategy: str,
+        book: str,
+        start: date | None = None,
+        end: date | None = None,
+        layer: str = "",
+    ) -> pl.DataFrame: ...
+
+    def result_sessions(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Sequence[date]:
+        """The sessions for which results were written, ascending."""
+        ...
+
+    @property
+    def ledger(self) -> "Ledger": ...
+
+
+@dataclass(frozen=True)
+class Permit:
+    """The right to send orders for one session, issued only by the live path, claimed once per strategy by one run."""
+
+    permit_id: str
+    session: date
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class DecisionSet:
+    """The decisions of one strategy and session as they were sealed: `live` only when made under a claimed permit."""
+
+    strategy: str
+    session: date
+    digest: str
+    live: bool
+    run_id: str
+    decided_at: datetime
+
+
+class Ledger(Protocol):
+    """What was decided, ordered, filled and held. Append-only: a correction is a new entry. Commits before it returns."""
+
+    def issue_permit(self, session: date, issued_at: datetime, expires_at: datetime) -> Permit:
+        """The session's permit; the same one when asked again."""
+        ...
+
+    def claim_permit(self, permit_id: str, strategy: str, run_id: str, at: datetime) -> Permit:
+        """Raises NotPermitted when there is no such permit, it has expired, or another run has claimed it."""
+        ...
+
+    def seal_decisions(self, decisions: DecisionSet) -> None:
+        """A second live set for the same strategy and session is refused (NotPermitted)."""
+        ...
+
+    def live_decisions(self, strategy: str, session: date) -> DecisionSet | None: ...
+
+    def decision_sets(self, strategy: str) -> Sequence[DecisionSet]: ...
+
+    def commit_intent(self, intent: OrderIntent, verdict: RiskVerdict, at: datetime) -> bool:
+        """False when the key exists already: it was handled before, by whomever."""
+        ...
+
+    def record_state(
+        self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
+    ) -> None:
+        """Raises ExecutionError on a transition that the state machine does not know."""
+        ...
+
+    def record_fill(self, fill: Fill) -> bool:
+        """Enters the trade and its commission. False when the execution is known already."""
+        ...
+
+    def post(self, strategy: str, entries: Sequence[Entry]) -> int:
+        """Enters what has not been entered; returns how many lines were new."""
+        ...
+
+    def open_orders(self, strategy: str) -> Sequence[OrderIntent]: ...
+
+    def orders(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:
+        """Columns of ORDERS, with `session`."""
+        ...
+
+    def fills(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame: ...
+
+    def entries(self, strategy: str, until: date | None = None) -> Sequence[Entry]: ...
+
+    def book(self, strategy: str, until: date | None = None) -> Book:
+        """The fold of all entries up to the close of `until` (all, when None)."""
+        ...
+
+    def halted(self) -> str | None:
+        """The reason trading was halted by a person, or None."""
+        ...
+
+    def halt(self, reason: str, at: datetime) -> None: ...
+
+    def resume(self, at: datetime) -> None: ...
+
+
+class ExecutionEngine(Protocol):
+    """Dumb on purpose: no judgement, no retry. Orders are known by `intent.key`, which travels as the order reference."""
+
+    name: ClassVar[str]
+
+    def submit(self, intent: OrderIntent) -> OrderStatus:
+        """Raises OrderUnknown when no answer came; never sends the same key twice."""
+        ...
+
+    def cancel(self, order_key: str) -> OrderStatus: ...
+
+    def get_order_status(self, order_key: str) -> OrderStatus: ...
+
+
+class RiskGate(Protocol):
+    """Between every strategy and every engine, in every mode."""
+
+    def check(self, intent: OrderIntent, book: Book, equity: Decimal, prices: Mapping[int, Decimal]) -> RiskVerdict: ...

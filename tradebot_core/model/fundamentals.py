@@ -1,0 +1,76 @@
+"""What a company's filings say, and which filing said it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+# Flows over the trailing twelve months, then the same flows one and three years earlier as known at the same instant.
+FLOW_FIGURES = (
+    "revenue_ttm",
+    "gross_profit_ttm",
+    "operating_income_ttm",
+    "net_income_ttm",
+    "eps_diluted_ttm",
+    "operating_cash_flow_ttm",
+    "capital_expenditure_ttm",
+    "free_cash_flow_ttm",
+    "revenue_ttm_1y",
+    "revenue_ttm_3y",
+    "operating_income_ttm_1y",
+    "net_income_ttm_1y",
+    "net_income_ttm_3y",
+)
+# Amounts at period_end.
+INSTANT_FIGURES = (
+    "assets",
+    "current_assets",
+    "liabilities",
+    "current_liabilities",
+    "equity",
+    "cash",
+    "debt",
+    "shares_outstanding",
+    "shares_diluted",
+)
+FIGURES = FLOW_FIGURES + INSTANT_FIGURES
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One reported number of one filing. USD, shares or USD/shares as `unit` says; `period_start` is None for an instant."""
+
+    cik: int
+    taxonomy: str
+    tag: str
+    unit: str
+    period_start: date | None
+    period_end: date
+    accession: str
+    value: float
+    form: str
+    filed: date
+    known_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a figure came from, or why it is missing. `inputs` are the facts it was computed from, `rule` how."""
+
+    rule: str | None
+    inputs: tuple[Fact, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fundamentals:
+    """All figures of one issuer as known right after one filing. A missing figure is None and its provenance says why."""
+
+    cik: int
+    company_name: str
+    known_at: datetime
+    period_end: date
+    form: str
+    accession: str
+    figures: Mapping[str, float | None]
+    shares_basis_date: date | None  # share counts are stated on the split basis of this day
+    provenance: Mapping[str, Provenance] = field(default_factory=dict, repr=False)

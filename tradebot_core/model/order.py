@@ -1,0 +1,102 @@
+"""Orders: an intent with its unique key, the gate's verdict, the broker's answers, the fills."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Side(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+    @property
+    def sign(self) -> int:
+        return 1 if self is Side.BUY else -1
+
+
+class OrderType(StrEnum):
+    MARKET_ON_OPEN = "market_on_open"
+    LIMIT_ON_OPEN = "limit_on_open"
+
+
+class OrderState(StrEnum):
+    NEW = "new"  # intent committed, nothing sent
+    REFUSED = "refused"  # by the risk gate
+    SENDING = "sending"  # committed before the first byte goes out
+    UNKNOWN = "unknown"  # the answer never came: ask, never resend
+    WORKING = "working"  # acknowledged by the engine
+    PARTIAL = "partial"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"  # by the engine or broker
+    EXPIRED = "expired"  # its session passed before it was sent or filled
+
+
+TERMINAL_STATES = frozenset(
+    {OrderState.REFUSED, OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderIntent:
+    """One order we mean to place. `session` is the session of the decision; it may fill at the next open at the earliest.
+
+    `key` is unique for ever (strategy|session|security|side) and travels to the broker as `order_ref`.
+    """
+
+    key: str
+    strategy: str
+    session: date
+    security_id: int
+    symbol: str
+    side: Side
+    quantity: int
+    reference_price: Decimal  # raw close of `session`, USD
+    order_type: OrderType = OrderType.MARKET_ON_OPEN
+    limit_price: Decimal | None = None
+
+    @property
+    def notional(self) -> Decimal:
+        """USD at the reference price."""
+        return self.quantity * self.reference_price
+
+
+def order_key(strategy: str, session: date, security_id: int, side: Side) -> str:
+    return f"{strategy}|{session.isoformat()}|{security_id}|{side}"
+
+
+@dataclass(frozen=True, slots=True)
+class RiskVerdict:
+    """The gate's answer. `rule` names the limit that decided; `value` was measured, `limit` is what is allowed."""
+
+    approved: bool
+    rule: str
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One execution. `execution_id` is unique at the broker; price in USD a share, commission in USD (positive is a cost)."""
+
+    execution_id: str
+    order_key: str
+    session: date
+    security_id: int
+    symbol: str
+    side: Side
+    quantity: int
+    price: Decimal
+    commission: Decimal
+    filled_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrderStatus:
+    """The engine's word on one order. `state` is None when the engine has never heard of it."""
+
+    state: OrderState | None
+    fills: tuple[Fill, ...] = ()
+    broker_order_id: str = ""
+    detail: str = ""

@@ -1,0 +1,117 @@
+"""A sleeve's book: cash and positions as the sum of immutable entries. Money is Decimal USD."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Decimal
+from enum import StrEnum
+from types import MappingProxyType
+
+from tradebot_core.model.order import Fill
+
+_PRICE_STEP = Decimal("0.0001")
+
+
+def usd(amount: float | str | Decimal) -> Decimal:
+    """A finite amount on the 1/100 cent grid on which prices and entries are kept. NaN and infinity are refused."""
+    value = amount if isinstance(amount, Decimal) else Decimal(str(amount))
+    if not value.is_finite():
+        raise ValueError(f"{amount} is not an amount of money")
+    return value.quantize(_PRICE_STEP, ROUND_HALF_EVEN)
+
+
+class EntryKind(StrEnum):
+    DEPOSIT = "deposit"
+    TRADE = "trade"
+    COMMISSION = "commission"
+    DIVIDEND = "dividend"
+    SPLIT = "split"
+    CASH_IN_LIEU = "cash_in_lieu"
+    DELISTING = "delisting"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger. `key` is unique: the same thing cannot be entered twice. Signed changes of shares and cash."""
+
+    key: str
+    session: date
+    kind: EntryKind
+    cash: Decimal
+    quantity: int = 0
+    security_id: int | None = None
+    symbol: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """`cost` is what the shares held now were bought for, without commission, USD."""
+
+    security_id: int
+    symbol: str
+    quantity: int
+    cost: Decimal
+    opened: date
+
+    @property
+    def average_cost(self) -> Decimal:
+        return self.cost / self.quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """What a sleeve holds: the fold of its entries, in order."""
+
+    cash: Decimal = Decimal(0)
+    positions: Mapping[int, Position] = field(default_factory=lambda: MappingProxyType({}))
+
+    def apply(self, entry: Entry) -> "Book":
+        """The book after one more entry. Raises ValueError when it would leave a negative position."""
+        book = replace(self, cash=self.cash + entry.cash)
+        if entry.quantity == 0:
+            return book
+        assert entry.security_id is not None
+        held = self.positions.get(entry.security_id)
+        before = held.quantity if held else 0
+        after = before + entry.quantity
+        if after < 0:
+            raise ValueError(f"{entry.key}: {entry.quantity} shares of {entry.symbol} with {before} held")
+        positions = dict(self.positions)
+        if after == 0:
+            del positions[entry.security_id]
+        else:
+            cost = held.cost if held else Decimal(0)
+            if entry.kind is EntryKind.TRADE:
+                cost = cost - entry.cash if entry.quantity > 0 else usd(cost * after / before)
+            positions[entry.security_id] = Position(
+                entry.security_id, entry.symbol, after, cost, held.opened if held else entry.session
+            )
+        return replace(book, positions=MappingProxyType(positions))
+
+    def apply_all(self, entries: Iterable[Entry]) -> "Book":
+        book = self
+        for entry in entries:
+            book = book.apply(entry)
+        return book
+
+    def equity(self, prices: Mapping[int, Decimal]) -> Decimal:
+        """Cash plus positions at `prices` (USD by security_id; KeyError names a held security without one)."""
+        return self.cash + sum((p.quantity * prices[p.security_id] for p in self.positions.values()), Decimal(0))
+
+
+def fill_entries(fill: Fill) -> tuple[Entry, ...]:
+    """The two lines of one execution: the trade and its commission."""
+    signed = fill.side.sign * fill.quantity
+    trade = Entry(
+        f"fill:{fill.execution_id}", fill.session, EntryKind.TRADE, -signed * fill.price, signed, fill.security_id, fill.symbol
+    )
+    commission = Entry(
+        f"commission:{fill.execution_id}",
+        fill.session,
+        EntryKind.COMMISSION,
+        -fill.commission,
+        0,
+        fill.security_id,
+        fill.symbol,
+    )
+    return (trade, commission)
