@@ -90,7 +90,7 @@ class TradingCalendar:
         return _utc(session, self.cutoff_time)
 
     def date_only_known_at(self, filed: date) -> datetime:
-        """When a filing without an acceptance time counts: 06:00 New York of the session after its filing date (17 CFR 232.13)."""
+        """When a filing without an acceptance time counts: 06:00 New York of the session after its date (17 CFR 232.13)."""
         return _utc(self.first_after(filed), time(6, 0))
 
     def last_cut_off(self, now: datetime) -> date:

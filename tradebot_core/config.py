@@ -1,4 +1,4 @@
-"""Typed settings, read strictly: an unknown or repeated key, a wrong type or an absurd limit stops the start and names its line.
+"""Typed settings, read strictly: an unknown or repeated key, a wrong type or an absurd limit stops the start, named by line.
 
 YAML 1.2 (ruamel.yaml), so that the tickers ON, NO and YES stay text. Secrets come from the environment only. Paths may be
 written with ${VARIABLE} or ${VARIABLE:-default}; a relative path is relative to the configuration file.

@@ -74,14 +74,16 @@ class DataStore(Protocol):
         where a table has none, the New York day of known_at (inclusive)."""
         ...
 
-    def read_versions(self, table: FactTable, *, as_of: datetime) -> pl.DataFrame:
-        """All versions with known_at <= as_of, ordered by key and known_at."""
+    def read_versions(
+        self, table: FactTable, *, as_of: datetime, start: date | None = None, end: date | None = None
+    ) -> pl.DataFrame:
+        """All versions with known_at <= as_of, ordered by key, known_at and ingested_at; start and end as in `read`."""
         ...
 
     def quarantined(self) -> pl.DataFrame: ...
 
     def events(self, start: date, end: date, types: Sequence[EventType]) -> Iterator[Event]:
-        """Stored facts one by one in the order in which they became known, from the start of `start` to the cut-off of `end`."""
+        """Stored facts one by one in the order in which they became known, from `start` to the cut-off of `end`."""
         ...
 
     def write_results(
@@ -129,8 +131,40 @@ class DecisionSet:
     decided_at: datetime
 
 
-class Ledger(Protocol):
-    """What was decided, ordered, filled and held. Append-only: a correction is a new entry. Commits before it returns."""
+class Journal(Protocol):
+    """Orders, fills and entries of the sleeves. Append-only: a correction is a new entry. Commits before it returns."""
+
+    def commit_orders(
+        self, strategy: str, session: date, orders: Sequence[tuple[OrderIntent, RiskVerdict]], at: datetime
+    ) -> bool:
+        """All orders of a session's decisions, in one transaction, once: False when they were committed before."""
+        ...
+
+    def record_state(
+        self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
+    ) -> None:
+        """Raises ExecutionError on a transition that model.order.TRANSITIONS lacks; the present state again is nothing."""
+        ...
+
+    def record_fill(self, strategy: str, fill: Fill) -> bool:
+        """Enters the trade and its commission. False when the execution is known already."""
+        ...
+
+    def post(self, strategy: str, entries: Sequence[Entry]) -> int:
+        """Enters what has not been entered; returns how many lines were new."""
+        ...
+
+    def open_orders(self, strategy: str) -> Sequence[tuple[OrderIntent, OrderState]]:
+        """Every order that is not in a terminal state, oldest first."""
+        ...
+
+    def book(self, strategy: str, until: date) -> Book:
+        """The fold of the entries up to and including session `until`."""
+        ...
+
+
+class Ledger(Journal, Protocol):
+    """The journal of real (paper or live) sleeves, with the right to trade and the kill switch."""
 
     def issue_permit(self, session: date, issued_at: datetime, expires_at: datetime) -> Permit:
         """The session's permit; the same one when asked again."""
@@ -148,37 +182,15 @@ class Ledger(Protocol):
 
     def decision_sets(self, strategy: str) -> Sequence[DecisionSet]: ...
 
-    def commit_intent(self, intent: OrderIntent, verdict: RiskVerdict, at: datetime) -> bool:
-        """False when the key exists already: it was handled before, by whomever."""
-        ...
-
-    def record_state(
-        self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
-    ) -> None:
-        """Raises ExecutionError on a transition that the state machine does not know."""
-        ...
-
-    def record_fill(self, fill: Fill) -> bool:
-        """Enters the trade and its commission. False when the execution is known already."""
-        ...
-
-    def post(self, strategy: str, entries: Sequence[Entry]) -> int:
-        """Enters what has not been entered; returns how many lines were new."""
-        ...
-
-    def open_orders(self, strategy: str) -> Sequence[OrderIntent]: ...
-
     def orders(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:
-        """Columns of ORDERS, with `session`."""
+        """Columns of ORDERS, `session` being the session of the decision."""
         ...
 
-    def fills(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame: ...
+    def fills(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:
+        """Columns of FILLS, `session` being the session of the fill."""
+        ...
 
     def entries(self, strategy: str, until: date | None = None) -> Sequence[Entry]: ...
-
-    def book(self, strategy: str, until: date | None = None) -> Book:
-        """The fold of all entries up to the close of `until` (all, when None)."""
-        ...
 
     def halted(self) -> str | None:
         """The reason trading was halted by a person, or None."""
@@ -193,6 +205,7 @@ class ExecutionEngine(Protocol):
     """Dumb on purpose: no judgement, no retry. Orders are known by `intent.key`, which travels as the order reference."""
 
     name: ClassVar[str]
+    absence_is_proof: ClassVar[bool]  # an order it does not know was never received
 
     def submit(self, intent: OrderIntent) -> OrderStatus:
         """Raises OrderUnknown when no answer came; never sends the same key twice."""
@@ -203,7 +216,28 @@ class ExecutionEngine(Protocol):
     def get_order_status(self, order_key: str) -> OrderStatus: ...
 
 
+class OpeningMarket(Protocol):
+    """What the simulated engine may ask of the market."""
+
+    def open_price(self, security_id: int, session: date) -> float | None:
+        """The raw open, or None when the security has no bar in the session (or none is known yet)."""
+        ...
+
+    def has_split(self, security_id: int, session: date) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the risk gate is told. Prices: raw close of the decision's session, USD by security_id."""
+
+    book: Book  # with the orders approved so far counted as done
+    equity: Decimal
+    prices: Mapping[int, Decimal]
+    median_dollar_volume: Mapping[int, float]  # of 20 sessions, USD by security_id
+    orders_this_session: int
+
+
 class RiskGate(Protocol):
     """Between every strategy and every engine, in every mode."""
 
-    def check(self, intent: OrderIntent, book: Book, equity: Decimal, prices: Mapping[int, Decimal]) -> RiskVerdict: ...
+    def check(self, intent: OrderIntent, situation: Situation) -> RiskVerdict: ...

@@ -1,9 +1,11 @@
 """Orders: an intent with its unique key, the gate's verdict, the broker's answers, the fills."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 
 class Side(StrEnum):
@@ -33,9 +35,29 @@ class OrderState(StrEnum):
     EXPIRED = "expired"  # its session passed before it was sent or filled
 
 
-TERMINAL_STATES = frozenset(
-    {OrderState.REFUSED, OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED}
+_TERMINAL = (OrderState.REFUSED, OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED)
+_ANSWERS = (
+    OrderState.WORKING,
+    OrderState.PARTIAL,
+    OrderState.FILLED,
+    OrderState.CANCELLED,
+    OrderState.REJECTED,
+    OrderState.EXPIRED,
 )
+# From each state, where an order may go. A terminal state is left only upward, to FILLED, by an execution that came late.
+TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
+    OrderState.NEW: frozenset({OrderState.SENDING, OrderState.EXPIRED, OrderState.CANCELLED}),
+    OrderState.SENDING: frozenset({OrderState.UNKNOWN, *_ANSWERS}),
+    OrderState.UNKNOWN: frozenset({OrderState.SENDING, *_ANSWERS}),
+    OrderState.WORKING: frozenset({OrderState.UNKNOWN, *_ANSWERS[1:]}),
+    OrderState.PARTIAL: frozenset({OrderState.UNKNOWN, *_ANSWERS[2:]}),
+    OrderState.CANCELLED: frozenset({OrderState.FILLED}),
+    OrderState.REJECTED: frozenset({OrderState.FILLED}),
+    OrderState.EXPIRED: frozenset({OrderState.FILLED}),
+    OrderState.FILLED: frozenset(),
+    OrderState.REFUSED: frozenset(),
+}
+TERMINAL_STATES = frozenset(_TERMINAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +82,36 @@ class OrderIntent:
     def notional(self) -> Decimal:
         """USD at the reference price."""
         return self.quantity * self.reference_price
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; money as text, so that it comes back exactly."""
+        return {
+            "key": self.key,
+            "strategy": self.strategy,
+            "session": self.session.isoformat(),
+            "security_id": self.security_id,
+            "symbol": self.symbol,
+            "side": str(self.side),
+            "quantity": self.quantity,
+            "reference_price": str(self.reference_price),
+            "order_type": str(self.order_type),
+            "limit_price": None if self.limit_price is None else str(self.limit_price),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "OrderIntent":
+        return cls(
+            record["key"],
+            record["strategy"],
+            date.fromisoformat(record["session"]),
+            record["security_id"],
+            record["symbol"],
+            Side(record["side"]),
+            record["quantity"],
+            Decimal(record["reference_price"]),
+            OrderType(record["order_type"]),
+            None if record["limit_price"] is None else Decimal(record["limit_price"]),
+        )
 
 
 def order_key(strategy: str, session: date, security_id: int, side: Side) -> str:

@@ -60,10 +60,11 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What a sleeve holds: the fold of its entries, in order."""
+    """What a sleeve holds: the fold of its entries, in order. `last_sold` is when a security was last sold out."""
 
     cash: Decimal = Decimal(0)
     positions: Mapping[int, Position] = field(default_factory=lambda: MappingProxyType({}))
+    last_sold: Mapping[int, date] = field(default_factory=lambda: MappingProxyType({}))
 
     def apply(self, entry: Entry) -> "Book":
         """The book after one more entry. Raises ValueError when it would leave a negative position."""
@@ -79,13 +80,13 @@ class Book:
         positions = dict(self.positions)
         if after == 0:
             del positions[entry.security_id]
-        else:
-            cost = held.cost if held else Decimal(0)
-            if entry.kind is EntryKind.TRADE:
-                cost = cost - entry.cash if entry.quantity > 0 else usd(cost * after / before)
-            positions[entry.security_id] = Position(
-                entry.security_id, entry.symbol, after, cost, held.opened if held else entry.session
-            )
+            sold = MappingProxyType({**self.last_sold, entry.security_id: entry.session})
+            return replace(book, positions=MappingProxyType(positions), last_sold=sold)
+        cost = held.cost if held else Decimal(0)
+        if entry.kind is EntryKind.TRADE:
+            cost = cost - entry.cash if entry.quantity > 0 else usd(cost * after / before)
+        opened = held.opened if held else entry.session
+        positions[entry.security_id] = Position(entry.security_id, entry.symbol, after, cost, opened)
         return replace(book, positions=MappingProxyType(positions))
 
     def apply_all(self, entries: Iterable[Entry]) -> "Book":

@@ -91,7 +91,7 @@ FUNDAMENTALS = FactTable(
         "form": pl.String,
         "accession": pl.String,
         "shares_basis_date": pl.Date,
-        **{figure: pl.Float64 for figure in FIGURES},
+        **dict.fromkeys(FIGURES, pl.Float64),
         "provenance": pl.String,  # JSON: figure -> {rule, inputs: [fact], reason}
     },
     key=("cik", "known_at"),
@@ -134,7 +134,7 @@ DECISIONS = ResultTable(
     key=("security_id",),
 )
 ORDERS = ResultTable(
-    "orders",  # prices in USD; state and detail as last known; rule, value, limit: the risk gate's verdict
+    "orders",  # session: of the decision; reference_price USD; rule, value, limit: the risk gate's verdict
     {
         "order_key": pl.String,
         "security_id": pl.Int64,
@@ -143,13 +143,17 @@ ORDERS = ResultTable(
         "quantity": pl.Int64,
         "reference_price": pl.String,
         "order_type": pl.String,
-        "state": pl.String,
+        "approved": pl.Boolean,
         "rule": pl.String,
         "value": pl.Float64,
         "limit": pl.Float64,
-        "detail": pl.String,
     },
     key=("order_key",),
+)
+ORDER_STATES = ResultTable(
+    "order_states",  # session: in which the state was reached; the last one by sequence counts
+    {"order_key": pl.String, "sequence": pl.Int64, "state": pl.String, "detail": pl.String},
+    key=("order_key", "sequence"),
 )
 FILLS = ResultTable(
     "fills",  # session: of the fill; price USD a share, commission USD
@@ -192,18 +196,18 @@ POSITIONS = ResultTable(
     key=("security_id",),
 )
 EQUITY = ResultTable(
-    "equity",  # at the close, USD; book_before and book_after are digests that chain the sessions of a book
-    {
-        "cash": pl.String,
-        "invested": pl.String,
-        "equity": pl.String,
-        "positions": pl.Int64,
-        "book_before": pl.String,
-        "book_after": pl.String,
-    },
+    "equity",  # at the close, USD
+    {"cash": pl.String, "invested": pl.String, "equity": pl.String, "positions": pl.Int64},
     key=(),
 )
-RESULT_TABLES = {table.name: table for table in (LAYERS, DECISIONS, ORDERS, FILLS, ENTRIES, POSITIONS, EQUITY)}
+BOOKS = ResultTable(
+    "books",  # the sleeve after each session (JSON); before and after are digests that chain the sessions of one book
+    {"before": pl.String, "after": pl.String, "state": pl.String},
+    key=(),
+)
+RESULT_TABLES = {
+    table.name: table for table in (LAYERS, DECISIONS, ORDERS, ORDER_STATES, FILLS, ENTRIES, POSITIONS, EQUITY, BOOKS)
+}
 
 QUARANTINE_COLUMNS = {
     "table": pl.String,

@@ -1,0 +1,107 @@
+"""The simulated engine: orders fill in full at the next session's open, with slippage and commission.
+
+It serves backtests and paper trading without a broker. It knows the market only through `OpeningMarket` and the time only
+through its clock: an order fills once the clock has passed the open and the open is known.
+"""
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.config import CostSettings
+from tradebot_core.interfaces import Clock, OpeningMarket
+from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus
+from tradebot_core.quant.costs import commission, fill_price
+
+
+class SimulatedEngine:
+    """With a `path`, orders are kept there (one JSON line each), so that they outlive the process."""
+
+    name: ClassVar[str] = "simulated"
+    absence_is_proof: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        market: OpeningMarket,
+        calendar: TradingCalendar,
+        clock: Clock,
+        costs: CostSettings,
+        path: Path | None = None,
+    ) -> None:
+        self._market = market
+        self._calendar = calendar
+        self._clock = clock
+        self._costs = costs
+        self._path = path
+        self._orders: dict[str, OrderIntent] = {}
+        self._cancelled: set[str] = set()
+        if path is not None and path.exists():
+            for line in path.read_text().splitlines():
+                self._replay(json.loads(line))
+
+    def submit(self, intent: OrderIntent) -> OrderStatus:
+        if intent.key not in self._orders:
+            self._keep({"submit": intent.to_dict()})
+            self._orders[intent.key] = intent
+        return self.get_order_status(intent.key)
+
+    def cancel(self, order_key: str) -> OrderStatus:
+        status = self.get_order_status(order_key)
+        if status.state is OrderState.WORKING:
+            self._keep({"cancel": order_key})
+            self._cancelled.add(order_key)
+            return self.get_order_status(order_key)
+        return status
+
+    def get_order_status(self, order_key: str) -> OrderStatus:
+        intent = self._orders.get(order_key)
+        if intent is None:
+            return OrderStatus(None)
+        if order_key in self._cancelled:
+            return OrderStatus(OrderState.CANCELLED, detail="Cancelled on request.")
+        return self._status_after_open(intent)
+
+    def _status_after_open(self, intent: OrderIntent) -> OrderStatus:
+        session = self._calendar.next(intent.session)
+        now = self._clock.now()
+        if now < self._calendar.opens_at(session):
+            return OrderStatus(OrderState.WORKING)
+        if self._market.has_split(intent.security_id, session):
+            return OrderStatus(OrderState.CANCELLED, detail=f"A split took effect on {session}; the decision is made anew.")
+        price = self._market.open_price(intent.security_id, session)
+        if price is None:
+            if now < self._calendar.cutoff(session):
+                return OrderStatus(OrderState.WORKING)
+            return OrderStatus(OrderState.EXPIRED, detail=f"{intent.symbol} did not trade on {session}.")
+        return OrderStatus(OrderState.FILLED, (self._fill(intent, session, price),))
+
+    def _fill(self, intent: OrderIntent, session: date, open_price: float) -> Fill:
+        price = fill_price(open_price, intent.side, self._costs)
+        return Fill(
+            f"sim:{intent.key}",
+            intent.key,
+            session,
+            intent.security_id,
+            intent.symbol,
+            intent.side,
+            intent.quantity,
+            price,
+            commission(intent.quantity, price, self._costs),
+            self._calendar.opens_at(session),
+        )
+
+    def _keep(self, record: dict[str, Any]) -> None:
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, sort_keys=True) + "\n")
+
+    def _replay(self, record: dict[str, Any]) -> None:
+        if "cancel" in record:
+            self._cancelled.add(str(record["cancel"]))
+            return
+        intent = OrderIntent.from_dict(record["submit"])
+        self._orders[intent.key] = intent

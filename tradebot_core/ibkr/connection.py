@@ -1,0 +1,179 @@
+"""One use of the IBKR API: connect, check the account, do the work, disconnect.
+
+An IB object lives inside one event loop and one thread, and no longer than one piece of work: kept open it would have to live
+through the gateway's nightly restart, after which ib_async's memory of orders is not to be trusted. Client ids are fixed:
+
+    settings.client_id        ORDERS: the only writer. Only it can cancel its orders and see their commissions, so it also
+                              asks for their state. One process at a time may use it; a second one is told 326.
+    settings.client_id + 9..  readers, one id for each collector, so that they do not stand in the writer's way
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from enum import IntEnum
+from typing import TypeVar
+
+from ib_async import IB, RequestError, StartupFetchNONE
+
+from tradebot_core.config import IbkrSettings, Mode
+from tradebot_core.errors import ConfigurationError, ExecutionError, TradebotError, UsageError
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 30.0
+_ID_IN_USE = 326
+
+
+class Client(IntEnum):
+    """Who connects: what is added to settings.client_id."""
+
+    ORDERS = 0
+    BARS = 9
+    CONTRACTS = 10
+
+
+class BrokerError(Exception):
+    """The broker's own error about one request."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"IBKR {code}: {text}")
+        self.code = code
+        self.text = text
+
+
+def run(
+    settings: IbkrSettings,
+    mode: Mode,
+    work: Callable[[IB], Awaitable[T]],
+    *,
+    client: Client,
+    failure: type[TradebotError] = ExecutionError,
+) -> T:
+    """Does `work` on a fresh connection and returns its result. To be called from plain, synchronous code.
+
+    Raises ConfigurationError when the account is not the one that is configured or does not fit the mode, and `failure` (what
+    a dead connection means to the caller) when the gateway cannot be reached or goes away.
+    """
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        raise UsageError("The IBKR connection was asked for inside a running event loop.", "Call it from a plain function.")
+    # What ib_async logs is raised as well; without a handler Python would also print it to standard error.
+    logging.getLogger("ib_async").addHandler(logging.NullHandler())
+    return asyncio.run(_use(settings, mode, work, client, failure))
+
+
+async def _use(
+    settings: IbkrSettings, mode: Mode, work: Callable[[IB], Awaitable[T]], client: Client, failure: type[TradebotError]
+) -> T:
+    ib = IB()
+    ib.RaiseRequestErrors = True  # or a refused request looks like an empty answer
+    try:
+        await _connect(ib, settings, client, failure)
+        check_account(ib.managedAccounts(), settings, mode)
+        return await work(ib)
+    except ConnectionError as error:
+        raise failure(
+            f"The connection to the IBKR gateway at {settings.host}:{settings.port} broke ({error}).",
+            "Look at the gateway, then run the step again.",
+        ) from error
+    except BrokerError as error:
+        raise failure(f"The IBKR gateway refused a request ({error}).", "Look the code up in IBKR's message codes.") from error
+    finally:
+        ib.disconnect()
+
+
+async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type[TradebotError]) -> None:
+    """ib_async waits out its timeout after a refusal: this listens for the reason and leaves at once."""
+    where = f"{settings.host}:{settings.port}"
+    client_id = settings.client_id + client
+    refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def on_error(_request: int, code: int, text: str, _contract: object) -> None:
+        if code == _ID_IN_USE and not refused.done():
+            refused.set_result(f"{code}")
+
+    def on_end(text: str) -> None:
+        if not refused.done():
+            refused.set_result(text)
+
+    ib.errorEvent += on_error
+    ib.client.apiError += on_end
+    connecting = asyncio.ensure_future(
+        ib.connectAsync(
+            settings.host,
+            settings.port,
+            client_id,
+            timeout=CONNECT_TIMEOUT_S,
+            account=settings.account,
+            raiseSyncErrors=True,
+            fetchFields=StartupFetchNONE,  # each question asks afresh for what it needs
+        )
+    )
+    await asyncio.wait({connecting, refused}, return_when=asyncio.FIRST_COMPLETED)
+    ib.errorEvent -= on_error
+    ib.client.apiError -= on_end
+    if connecting.done() and connecting.exception() is None:
+        return
+    connecting.cancel()
+    problem = (await asyncio.gather(connecting, return_exceptions=True))[0]
+    if refused.done() and refused.result() == f"{_ID_IN_USE}":
+        raise failure(
+            f"Client id {client_id} is in use at the IBKR gateway {where}: another process is connected with it.",
+            "Let it finish or stop it. Do not choose another id: two writers could send the same order.",
+        )
+    if isinstance(problem, OSError) and type(problem) not in (ConnectionError, ConnectionResetError, TimeoutError):
+        raise failure(
+            f"Nothing answers at {where} ({problem.strerror or problem}).",
+            "Start TWS or IB Gateway, enable its API socket, and compare the port with ibkr.port "
+            "(gateway 4001 live, 4002 paper; TWS 7496 live, 7497 paper).",
+        ) from problem
+    reason = refused.result() if refused.done() else str(problem)
+    raise failure(
+        f"The IBKR gateway at {where} does not serve the API ({reason}).",
+        "Look at its window: it may wait for a login, be restarting, or not trust this address.",
+    ) from problem
+
+
+def check_account(managed: list[str], settings: IbkrSettings, mode: Mode) -> None:
+    """The login must hold exactly the configured account, and be of the kind the mode says (paper accounts begin with D)."""
+    if settings.account not in managed:
+        raise ConfigurationError(
+            f"The gateway at {settings.host}:{settings.port} is logged in to {', '.join(managed)}, not to {settings.account}.",
+            "Correct ibkr.account or ibkr.port, or log the gateway in to the right account.",
+        )
+    live = [account for account in managed if not account.startswith("D")]
+    if mode is Mode.PAPER and live:
+        raise ConfigurationError(
+            f"Mode is paper, but the gateway is logged in to the live account {live[0]}.",
+            "Log the gateway in to the paper account, or set mode: live by name.",
+        )
+    if mode is Mode.LIVE and settings.account not in live:
+        raise ConfigurationError(
+            f"Mode is live, but {settings.account} is a paper account.", "Set mode: paper, or the live account and its port."
+        )
+
+
+async def answer(ib: IB, question: Awaitable[T], *, timeout_s: float = ANSWER_TIMEOUT_S) -> T:
+    """The answer to one request. Raises BrokerError when the broker refuses it, ConnectionError when none comes.
+
+    Some gateways never end some requests, and ib_async takes error 321 (a request that is not valid) for a warning and waits
+    on: the last error heard is quoted.
+    """
+    heard: list[str] = []
+
+    def on_error(_request: int, code: int, text: str, _contract: object) -> None:
+        heard.append(f"IBKR {code}: {text}")
+
+    ib.errorEvent += on_error
+    try:
+        return await asyncio.wait_for(question, timeout_s)
+    except RequestError as error:
+        raise BrokerError(error.code, error.message) from None
+    except TimeoutError:
+        said = f"; last heard: {heard[-1]}" if heard else ""
+        raise ConnectionError(f"no answer in {timeout_s:.0f} s{said}") from None
+    finally:
+        ib.errorEvent -= on_error

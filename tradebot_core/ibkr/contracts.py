@@ -1,0 +1,96 @@
+"""Which contract is meant, and what IBKR knows of it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ib_async import IB, Contract, ContractDetails, Stock
+
+from tradebot_core.config import IbkrSettings, Mode
+from tradebot_core.errors import DataError
+from tradebot_core.ibkr.connection import BrokerError, Client, answer, run
+
+NO_DEFINITION = 200
+_CLOCK_ATTEMPTS = 2
+_CLOCK_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A share as we know it; the broker's number of the listing, where we have it, says it without doubt."""
+
+    symbol: str
+    con_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContractFacts:
+    symbol: str
+    con_id: int
+    name: str
+    exchange: str
+    industry: str
+    category: str
+
+
+def broker_symbol(symbol: str) -> str:
+    """IBKR writes a share class after a space (BRK B), where others write a point or a hyphen."""
+    return symbol.replace(".", " ").replace("-", " ")
+
+
+async def qualify(ib: IB, share: Named) -> Contract:
+    """The one US share that is meant, to be routed by SMART. Raises BrokerError 200 when there is none, or more than one."""
+    return (await _details(ib, share)).contract
+
+
+async def broker_time(ib: IB) -> datetime:
+    """The broker's clock. A gateway ignores the question when it answered it less than a second ago, so it is asked twice."""
+    for attempt in range(1, _CLOCK_ATTEMPTS + 1):
+        try:
+            return await answer(ib, ib.reqCurrentTimeAsync(), timeout_s=_CLOCK_TIMEOUT_S)
+        except ConnectionError:
+            if attempt == _CLOCK_ATTEMPTS or not ib.isConnected():
+                raise
+    raise AssertionError
+
+
+def contract_facts(
+    settings: IbkrSettings, shares: Sequence[Named], in_flight: int
+) -> tuple[datetime, Sequence[ContractFacts | BrokerError]]:
+    """The broker's time and, for each share in turn, what IBKR knows of it or why it knows nothing."""
+
+    async def work(ib: IB) -> tuple[datetime, Sequence[ContractFacts | BrokerError]]:
+        now = await broker_time(ib)
+        gate = asyncio.Semaphore(in_flight)
+
+        async def one(share: Named) -> ContractFacts | BrokerError:
+            async with gate:
+                try:
+                    found = await _details(ib, share)
+                except BrokerError as error:
+                    return error
+            return ContractFacts(
+                share.symbol,
+                found.contract.conId,
+                found.longName,
+                found.contract.primaryExchange,
+                found.industry,
+                found.category,
+            )
+
+        return now, await asyncio.gather(*map(one, shares))
+
+    return run(settings, Mode.DRY_RUN, work, client=Client.CONTRACTS, failure=DataError)
+
+
+async def _details(ib: IB, share: Named) -> ContractDetails:
+    if share.con_id is None:
+        asked = Stock(broker_symbol(share.symbol), "SMART", "USD")
+    else:
+        asked = Contract(conId=share.con_id, exchange="SMART")
+    found = [details for details in await answer(ib, ib.reqContractDetailsAsync(asked)) if details.contract is not None]
+    if len(found) != 1 or found[0].contract.secType != "STK" or found[0].contract.currency != "USD":
+        raise BrokerError(NO_DEFINITION, f"{len(found)} contracts answer to {share.symbol}, and one US share is wanted")
+    found[0].contract.exchange = "SMART"
+    return found[0]

@@ -1,0 +1,185 @@
+"""The panel: what a decision of a session could know of each security, one row per session and security.
+
+Columns: session, security_id, symbol, cik, open, high, low, close (raw USD), volume (shares), median_dollar_volume_20d (USD;
+null unless each of the last 20 sessions
+has a bar), split_factor (since the day on whose basis shares are stated), shares, market_cap (USD),
+period_end, fundamentals_known_at, fundamentals_age_days, form, accession, and every figure of model.fundamentals (USD).
+
+Point in time: bars in the version known at their own session's cut-off, filings and actions as known at the row's cut-off.
+A median is used for liquidity because, unlike a running mean, it is the same number bit for bit wherever a window begins.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.model.event import Event, EventType
+from tradebot_core.model.fundamentals import FIGURES, Fundamentals
+from tradebot_core.model.market import ActionType
+from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
+
+LIQUIDITY_WINDOW = 20  # sessions
+_FUNDAMENTAL_COLUMNS = ("period_end", "form", "accession", "shares_basis_date", *FIGURES)
+
+
+def build_panel(
+    bars: pl.DataFrame,
+    actions: pl.DataFrame,
+    securities: pl.DataFrame,
+    fundamentals: pl.DataFrame,
+    sessions: Sequence[date],
+    calendar: TradingCalendar,
+) -> pl.DataFrame:
+    """The panel of `sessions` (consecutive), sorted by session and security_id.
+
+    `bars` must reach back to `first_bar_needed`; all versions of every table may be given.
+    """
+    return (
+        _bars_with_liquidity(bars, sessions, calendar)
+        .pipe(_with_identity, securities)
+        .pipe(_with_fundamentals, fundamentals)
+        .pipe(_with_market_value, actions)
+        .drop("cutoff", "shares_basis_date")
+        .sort("session", "security_id")
+    )
+
+
+def first_bar_needed(session: date, calendar: TradingCalendar) -> date:
+    """The session of the oldest bar that the panel of `session` looks at."""
+    return calendar.offset(session, 1 - LIQUIDITY_WINDOW)
+
+
+def _bars_with_liquidity(bars: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar) -> pl.DataFrame:
+    seen = calendar.sessions(first_bar_needed(sessions[0], calendar), sessions[-1])
+    numbered = pl.LazyFrame(
+        {"session": seen, "cutoff": [calendar.cutoff(s) for s in seen], "number": range(len(seen))},
+        schema={"session": pl.Date, "cutoff": INSTANT, "number": pl.Int64},
+    )
+    # Of a bar that was corrected later, decisions keep seeing what stood at its own session's cut-off.
+    known = bars.lazy().join(numbered, on="session").filter(pl.col("known_at") <= pl.col("cutoff"))
+    unbroken = pl.col("number") - pl.col("number").shift(LIQUIDITY_WINDOW - 1).over("security_id") == LIQUIDITY_WINDOW - 1
+    dollar_volume = (pl.col("close") * pl.col("volume")).rolling_median(LIQUIDITY_WINDOW).over("security_id")
+    return (
+        known.sort("security_id", "session", "known_at", "ingested_at")
+        .unique(["security_id", "session"], keep="last", maintain_order=True)
+        .with_columns(median_dollar_volume_20d=pl.when(unbroken).then(dollar_volume))
+        .filter(pl.col("session") >= sessions[0])
+        .select(*BARS.columns, "median_dollar_volume_20d", "cutoff")
+        .collect()
+    )
+
+
+def _with_identity(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame:
+    names = (
+        securities.sort("valid_from", "known_at", "ingested_at")
+        .unique(["security_id", "valid_from"], keep="last", maintain_order=True)
+        .select("security_id", "cik", "symbol", "valid_from", "valid_to")
+    )
+    return (
+        rows.sort("session")
+        .join_asof(names, left_on="session", right_on="valid_from", by="security_id", check_sortedness=False)
+        .filter(pl.col("session") <= pl.col("valid_to"))
+        .drop("valid_from", "valid_to")
+    )
+
+
+def _with_fundamentals(rows: pl.DataFrame, fundamentals: pl.DataFrame) -> pl.DataFrame:
+    known = (
+        fundamentals.sort("known_at", "ingested_at")
+        .unique(["cik", "known_at"], keep="last", maintain_order=True)
+        .select("cik", "known_at", *_FUNDAMENTAL_COLUMNS, fundamentals_known_at="known_at")
+    )
+    return (
+        rows.sort("cutoff")
+        .join_asof(known, left_on="cutoff", right_on="known_at", by="cik", check_sortedness=False)
+        .drop("known_at")
+        .with_columns(fundamentals_age_days=(pl.col("session") - pl.col("period_end")).dt.total_days())
+    )
+
+
+def _with_market_value(rows: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
+    splits = (
+        actions.filter(pl.col("type") == ActionType.SPLIT)
+        .sort("security_id", "session", "known_at", "ingested_at")
+        .unique(["security_id", "session"], keep="last", maintain_order=True)
+        .select("security_id", ex_date="session", multiple=pl.col("value").cum_prod().over("security_id"))
+        .sort("ex_date")
+    )
+
+    def multiple_at(frame: pl.DataFrame, on: str, name: str) -> pl.DataFrame:
+        joined = frame.sort(on).join_asof(splits, left_on=on, right_on="ex_date", by="security_id", check_sortedness=False)
+        return joined.with_columns(pl.col("multiple").fill_null(1.0).alias(name)).drop("multiple", "ex_date")
+
+    dated = rows.filter(pl.col("shares_basis_date").is_not_null())
+    undated = rows.filter(pl.col("shares_basis_date").is_null()).with_columns(split_factor=pl.lit(None, pl.Float64))
+    now = multiple_at(multiple_at(dated, "session", "now"), "shares_basis_date", "then")
+    stated = now.with_columns(split_factor=pl.col("now") / pl.col("then")).drop("now", "then")
+    shares = pl.coalesce("shares_outstanding", "shares_diluted") * pl.col("split_factor")
+    return pl.concat([stated, undated], how="vertical").with_columns(shares=shares, market_cap=shares * pl.col("close"))
+
+
+class MarketMemory:
+    """What a strategy has heard from the event bus, as much of it as the panel of the next session needs."""
+
+    def __init__(self) -> None:
+        self._bars: dict[int, deque[dict[str, Any]]] = {}
+        self._rows: dict[EventType, dict[Any, dict[str, Any]]] = {
+            EventType.SECURITY: {},
+            EventType.CORPORATE_ACTION: {},
+            EventType.FUNDAMENTALS: {},
+        }
+
+    def remember(self, event: Event) -> None:
+        payload = event.payload
+        times = {"source": event.source, "known_at": event.timestamp, "ingested_at": event.ingested_at}
+        if event.type is EventType.PRICE_BAR:
+            row = asdict(payload) | times
+            bars = self._bars.setdefault(row["security_id"], deque(maxlen=LIQUIDITY_WINDOW))
+            if bars and bars[-1]["session"] == row["session"]:
+                bars.pop()
+            bars.append(row)
+        elif event.type is EventType.FUNDAMENTALS:
+            assert isinstance(payload, Fundamentals)
+            self._rows[event.type][payload.cik] = _fundamentals_row(payload) | times
+        elif event.type in self._rows:
+            row = asdict(payload) | times
+            key = tuple(row[c] for c in (SECURITIES if event.type is EventType.SECURITY else ACTIONS).key)
+            self._rows[event.type][key] = row
+
+    @property
+    def bars(self) -> pl.DataFrame:
+        """The last bars heard of each security."""
+        return pl.DataFrame([row for held in self._bars.values() for row in held], schema=BARS.schema)
+
+    @property
+    def actions(self) -> pl.DataFrame:
+        return self._frame(EventType.CORPORATE_ACTION, ACTIONS.schema)
+
+    def panel(self, session: date, calendar: TradingCalendar) -> pl.DataFrame:
+        """The panel of one session from what was heard."""
+        return build_panel(
+            self.bars,
+            self.actions,
+            self._frame(EventType.SECURITY, SECURITIES.schema),
+            self._frame(EventType.FUNDAMENTALS, FUNDAMENTALS.schema),
+            [session],
+            calendar,
+        )
+
+    def _frame(self, kind: EventType, schema: pl.Schema) -> pl.DataFrame:
+        return pl.DataFrame([{c: row.get(c) for c in schema} for row in self._rows[kind].values()], schema=schema)
+
+
+def _fundamentals_row(payload: Fundamentals) -> dict[str, Any]:
+    row = {c: getattr(payload, c, None) for c in FUNDAMENTALS.columns if c != "provenance"}
+    return row | dict(payload.figures)
+
+
+def restrict_to_universe(panel: pl.DataFrame, symbols: Sequence[str] | None) -> pl.DataFrame:
+    """Rows of these symbols; all of them when None."""
+    return panel if symbols is None else panel.filter(pl.col("symbol").is_in(list(symbols)))

@@ -1,0 +1,183 @@
+"""From reported facts to fundamentals: all figures of an issuer at each instant at which one of them changed.
+
+Facts are learnt in the order in which they became known, and each instant's figures are made of what is known by then alone.
+A restatement is therefore invisible before its own known_at, and a later one changes nothing that was known earlier.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from datetime import date, datetime
+from itertools import groupby
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from tradebot_core.model.fundamentals import FIGURES, INSTANT_FIGURES, Fact, Provenance
+from tradebot_core.model.tables import FUNDAMENTALS, INSTANT
+from tradebot_core.quant.concepts import ConceptMap, Kind, concept_map
+from tradebot_core.quant.periods import SAME_PERIOD_DAYS, nearest, years_before
+from tradebot_core.quant.trailing import Figure, balance_at, figure_at, missing, year_at
+from tradebot_core.quant.vintages import Vintages, in_order_of_knowledge
+
+_SCHEMA = pl.Schema({**FUNDAMENTALS.columns, "known_at": INSTANT})
+_FACT_COLUMNS = tuple(f.name for f in fields(Fact))
+_JSON_COLUMNS = tuple(sorted(name for name in _FACT_COLUMNS if name != "cik"))  # the row says whose they are
+_YEARS_BACK = {"_1y": 1, "_3y": 3}
+
+
+def normalise(facts: pl.DataFrame, company_name: str) -> pl.DataFrame:
+    """The rows of FUNDAMENTALS of one issuer, from all versions of its facts (columns of FACTS with known_at)."""
+    return pl.DataFrame(list(_rows(_read(facts), company_name)), schema=_SCHEMA, orient="row")
+
+
+def normalise_many(facts: pl.DataFrame, names: Mapping[int, str]) -> pl.DataFrame:
+    """The rows of all issuers in the facts, in order of CIK and known_at."""
+    issuers = _of_mapped_tags(facts).partition_by("cik", as_dict=True, maintain_order=False)
+    frames = [normalise(issuers[key], names.get(key[0], f"CIK {key[0]:010d}")) for key in sorted(issuers)]
+    return pl.concat([_SCHEMA.to_frame(), *frames])
+
+
+def fiscal_year_figure(facts: pl.DataFrame, concept: str, year_end: date, as_of: datetime) -> Figure:
+    """What one issuer's filings said by `as_of` of a concept for the fiscal year that ends there."""
+    concepts = concept_map()
+    known = Vintages(concepts)
+    for fact in _read(facts.filter(pl.col("known_at") <= as_of)):
+        known.learn(fact)
+    return year_at(known, concepts.concepts[concept], year_end)
+
+
+def provenance_of(row: Mapping[str, Any], figure: str) -> Provenance:
+    """Where a figure of a row of FUNDAMENTALS came from, or why it is missing."""
+    found = msgspec.json.decode(row["provenance"], type=dict[str, _StoredProvenance])[figure]
+    inputs = tuple(Fact(cik=row["cik"], **{name: getattr(fact, name) for name in _JSON_COLUMNS}) for fact in found.inputs)
+    return Provenance(rule=found.rule, inputs=inputs, reason=found.reason)
+
+
+class _StoredFact(msgspec.Struct):
+    taxonomy: str
+    tag: str
+    unit: str
+    period_start: date | None
+    period_end: date
+    accession: str
+    value: float
+    form: str
+    filed: date
+    known_at: datetime
+
+
+class _StoredProvenance(msgspec.Struct):
+    rule: str | None
+    reason: str | None
+    inputs: list[_StoredFact]
+
+
+def _of_mapped_tags(facts: pl.DataFrame) -> pl.DataFrame:
+    mapped = concept_map().by_tag()
+    wanted = pl.DataFrame(
+        [(*tag.split(":", 1), unit) for tag, unit in mapped], schema=["taxonomy", "tag", "unit"], orient="row"
+    )
+    return facts.join(wanted, on=["taxonomy", "tag", "unit"], how="semi")
+
+
+def _read(facts: pl.DataFrame) -> list[Fact]:
+    rows = _of_mapped_tags(facts).select(_FACT_COLUMNS).iter_rows()
+    return in_order_of_knowledge(Fact(*row) for row in rows)
+
+
+def _rows(facts: list[Fact], company_name: str) -> Iterator[tuple[Any, ...]]:
+    concepts = concept_map()
+    known = Vintages(concepts)
+    encoded = _FactEncoder()
+    before: tuple[Any, ...] | None = None
+    values_before: dict[str, float | None] = {}
+    for known_at, news in groupby(facts, key=lambda fact: fact.known_at):
+        learnt = list(news)
+        for fact in learnt:
+            known.learn(fact)
+        if known.latest_period_end is None:
+            continue
+        figures = _figures(known, concepts, known.latest_period_end)
+        values = {name: figure.value for name, figure in figures.items()}
+        content = (known.latest_period_end, _share_basis(figures), *values.values())
+        if content == before:
+            continue
+        changed = [name for name in FIGURES if before is None or values[name] != values_before[name]]
+        form, accession = _what_changed(figures, changed, learnt)
+        yield (
+            learnt[0].cik,
+            company_name,
+            known.latest_period_end,
+            form,
+            accession,
+            _share_basis(figures),
+            *values.values(),
+            _encode(figures, encoded),
+            known_at,
+        )
+        before, values_before = content, values
+
+
+def _figures(known: Vintages, concepts: ConceptMap, period_end: date) -> dict[str, Figure]:
+    """All figures in the order of FIGURES."""
+    figures = {}
+    for name in FIGURES:
+        concept = concepts.concepts.get(name)
+        if name in INSTANT_FIGURES and concept is not None and concept.kind is Kind.INSTANT:
+            not_after = date.max if concept.after_period else period_end
+            figures[name] = balance_at(known, concepts, name, period_end, not_after)
+        elif name.endswith(tuple(_YEARS_BACK)):
+            figures[name] = _years_back(known, concepts, _concept_name(name[:-3]), period_end, _YEARS_BACK[name[-3:]])
+        else:
+            figures[name] = figure_at(known, concepts, _concept_name(name), period_end)
+    return figures
+
+
+def _concept_name(figure: str) -> str:
+    return figure.removesuffix("_ttm")
+
+
+def _years_back(known: Vintages, concepts: ConceptMap, name: str, period_end: date, years: int) -> Figure:
+    target = years_before(period_end, years)
+    end = nearest(known.ends_near(concepts.concepts[name].tags, target, SAME_PERIOD_DAYS), target, SAME_PERIOD_DAYS)
+    return missing(f"no period ends near {target}") if end is None else figure_at(known, concepts, name, end)
+
+
+def _share_basis(figures: Mapping[str, Figure]) -> date | None:
+    """Share counts are stated on the split basis of the day their filing was filed (SAB Topic 4.C)."""
+    for name in ("shares_outstanding", "shares_diluted"):
+        if figures[name].inputs:
+            return max(fact.filed for fact in figures[name].inputs)
+    return None
+
+
+def _what_changed(figures: Mapping[str, Figure], changed: list[str], learnt: list[Fact]) -> tuple[str, str]:
+    """Form and accession of the filing, of those of this instant, that last changed a figure."""
+    filings = {fact.accession for fact in learnt}
+    causes = [fact for name in changed for fact in figures[name].inputs if fact.accession in filings] or learnt
+    last = max(causes, key=lambda fact: (fact.filed, fact.accession))
+    return last.form, last.accession
+
+
+class _FactEncoder:
+    """Facts as JSON, each made once: most figures of most rows share their facts with the row before."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, msgspec.Raw] = {}
+
+    def __call__(self, fact: Fact) -> msgspec.Raw:
+        made = self._made.get(id(fact))
+        if made is None:
+            made = msgspec.Raw(msgspec.json.encode({name: getattr(fact, name) for name in _JSON_COLUMNS}))
+            self._made[id(fact)] = made
+        return made
+
+
+def _encode(figures: Mapping[str, Figure], encoded: _FactEncoder) -> str:
+    return msgspec.json.encode(
+        {
+            name: {"inputs": [encoded(fact) for fact in figure.inputs], "reason": figure.reason, "rule": figure.rule}
+            for name, figure in sorted(figures.items())
+        }
+    ).decode()

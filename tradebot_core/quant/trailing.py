@@ -1,0 +1,297 @@
+"""One figure of one issuer from the facts known so far: the trailing twelve months, an average, a balance, or why there is none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from tradebot_core.model.fundamentals import Fact
+from tradebot_core.quant.concepts import Concept, ConceptMap, Kind, Sum
+from tradebot_core.quant.periods import (
+    ADJACENT_DAYS,
+    SAME_PERIOD_DAYS,
+    day_before,
+    is_quarter,
+    is_to_date,
+    is_year,
+    length_days,
+    nearest,
+    years_before,
+)
+from tradebot_core.quant.vintages import Versions, Vintages, is_transition, tag_of
+
+_STALE_DAYS = 200  # two quarters and a late filing: an older balance says nothing about the period
+_COMPARATIVE_DAYS = 330  # a fact filed so long after its period stands in the next year's filing
+_SHARE_BASIS_RATIO = 1.4  # the smallest usual split is 3 for 2; issues and buy-backs within a year stay below
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    value: float | None
+    rule: str | None = None
+    reason: str | None = None
+    inputs: tuple[Fact, ...] = ()
+
+
+def missing(reason: str) -> Figure:
+    return Figure(None, reason=reason)
+
+
+def figure_at(known: Vintages, concepts: ConceptMap, name: str, end: date) -> Figure:
+    """The figure for the period that ends there: reported under a tag of its own, or made of parts by the map's sums."""
+    concept = concepts.concepts.get(name)
+    first = _reported(known, concepts, concept, end) if concept is not None else None
+    if first is not None and first.value is not None:
+        return first
+    of_parts = None
+    for rule in concepts.sums_of(name):
+        found = _sum(known, concepts, rule, end)
+        if found.value is not None:
+            return found
+        of_parts = of_parts or found
+    reported = first is not None and concept is not None and known.latest_end(concept.tags, end) == end
+    return first if first is not None and (reported or of_parts is None) else of_parts or missing(f"no concept {name}")
+
+
+def balance_at(known: Vintages, concepts: ConceptMap, name: str, period_end: date, not_after: date) -> Figure:
+    """The figure on the latest day up to `not_after` for which any way of reporting it is known, unless that is stale."""
+    concept = concepts.concepts[name]
+    rules = concepts.sums_of(name)
+    tags = tuple(
+        dict.fromkeys((*concept.tags, *(tag for rule in rules for part in rule.plus for tag in _tags(concepts, part))))
+    )
+    day, unusable = not_after, None
+    while (latest := known.latest_end(tags, day)) is not None:
+        if (period_end - latest).days > _STALE_DAYS:
+            return unusable or missing(f"stale: last known for {latest}, {(period_end - latest).days} days before {period_end}")
+        found = figure_at(known, concepts, name, latest)
+        if found.value is not None or known.refusal(tags, latest) is not None:
+            return found
+        unusable = unusable or found
+        day = day_before(latest)
+    return unusable or _no_fact(concept)
+
+
+def year_at(known: Vintages, concept: Concept, end: date) -> Figure:
+    """The value reported for the fiscal year that ends there."""
+    return _fiscal_year(known, known.reported_tags(concept.tags, end), end) or _no_fact(concept, end)
+
+
+def _reported(known: Vintages, concepts: ConceptMap, concept: Concept, end: date) -> Figure:
+    tags = known.reported_tags(concept.tags, end)
+    if not tags:
+        refusal = known.refusal(concept.tags, end)
+        return missing(refusal) if refusal is not None else _no_fact(concept, end)
+    match concept.kind:
+        case Kind.FLOW:
+            return _trailing(known, concept, tags, end)
+        case Kind.PER_SHARE:
+            return _per_share(known, concept, concepts.concepts["shares_diluted"], tags, end)
+        case Kind.AVERAGE:
+            return _average(known, tags, end)
+        case Kind.INSTANT:
+            return _of(known.spans(tags, end)[end], "reported_balance")
+
+
+def _trailing(known: Vintages, concept: Concept, tags: list[str], end: date) -> Figure:
+    """Twelve months under one tag where one has them all; under several where the company changed its tag on the way."""
+    reason = None
+    for choice in (*([tag] for tag in tags), list(concept.tags)):
+        found = _fiscal_year(known, choice, end) or _year_to_date(known, choice, end)
+        if found.value is None:
+            reason = found.reason if reason is None or len(choice) > 1 else reason
+            found = _four_quarters(known, choice, end) or found
+        if found.value is not None:
+            return found
+    return missing(reason or f"no twelve months end on {end}")
+
+
+def _fiscal_year(known: Vintages, tags: Sequence[str], end: date) -> Figure | None:
+    years = {start: v for start, v in known.spans(tags, end).items() if is_year(start, end)}
+    if not years:
+        return None
+    start = nearest(years, years_before(end, 1), within_days=SAME_PERIOD_DAYS * 2)
+    return None if start is None else _of(years[start], "fiscal_year")
+
+
+def _year_to_date(known: Vintages, tags: Sequence[str], end: date) -> Figure:
+    """The last fiscal year, plus the year to date, less the same months of that fiscal year.
+
+    The months of the year before are taken from the filing that reports the year to date, which has them on its own basis.
+    A fact that is itself only a comparative of a later filing has none there: then the filing that has both is used.
+    """
+    spans = known.spans(tags, end)
+    reason = f"no year to date ends on {end}"
+    for start in sorted(start for start in spans if is_to_date(start, end)):
+        year_end = nearest(known.ends_near(tags, day_before(start), ADJACENT_DAYS), day_before(start), ADJACENT_DAYS)
+        year = None if year_end is None else _fiscal_year(known, tags, year_end)
+        if year is None:
+            moved = any(is_transition(version) for version in spans[start])
+            reason = (
+                f"transition period of {length_days(start, end)} days, {start} to {end}"
+                if moved
+                else f"no fiscal year ends the day before {start}, where the year to date begins"
+            )
+            continue
+        prior = _same_months(known, tags, year.inputs[0], years_before(end, 1))
+        if prior is None:
+            return missing(f"prior year-to-date missing: none ends near {years_before(end, 1)}")
+        now, before = _of_one_filing(spans[start], prior)
+        value = year.inputs[0].value + now.value - before.value
+        return Figure(value, rule="fiscal_year_plus_ytd_less_prior_ytd", inputs=(year.inputs[0], now, before))
+    return missing(reason)
+
+
+def _same_months(known: Vintages, tags: Sequence[str], year: Fact, target: date) -> Versions | None:
+    """The year to date of the fiscal year, up to the day a year before."""
+    assert year.period_start is not None
+    ends = known.ends_near(tags, target, SAME_PERIOD_DAYS)
+    while (end := nearest(ends, target, SAME_PERIOD_DAYS)) is not None:
+        spans = {start: v for start, v in known.spans(tags, end).items() if is_to_date(start, end)}
+        start = nearest(spans, year.period_start, SAME_PERIOD_DAYS)
+        if start is not None:
+            return spans[start]
+        ends.remove(end)
+    return None
+
+
+def _of_one_filing(now: Versions, before: Versions) -> tuple[Fact, Fact]:
+    latest_of = {fact.accession: fact for fact in before}
+    latest = now[-1]
+    if latest.accession not in latest_of and (latest.filed - latest.period_end).days > _COMPARATIVE_DAYS:
+        shared = next((fact for fact in reversed(now) if fact.accession in latest_of), latest)
+        latest = shared
+    return latest, latest_of.get(latest.accession, before[-1])
+
+
+def _four_quarters(known: Vintages, tags: Sequence[str], end: date) -> Figure | None:
+    """Four adjacent quarters; one that no filing reports (the fourth) is its fiscal year less nine months."""
+    inputs: list[Fact] = []
+    value, last = 0.0, end
+    for _ in range(4):
+        quarter_end = nearest(known.ends_near(tags, last, ADJACENT_DAYS), last, ADJACENT_DAYS)
+        quarter = (
+            None if quarter_end is None else _quarter(known, tags, quarter_end) or _fourth_quarter(known, tags, quarter_end)
+        )
+        if quarter is None:
+            return None
+        amount, start, facts = quarter
+        value += amount
+        inputs.extend(facts)
+        last = day_before(start)
+    return Figure(value, rule="four_quarters", inputs=tuple(inputs)) if is_year(last + timedelta(days=1), end) else None
+
+
+def _quarter(known: Vintages, tags: Sequence[str], end: date) -> tuple[float, date, tuple[Fact, ...]] | None:
+    for start, versions in sorted(known.spans(tags, end).items(), reverse=True):
+        if is_quarter(start, end):
+            return versions[-1].value, start, (versions[-1],)
+    return None
+
+
+def _fourth_quarter(known: Vintages, tags: Sequence[str], end: date) -> tuple[float, date, tuple[Fact, ...]] | None:
+    year = _fiscal_year(known, tags, end)
+    if year is None:
+        return None
+    whole = year.inputs[0]
+    for nine_months_end in known.ends_near(tags, end - timedelta(days=100), within_days=20):
+        begins = nine_months_end + timedelta(days=1)
+        versions = known.spans(tags, nine_months_end).get(whole.period_start or end)
+        if versions is not None and tag_of(versions[-1]) == tag_of(whole) and is_quarter(begins, end):
+            return whole.value - versions[-1].value, begins, (whole, versions[-1])
+    return None
+
+
+def _per_share(known: Vintages, concept: Concept, share_counts: Concept, tags: list[str], end: date) -> Figure:
+    """A fiscal year as reported, or four quarters as reported on one share basis. Per-share figures are never subtracted."""
+    for choice in (*([tag] for tag in tags), list(concept.tags)):
+        found = _fiscal_year(known, choice, end) or _four_reported_quarters(known, share_counts, choice, end)
+        if found is not None:
+            return found
+    return missing("four adjacent reported quarters are not known, and per-share figures are never subtracted")
+
+
+def _four_reported_quarters(known: Vintages, share_counts: Concept, tags: Sequence[str], end: date) -> Figure | None:
+    quarters: list[Fact] = []
+    last = end
+    for _ in range(4):
+        quarter_end = nearest(known.ends_near(tags, last, ADJACENT_DAYS), last, ADJACENT_DAYS)
+        quarter = None if quarter_end is None else _quarter(known, tags, quarter_end)
+        if quarter is None:
+            return None
+        quarters.extend(quarter[2])
+        last = day_before(quarter[1])
+    if not is_year(last + timedelta(days=1), end):
+        return None
+    return _on_one_share_basis(known, share_counts, quarters)
+
+
+def _on_one_share_basis(known: Vintages, share_counts: Concept, quarters: list[Fact]) -> Figure:
+    """A filing after a split restates its own quarters, not those of filings before it: 39.75 and 5.68 do not add up."""
+    counts = []
+    for quarter in quarters:
+        count = _beside(known, share_counts, quarter)
+        if count is None:
+            return missing(f"share basis unknown: no diluted shares beside the quarter to {quarter.period_end}")
+        counts.append(count)
+    if max(counts) > _SHARE_BASIS_RATIO * min(counts):
+        return missing(f"share basis differs: diluted shares of the four quarters run from {min(counts):g} to {max(counts):g}")
+    return Figure(sum(q.value for q in quarters), rule="four_quarters", inputs=tuple(quarters))
+
+
+def _beside(known: Vintages, concept: Concept, fact: Fact) -> float | None:
+    """The concept's value for the same period in the same filing."""
+    for tag in concept.tags:
+        versions = known.spans([tag], fact.period_end).get(fact.period_start or fact.period_end, [])
+        for version in versions:
+            if version.accession == fact.accession:
+                return version.value
+    return None
+
+
+def _average(known: Vintages, tags: list[str], end: date) -> Figure:
+    """The average over the shortest period that ends there: nearest to the count on the day."""
+    for tag in tags:
+        spans = known.spans([tag], end)
+        fiscal = [start for start in spans if is_to_date(start, end) or is_year(start, end)]
+        if fiscal:
+            return _of(spans[max(fiscal)], "reported_average")
+    return missing(f"no quarter or year ends on {end}")
+
+
+def _sum(known: Vintages, concepts: ConceptMap, rule: Sum, end: date) -> Figure:
+    value, inputs, words = 0.0, [], []
+    parts = [(part, 1) for part in rule.plus] + [(part, -1) for part in rule.minus]
+    for part, sign in parts:
+        found = _reported(known, concepts, concepts.concepts[part], end)
+        if found.value is None:
+            return missing(f"{part}: {found.reason}")
+        value += sign * found.value
+        inputs.extend(found.inputs)
+        words.append(f"less {part}" if sign < 0 else f"plus {part}" if words else part)
+    for part in rule.when_reported:
+        found = _reported(known, concepts, concepts.concepts[part], end)
+        if found.value is not None:
+            value += found.value
+            inputs.extend(found.inputs)
+            words.append(f"plus {part}")
+    if rule.not_below is not None:
+        floor = _reported(known, concepts, concepts.concepts[rule.not_below], end)
+        if floor.value is not None and value < floor.value:
+            return missing(f"{' '.join(words)} is less than {rule.not_below}, a part of it")
+    concept = concepts.concepts.get(rule.figure)
+    if concept is not None and concept.minimum is not None and value < concept.minimum:
+        return missing(f"sign: {' '.join(words)} is {value:.15g}")
+    return Figure(value, rule=" ".join(words), inputs=tuple(inputs))
+
+
+def _of(versions: Versions, rule: str) -> Figure:
+    return Figure(versions[-1].value, rule=rule, inputs=(versions[-1],))
+
+
+def _tags(concepts: ConceptMap, name: str) -> tuple[str, ...]:
+    return concepts.concepts[name].tags
+
+
+def _no_fact(concept: Concept, end: date | None = None) -> Figure:
+    period = f" for a period that ends on {end}" if end is not None else ""
+    return missing(f"no fact for tags {', '.join(concept.tags)} in {concept.unit}{period}")

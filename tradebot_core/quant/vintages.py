@@ -1,0 +1,175 @@
+"""What one issuer's filings have said so far: every version of every fact, taken in the order in which they became known."""
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from tradebot_core.model.fundamentals import Fact
+from tradebot_core.quant.concepts import Concept, ConceptMap, Kind
+from tradebot_core.quant.periods import is_to_date, is_year, length_days
+
+_SCALE_JUMP = 500  # thousands for units is 1,000 times; real figures do not grow so much from one report to the next
+_CONFIRMS = 30  # a second filing confirms a jump when it reports the same order of magnitude
+_INCIDENTAL_SHARE = 0.25
+
+Versions = list[Fact]  # of one period, oldest first
+
+
+def in_order_of_knowledge(facts: Iterable[Fact]) -> list[Fact]:
+    """The one order in which facts are learnt, whatever order they came in. Old periods of one filing come first."""
+    return sorted(
+        facts,
+        key=lambda f: (f.known_at, f.filed, f.accession, f.period_end, f.period_start or date.min, f.taxonomy, f.tag, f.value),
+    )
+
+
+def tag_of(fact: Fact) -> str:
+    return f"{fact.taxonomy}:{fact.tag}"
+
+
+@dataclass
+class _Series:
+    """All facts of one tag. An instant's period starts on the day it ends."""
+
+    spans: dict[date, dict[date, Versions]] = field(default_factory=dict)  # end -> start -> versions
+    ends: list[date] = field(default_factory=list)  # ascending
+    reported: int = 0
+
+    def add(self, fact: Fact) -> None:
+        starts = self.spans.get(fact.period_end)
+        if starts is None:
+            starts = self.spans[fact.period_end] = {}
+            insort(self.ends, fact.period_end)
+        starts.setdefault(fact.period_start or fact.period_end, []).append(fact)
+        self.reported += 1
+
+
+class Vintages:
+    """Grows by `learn` only, so that what is derived at one instant cannot depend on a later one.
+
+    Lookups take tags in order of precedence and return the versions under the first tag that has any for the period.
+    """
+
+    def __init__(self, concepts: ConceptMap) -> None:
+        self._concept_of = concepts.by_tag()
+        self._series: defaultdict[str, _Series] = defaultdict(_Series)
+        self._refused: dict[tuple[str, date], str] = {}
+        self._accepted: dict[tuple[str, int], float] = {}  # (tag, length class) -> last value of that scale
+        self._pending: defaultdict[tuple[str, int], list[Fact]] = defaultdict(list)
+        self.latest_period_end: date | None = None
+
+    def learn(self, fact: Fact) -> None:
+        concept = self._concept_of.get((tag_of(fact), fact.unit))
+        if concept is None or (fact.period_start is None) != (concept.kind is Kind.INSTANT):
+            return
+        refusal = _nonsense(fact, concept) or self._jump(fact, concept)
+        if refusal is not None:
+            self._refused[tag_of(fact), fact.period_end] = refusal
+            return
+        self._accept(fact, concept)
+
+    def _accept(self, fact: Fact, concept: Concept) -> None:
+        self._series[tag_of(fact)].add(fact)
+        self._refused.pop((tag_of(fact), fact.period_end), None)
+        if concept.kind is not Kind.INSTANT and _is_fiscal(fact) and fact.period_end > (self.latest_period_end or date.min):
+            self.latest_period_end = fact.period_end
+
+    def _jump(self, fact: Fact, concept: Concept) -> str | None:
+        """A reason when the value is of another scale than the last of its kind and no second filing has confirmed it."""
+        if not concept.scale or fact.value == 0:
+            return None
+        series = tag_of(fact), _length_class(fact)
+        before = self._accepted.get(series)
+        if before is not None and _ratio(fact.value, before) >= _SCALE_JUMP:
+            doubtful = self._pending[series]
+            confirmed = [d for d in doubtful if d.accession != fact.accession and _ratio(d.value, fact.value) <= _CONFIRMS]
+            if not confirmed:
+                doubtful.append(fact)
+                return f"scale: {fact.value:.15g} {fact.unit} after {before:.15g}, not confirmed by a second filing"
+            for earlier in confirmed:
+                self._accept(earlier, concept)
+            self._pending[series] = [d for d in doubtful if d not in confirmed]
+        self._accepted[series] = fact.value
+        return None
+
+    def refusal(self, tags: Sequence[str], end: date) -> str | None:
+        """Why a value that was reported for the period was not believed."""
+        return next((self._refused[tag, end] for tag in tags if (tag, end) in self._refused), None)
+
+    def reported_tags(self, tags: Sequence[str], end: date) -> list[str]:
+        """The tags with a value for a period that ends there, in precedence, without those used in passing.
+
+        A total that stands in a note and not on the face of the statement is reported far less often than the one that does:
+        Procter & Gamble used Revenues for its sales in the United States (FY2012: 28.4 of 82.0 bn USD, SalesRevenueNet).
+        """
+        found = [tag for tag in tags if tag in self._series and end in self._series[tag].spans]
+        if len(found) < 2:
+            return found
+        most = max(self._series[tag].reported for tag in found)
+        return [tag for tag in found if self._series[tag].reported >= _INCIDENTAL_SHARE * most]
+
+    def spans(self, tags: Sequence[str], end: date) -> dict[date, Versions]:
+        """start -> versions, of the periods that end there."""
+        if len(tags) == 1:
+            return self._series[tags[0]].spans.get(end, {}) if tags[0] in self._series else {}
+        merged: dict[date, Versions] = {}
+        for tag in self.reported_tags(tags, end):
+            for start, versions in self._series[tag].spans[end].items():
+                merged.setdefault(start, versions)
+        return merged
+
+    def ends_near(self, tags: Sequence[str], target: date, within_days: int) -> list[date]:
+        """Ends of periods within reach of a day, ascending."""
+        reach = timedelta(days=within_days)
+        found: set[date] = set()
+        for tag in tags:
+            if tag in self._series:
+                ends = self._series[tag].ends
+                found.update(ends[bisect_left(ends, target - reach) : bisect_right(ends, target + reach)])
+        return sorted(found)
+
+    def latest_end(self, tags: Sequence[str], not_after: date) -> date | None:
+        """The last end of a period up to a day, refused values included: an older one may not stand in for a refused one."""
+        found = []
+        for tag in tags:
+            ends = self._series[tag].ends if tag in self._series else []
+            if at := bisect_right(ends, not_after):
+                found.append(ends[at - 1])
+        found.extend(end for tag, end in self._refused if tag in tags and end <= not_after)
+        return max(found, default=None)
+
+
+def _nonsense(fact: Fact, concept: Concept) -> str | None:
+    if not math.isfinite(fact.value):
+        return "not a finite number"
+    if concept.minimum is not None and fact.value < concept.minimum:
+        rule = "sign" if fact.value < 0 else "scale"
+        return f"{rule}: {fact.value:.15g} {fact.unit} is below {concept.minimum:g} for {tag_of(fact)}"
+    return None
+
+
+def _ratio(one: float, other: float) -> float:
+    return max(one / other, other / one)
+
+
+def _length_class(fact: Fact) -> int:
+    """Periods of about the same length are compared: an instant 0, else the number of quarters."""
+    return 0 if fact.period_start is None else max(1, round(length_days(fact.period_start, fact.period_end) / 91))
+
+
+def _is_fiscal(fact: Fact) -> bool:
+    """Whether the period is a part of a fiscal year, a whole one, or what lies between two when the year end moves (10-KT)."""
+    if fact.period_start is None:
+        return False
+    return (
+        is_to_date(fact.period_start, fact.period_end)
+        or is_year(fact.period_start, fact.period_end)
+        or (is_transition(fact) and length_days(fact.period_start, fact.period_end) > 0)
+    )
+
+
+def is_transition(fact: Fact) -> bool:
+    return fact.form.startswith(("10-KT", "10-QT"))

@@ -1,0 +1,66 @@
+"""From class paths in the configuration to objects. A wrong path, class or parameter stops the start and names its line."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.config import CollectorSettings, Config, Settings, StrategySettings, line_of, settings_error
+from tradebot_core.errors import ConfigurationError
+from tradebot_core.interfaces import Collector
+from tradebot_core.strategy import Strategy
+
+_RESERVED_LAYERS = {"decisions", "orders", "positions", "backtest", "performance"}
+
+
+def make_strategy(config: Config, path: Path, index: int) -> Strategy:
+    """The strategy of the index-th block of `strategies`."""
+    settings = config.strategies[index]
+    found = _load(config, path, ("strategies", index), settings)
+    if not (isinstance(found, type) and issubclass(found, Strategy)):
+        raise _wrong(path, ("strategies", index, "class_path"), f"{settings.class_path} is not a Strategy")
+    strategy = found(settings.name, _params(found.Params, path, ("strategies", index, "params"), settings.params))
+    names = [layer.name for layer in strategy.layers()]
+    if len(set(names)) < len(names) or _RESERVED_LAYERS & set(names) or not names:
+        reserved = ", ".join(sorted(_RESERVED_LAYERS))
+        raise _wrong(
+            path,
+            ("strategies", index),
+            f"the layers {names} of {settings.name} must be one or more, differ, and not be {reserved}",
+        )
+    return strategy
+
+
+def make_collector(config: Config, path: Path, index: int, calendar: TradingCalendar) -> Collector:
+    """The collector of the index-th block of `collectors`."""
+    settings = config.collectors[index]
+    found = _load(config, path, ("collectors", index), settings)
+    if not (isinstance(found, type) and hasattr(found, "collect") and hasattr(found, "table") and hasattr(found, "Params")):
+        raise _wrong(path, ("collectors", index, "class_path"), f"{settings.class_path} is not a Collector")
+    return found(_params(found.Params, path, ("collectors", index, "params"), settings.params), calendar)
+
+
+def _load(config: Config, path: Path, location: tuple[str | int, ...], settings: CollectorSettings | StrategySettings) -> Any:
+    where = (*location, "class_path")
+    module, _, name = settings.class_path.rpartition(".")
+    if not any(module == allowed or module.startswith(f"{allowed}.") for allowed in config.allowed_packages):
+        raise _wrong(path, where, f"{settings.class_path} is outside allowed_packages ({', '.join(config.allowed_packages)})")
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise _wrong(path, where, f"there is no module {error.name} for {settings.class_path}") from error
+    except AttributeError as error:
+        raise _wrong(path, where, f"module {module} has no class {name}") from error
+
+
+def _params(params: type[Settings], path: Path, location: tuple[str | int, ...], given: dict[str, Any]) -> Settings:
+    try:
+        return params.model_validate(given)
+    except ValidationError as error:
+        raise settings_error(error, path, location) from None
+
+
+def _wrong(path: Path, location: tuple[str | int, ...], what: str) -> ConfigurationError:
+    return ConfigurationError(f"{path}, line {line_of(path, location)}: {what}.", "Correct the configuration there.")

@@ -1,0 +1,250 @@
+"""The store in files: one Parquet file a table and year, and SQLite for the ledger.
+
+facts/<table>/<year>.parquet                        append-only versions
+results/<strategy>/<book>/<table>/<year>.parquet    rows of sessions, replaced session by session
+results/<strategy>/<book>/<table>/sessions.json     the sessions that were written, with rows or without
+quarantine.parquet · ledger.sqlite
+"""
+
+import hashlib
+import heapq
+import json
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.errors import StoreError
+from tradebot_core.interfaces import Batch, Ledger, Rejected
+from tradebot_core.model.event import Event, EventType
+from tradebot_core.model.market import SessionClose
+from tradebot_core.model.tables import (
+    ACTIONS,
+    BARS,
+    FACTS,
+    FUNDAMENTALS,
+    INSTANT,
+    QUARANTINE_COLUMNS,
+    SECURITIES,
+    FactTable,
+    ResultTable,
+)
+from tradebot_core.stores import parquet_files
+from tradebot_core.stores.events import event_of
+from tradebot_core.stores.sqlite_ledger import SqliteLedger
+
+SCHEMA_VERSION = 1
+
+# The year a row is filed under. A revision must land in its key's file, so the year may not move with known_at.
+_FILED_UNDER: dict[str, pl.Expr] = {
+    BARS.name: pl.col("session").dt.year(),
+    ACTIONS.name: pl.col("session").dt.year(),
+    SECURITIES.name: pl.lit(0, pl.Int32),
+    FACTS.name: pl.col("accession").str.slice(11, 2).cast(pl.Int32, strict=False).fill_null(0),
+    FUNDAMENTALS.name: pl.col("known_at").dt.year(),
+}
+_EVENT_TABLES = {
+    EventType.SECURITY: SECURITIES,
+    EventType.CORPORATE_ACTION: ACTIONS,
+    EventType.FUNDAMENTALS: FUNDAMENTALS,
+    EventType.PRICE_BAR: BARS,
+}
+_EVENT_ORDER = {kind: n for n, kind in enumerate(EventType)}
+
+
+class FileStore:
+    """See interfaces.DataStore."""
+
+    def __init__(self, path: Path, calendar: TradingCalendar) -> None:
+        self._path = path
+        self._calendar = calendar
+        self._check_version()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return SqliteLedger(self._path / "ledger.sqlite")
+
+    # Facts
+
+    def append(self, batch: Batch, ingested_at: datetime) -> int:
+        table = batch.table
+        self._quarantine(batch, batch.rejected, ingested_at)
+        stamped = batch.rows.with_columns(
+            pl.lit(batch.source).alias("source"), pl.lit(ingested_at).cast(INSTANT).alias("ingested_at")
+        )
+        fresh = stamped.select(table.schema.names()).cast(dict(table.schema)).unique(maintain_order=True)
+        doubled = fresh.filter(pl.struct(table.key).is_duplicated())
+        if not doubled.is_empty():
+            reason = "several rows of one key in one delivery; none can be chosen"
+            refused = [Rejected(row, "conflicting_duplicate", reason) for row in doubled.iter_rows(named=True)]
+            self._quarantine(batch, refused, ingested_at)
+            fresh = fresh.filter(pl.struct(table.key).is_unique())
+        if fresh.is_empty():
+            return 0
+        folder = self._path / "facts" / table.name
+        added = 0
+        with parquet_files.exclusive(folder):
+            by_year = fresh.with_columns(_year=_FILED_UNDER[table.name]).partition_by("_year", as_dict=True, include_key=False)
+            for (year,), rows in sorted(by_year.items()):
+                added += self._append_to(folder / f"{year}.parquet", table, rows)
+        return added
+
+    def _append_to(self, path: Path, table: FactTable, rows: pl.DataFrame) -> int:
+        stored = parquet_files.read(path) if path.exists() else pl.DataFrame(schema=table.schema)
+        by_key = list(table.key)
+        latest = stored.sort("known_at", "ingested_at").unique(by_key, keep="last", maintain_order=True)
+        same = [*by_key, *(c for c in table.content if c not in by_key)]
+        news = rows.join(latest.select(same), on=same, how="anti", nulls_equal=True)
+        if news.is_empty():
+            return 0
+        if "known_at" not in by_key:  # nobody could act on a correction before we had it
+            keys = latest.select(by_key).with_columns(_revises=True)
+            news = news.join(keys, on=by_key, how="left", nulls_equal=True).with_columns(
+                known_at=pl.when("_revises").then(pl.max_horizontal("known_at", "ingested_at")).otherwise("known_at")
+            )
+            news = news.drop("_revises")
+        parquet_files.write(pl.concat([stored, news]).sort(*by_key, "known_at", "ingested_at", nulls_last=False), path)
+        return len(news)
+
+    def read(self, table: FactTable, *, as_of: datetime, start: date | None = None, end: date | None = None) -> pl.DataFrame:
+        versions = self.read_versions(table, as_of=as_of, start=start, end=end)
+        return versions.unique(table.key, keep="last", maintain_order=True)
+
+    def read_versions(
+        self, table: FactTable, *, as_of: datetime, start: date | None = None, end: date | None = None
+    ) -> pl.DataFrame:
+        dated = "session" in table.columns
+        on = pl.col("session") if dated else pl.col("known_at").dt.convert_time_zone("America/New_York").dt.date()
+        wanted = pl.col("known_at") <= as_of
+        if start is not None:
+            wanted &= on >= start
+        if end is not None:
+            wanted &= on <= end
+        frames = []
+        for path in sorted((self._path / "facts" / table.name).glob("*.parquet")):
+            year = int(path.stem)
+            if dated and ((start is not None and year < start.year) or (end is not None and year > end.year)):
+                continue
+            frames.append(parquet_files.read(path).filter(wanted))
+        rows = pl.concat(frames) if frames else pl.DataFrame(schema=table.schema)
+        return rows.sort(*table.key, "known_at", "ingested_at")
+
+    # Quarantine
+
+    def quarantined(self) -> pl.DataFrame:
+        path = self._path / "quarantine.parquet"
+        return parquet_files.read(path) if path.exists() else pl.DataFrame(schema=QUARANTINE_COLUMNS)
+
+    def _quarantine(self, batch: Batch, rejected: Sequence[Rejected], at: datetime) -> None:
+        if not rejected:
+            return
+        rows = []
+        for item in rejected:
+            record = json.dumps(item.record, sort_keys=True, default=str)
+            digest = hashlib.sha256(record.encode()).hexdigest()
+            rows.append((batch.table.name, batch.source, record, item.rule, item.reason, digest, at))
+        fresh = pl.DataFrame(rows, schema=QUARANTINE_COLUMNS, orient="row").unique(["source", "sha256"], maintain_order=True)
+        with parquet_files.exclusive(self._path):
+            stored = self.quarantined()
+            news = fresh.join(stored, on=["source", "sha256"], how="anti")
+            if not news.is_empty():
+                parquet_files.write(pl.concat([stored, news]), self._path / "quarantine.parquet")
+
+    # Events
+
+    def events(self, start: date, end: date, types: Sequence[EventType]) -> Iterator[Event]:
+        streams = [self._stored_events(kind, start, end) for kind in types if kind in _EVENT_TABLES]
+        if EventType.SESSION_CLOSE in types:
+            streams.append(self._session_closes(start, end))
+        return heapq.merge(*streams, key=_moment)
+
+    def _stored_events(self, kind: EventType, start: date, end: date) -> Iterator[Event]:
+        table, until = _EVENT_TABLES[kind], self._calendar.cutoff(end)
+        names = self.read(SECURITIES, as_of=until)
+        by_id = dict(zip(names["security_id"], names["symbol"], strict=True))
+        rows = self.read_versions(table, as_of=until, start=start, end=end)
+        events = [event_of(kind, row, by_id) for row in rows.iter_rows(named=True)]
+        return iter(sorted(events, key=_moment))
+
+    def _session_closes(self, start: date, end: date) -> Iterator[Event]:
+        for session in self._calendar.sessions(start, end):
+            at = self._calendar.cutoff(session)
+            yield Event(EventType.SESSION_CLOSE, "", at, at, "calendar", SessionClose(session))
+
+    # Results
+
+    def write_results(
+        self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], rows: pl.DataFrame, layer: str = ""
+    ) -> None:
+        folder = self._results(table, strategy, book, layer)
+        strange = set(rows["session"].unique()) - set(sessions)
+        if strange:
+            raise StoreError(f"Rows of {sorted(map(str, strange))} do not belong to the sessions being written to {folder}.")
+        with parquet_files.exclusive(folder):
+            replaced = pl.Series(sessions, dtype=pl.Date).implode()
+            for year in sorted({session.year for session in sessions}):
+                path = folder / f"{year}.parquet"
+                fresh = rows.filter(pl.col("session").dt.year() == year)
+                if path.exists():
+                    kept = parquet_files.read(path).filter(~pl.col("session").is_in(replaced))
+                    fresh = pl.concat([kept, fresh], how="diagonal_relaxed" if table.open_columns else "vertical")
+                parquet_files.write(fresh.sort("session", *table.key), path)
+            self._remember_sessions(folder, sessions)
+
+    def read_results(
+        self,
+        table: ResultTable,
+        strategy: str,
+        book: str,
+        start: date | None = None,
+        end: date | None = None,
+        layer: str = "",
+    ) -> pl.DataFrame:
+        wanted = pl.lit(True)
+        if start is not None:
+            wanted &= pl.col("session") >= start
+        if end is not None:
+            wanted &= pl.col("session") <= end
+        frames = []
+        for path in sorted(self._results(table, strategy, book, layer).glob("*.parquet")):
+            year = int(path.stem)
+            if (start is None or year >= start.year) and (end is None or year <= end.year):
+                frames.append(parquet_files.read(path).filter(wanted))
+        if not frames:
+            return pl.DataFrame(schema=table.schema)
+        return pl.concat(frames, how="diagonal_relaxed" if table.open_columns else "vertical")
+
+    def result_sessions(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Sequence[date]:
+        path = self._results(table, strategy, book, layer) / "sessions.json"
+        return [date.fromisoformat(day) for day in json.loads(path.read_text())] if path.exists() else []
+
+    def _remember_sessions(self, folder: Path, sessions: Sequence[date]) -> None:
+        path = folder / "sessions.json"
+        known = set(json.loads(path.read_text())) if path.exists() else set()
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(sorted(known | {session.isoformat() for session in sessions})))
+        fresh.replace(path)
+
+    def _results(self, table: ResultTable, strategy: str, book: str, layer: str) -> Path:
+        return self._path / "results" / strategy / book / (f"{table.name}.{layer}" if layer else table.name)
+
+    def _check_version(self) -> None:
+        path = self._path / "schema_version"
+        with parquet_files.storage_errors(self._path):
+            self._path.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.write_text(str(SCHEMA_VERSION))
+            found = int(path.read_text())
+        if found > SCHEMA_VERSION:
+            raise StoreError(
+                f"The store {self._path} was written by a newer version (schema {found}, this one knows {SCHEMA_VERSION}).",
+                "Install the newer version, or point data_store.path at another folder.",
+            )
+
+
+def _moment(event: Event) -> tuple[datetime, int, str]:
+    """The order of events: by when they became known, then as EventType lists them."""
+    return event.timestamp, _EVENT_ORDER[event.type], event.symbol

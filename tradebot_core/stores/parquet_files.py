@@ -1,0 +1,75 @@
+"""Parquet files that are whole or absent: written beside, synced, then renamed into place, under one lock per folder."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from tradebot_core.errors import StoreError
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """One writer at a time, over all processes of this machine."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+@contextmanager
+def storage_errors(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(place, error) from error
+
+
+def storage_error(place: Path, error: OSError) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(
+            f"The disk is full: {place} could not be written, and nothing of it was changed.", "Free some space and run again."
+        )
+    return StoreError(f"{place} cannot be used: {error.strerror or error}.", "Check that the folder exists and is writable.")
+
+
+def write(frame: pl.DataFrame, path: Path) -> None:
+    """Replaces the file at `path`; on any failure the old one stays."""
+    fresh = path.with_suffix(".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(fresh, compression="zstd", compression_level=1, statistics=True)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise storage_error(path, error) from error
+    except pl.exceptions.ComputeError as error:  # how polars reports a failed write in some places
+        fresh.unlink(missing_ok=True)
+        raise StoreError(f"{path} could not be written: {error}", "Check the space left on the disk.") from error
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Raises StoreError naming the file when it is not the Parquet file that was written."""
+    try:
+        return pl.read_parquet(path, memory_map=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise StoreError(
+            f"{path} is damaged and was not read ({error}).",
+            "Restore it from a backup, or delete it and collect its sessions again.",
+        ) from error

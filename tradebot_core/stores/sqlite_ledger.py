@@ -1,0 +1,324 @@
+"""The ledger in SQLite: append-only tables (triggers refuse update and delete), every call one committed transaction."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+
+from tradebot_core.errors import ExecutionError, NotPermitted, StoreError
+from tradebot_core.interfaces import DecisionSet, Permit
+from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, fill_entries
+from tradebot_core.model.tables import FILLS, ORDERS
+
+_TABLES = {
+    "permits": "permit_id TEXT PRIMARY KEY, session TEXT NOT NULL UNIQUE, issued_at TEXT NOT NULL, expires_at TEXT NOT NULL",
+    "claims": "permit_id TEXT NOT NULL REFERENCES permits, strategy TEXT NOT NULL, run_id TEXT NOT NULL, claimed_at TEXT NOT NULL, "
+    "PRIMARY KEY (permit_id, strategy)",
+    "decision_sets": "strategy TEXT NOT NULL, session TEXT NOT NULL, digest TEXT NOT NULL, live INTEGER NOT NULL, "
+    "run_id TEXT NOT NULL, decided_at TEXT NOT NULL",
+    "plans": "strategy TEXT NOT NULL, session TEXT NOT NULL, committed_at TEXT NOT NULL, PRIMARY KEY (strategy, session)",
+    "intents": "order_key TEXT PRIMARY KEY, strategy TEXT NOT NULL, session TEXT NOT NULL, intent TEXT NOT NULL, "
+    "approved INTEGER NOT NULL, rule TEXT NOT NULL, value REAL, threshold REAL",
+    "order_states": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, order_key TEXT NOT NULL REFERENCES intents, state TEXT NOT NULL, "
+    "at TEXT NOT NULL, detail TEXT NOT NULL, broker_order_id TEXT NOT NULL",
+    "fills": "execution_id TEXT PRIMARY KEY, strategy TEXT NOT NULL, order_key TEXT NOT NULL REFERENCES intents, "
+    "session TEXT NOT NULL, security_id INTEGER NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL, "
+    "quantity INTEGER NOT NULL CHECK (quantity > 0), price TEXT NOT NULL, commission TEXT NOT NULL, filled_at TEXT NOT NULL",
+    "entries": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, strategy TEXT NOT NULL, entry_key TEXT NOT NULL, session TEXT NOT NULL, "
+    "kind TEXT NOT NULL, security_id INTEGER, symbol TEXT NOT NULL, quantity INTEGER NOT NULL, cash TEXT NOT NULL, "
+    "UNIQUE (strategy, entry_key)",
+    "halts": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, halted INTEGER NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL",
+}
+_APPEND_ONLY = "".join(
+    f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
+    f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;"
+    for table in _TABLES
+    for verb in ("update", "delete")
+)
+_ONE_LIVE_SET = "CREATE UNIQUE INDEX IF NOT EXISTS one_live_set ON decision_sets (strategy, session) WHERE live = 1;"
+_LAST_STATE = "SELECT order_key, state, detail, MAX(sequence) FROM order_states GROUP BY order_key"
+
+
+class SqliteLedger:
+    """See interfaces.Ledger."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        creation = "".join(f"CREATE TABLE IF NOT EXISTS {name} ({columns});" for name, columns in _TABLES.items())
+        with self._connection() as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript(creation + _APPEND_ONLY + _ONE_LIVE_SET)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            database = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+            try:
+                database.execute("PRAGMA synchronous = FULL")
+                database.execute("PRAGMA foreign_keys = ON")
+                yield database
+            finally:
+                database.close()
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"The ledger {self._path} cannot be used: {error}.",
+                "Check the disk's free space and that no other tool holds it open.",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.IntegrityError):
+                raise
+            raise StoreError(f"The ledger {self._path} is damaged: {error}.", "Halt and restore it from a backup.") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+            except BaseException:
+                database.execute("ROLLBACK")
+                raise
+            database.execute("COMMIT")
+
+    # The right to trade
+
+    def issue_permit(self, session: date, issued_at: datetime, expires_at: datetime) -> Permit:
+        with self._transaction() as database:
+            permit_id = f"{session.isoformat()}@{issued_at.isoformat()}"
+            database.execute(
+                "INSERT INTO permits VALUES (?, ?, ?, ?) ON CONFLICT (session) DO NOTHING",
+                (permit_id, session.isoformat(), issued_at.isoformat(), expires_at.isoformat()),
+            )
+            row = database.execute(
+                "SELECT permit_id, session, expires_at FROM permits WHERE session = ?", (session.isoformat(),)
+            )
+            return _permit(row.fetchone())
+
+    def claim_permit(self, permit_id: str, strategy: str, run_id: str, at: datetime) -> Permit:
+        with self._transaction() as database:
+            row = database.execute(
+                "SELECT permit_id, session, expires_at FROM permits WHERE permit_id = ?", (permit_id,)
+            ).fetchone()
+            if row is None:
+                raise NotPermitted(
+                    f"There is no permit {permit_id!r}: only the live schedule and `tradebot run-session` issue one."
+                )
+            permit = _permit(row)
+            if at >= permit.expires_at:
+                raise NotPermitted(f"The permit for {permit.session} expired at {permit.expires_at:%Y-%m-%d %H:%M} UTC.")
+            database.execute(
+                "INSERT INTO claims VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (permit_id, strategy, run_id, at.isoformat())
+            )
+            (holder,) = database.execute(
+                "SELECT run_id FROM claims WHERE permit_id = ? AND strategy = ?", (permit_id, strategy)
+            ).fetchone()
+            if holder != run_id:
+                raise NotPermitted(f"The permit of {strategy} for {permit.session} was claimed by run {holder}.")
+            return permit
+
+    def seal_decisions(self, decisions: DecisionSet) -> None:
+        row = (
+            decisions.strategy,
+            decisions.session.isoformat(),
+            decisions.digest,
+            int(decisions.live),
+            decisions.run_id,
+            decisions.decided_at.isoformat(),
+        )
+        try:
+            with self._transaction() as database:
+                database.execute("INSERT INTO decision_sets VALUES (?, ?, ?, ?, ?, ?)", row)
+        except sqlite3.IntegrityError:
+            raise NotPermitted(f"{decisions.strategy} has decided live for {decisions.session} already.") from None
+
+    def live_decisions(self, strategy: str, session: date) -> DecisionSet | None:
+        found = [d for d in self.decision_sets(strategy) if d.live and d.session == session]
+        return found[0] if found else None
+
+    def decision_sets(self, strategy: str) -> Sequence[DecisionSet]:
+        with self._connection() as database:
+            rows = database.execute("SELECT * FROM decision_sets WHERE strategy = ? ORDER BY rowid", (strategy,)).fetchall()
+        return [
+            DecisionSet(name, date.fromisoformat(session), digest, bool(live), run_id, datetime.fromisoformat(at))
+            for name, session, digest, live, run_id, at in rows
+        ]
+
+    # Orders
+
+    def commit_orders(
+        self, strategy: str, session: date, orders: Sequence[tuple[OrderIntent, RiskVerdict]], at: datetime
+    ) -> bool:
+        with self._transaction() as database:
+            planned = database.execute(
+                "INSERT INTO plans VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (strategy, session.isoformat(), at.isoformat())
+            )
+            if planned.rowcount == 0:
+                return False
+            for intent, verdict in orders:
+                text = json.dumps(intent.to_dict(), sort_keys=True)
+                database.execute(
+                    "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        intent.key,
+                        strategy,
+                        session.isoformat(),
+                        text,
+                        int(verdict.approved),
+                        verdict.rule,
+                        verdict.value,
+                        verdict.limit,
+                    ),
+                )
+                state = OrderState.NEW if verdict.approved else OrderState.REFUSED
+                _insert_state(database, intent.key, state, at, "", "")
+            return True
+
+    def record_state(
+        self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
+    ) -> None:
+        with self._transaction() as database:
+            present = OrderState(
+                database.execute(
+                    "SELECT state FROM order_states WHERE order_key = ? ORDER BY sequence DESC LIMIT 1", (order_key,)
+                ).fetchone()[0]
+            )
+            if state is present:
+                return
+            if state not in TRANSITIONS[present]:
+                raise ExecutionError(
+                    f"Order {order_key} cannot go from {present} to {state}.",
+                    "Compare the ledger with the broker: tradebot reconcile.",
+                )
+            _insert_state(database, order_key, state, at, detail, broker_order_id)
+
+    def record_fill(self, strategy: str, fill: Fill) -> bool:
+        with self._transaction() as database:
+            done = database.execute(
+                "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    fill.execution_id,
+                    strategy,
+                    fill.order_key,
+                    fill.session.isoformat(),
+                    fill.security_id,
+                    fill.symbol,
+                    str(fill.side),
+                    fill.quantity,
+                    str(fill.price),
+                    str(fill.commission),
+                    fill.filled_at.isoformat(),
+                ),
+            )
+            if done.rowcount == 0:
+                return False
+            _insert_entries(database, strategy, fill_entries(fill))
+            return True
+
+    def post(self, strategy: str, entries: Sequence[Entry]) -> int:
+        with self._transaction() as database:
+            return _insert_entries(database, strategy, entries)
+
+    def open_orders(self, strategy: str) -> Sequence[tuple[OrderIntent, OrderState]]:
+        with self._connection() as database:
+            rows = database.execute(
+                f"SELECT intent, state FROM intents JOIN ({_LAST_STATE}) USING (order_key) WHERE strategy = ? ORDER BY intents.rowid",
+                (strategy,),
+            ).fetchall()
+        orders = [(OrderIntent.from_dict(json.loads(intent)), OrderState(state)) for intent, state in rows]
+        return [(intent, state) for intent, state in orders if state not in TERMINAL_STATES]
+
+    def orders(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:
+        with self._connection() as database:
+            rows = database.execute(
+                "SELECT intent, approved, rule, value, threshold, state, detail FROM intents "
+                f"JOIN ({_LAST_STATE}) USING (order_key) WHERE strategy = ? AND session BETWEEN ? AND ? ORDER BY session, order_key",
+                (strategy, _from(start), _until(end)),
+            ).fetchall()
+        records = []
+        for intent, approved, rule, value, limit, state, detail in rows:
+            order = json.loads(intent)
+            record = {column: order[column] for column in ORDERS.schema if column in order}
+            record |= {"session": date.fromisoformat(order["session"]), "order_key": order["key"], "approved": bool(approved)}
+            records.append(record | {"rule": rule, "value": value, "limit": limit, "state": state, "detail": detail})
+        return pl.DataFrame(records, schema={**ORDERS.schema, "state": pl.String, "detail": pl.String})
+
+    def fills(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:
+        columns = [c for c in FILLS.schema if c != "session"]
+        with self._connection() as database:
+            rows = database.execute(
+                f"SELECT session, {', '.join(columns)} FROM fills WHERE strategy = ? AND session BETWEEN ? AND ? "
+                "ORDER BY session, execution_id",
+                (strategy, _from(start), _until(end)),
+            ).fetchall()
+        typed = [(date.fromisoformat(row[0]), *row[1:-1], datetime.fromisoformat(row[-1])) for row in rows]
+        return pl.DataFrame(typed, schema=FILLS.schema, orient="row")
+
+    def entries(self, strategy: str, until: date | None = None) -> Sequence[Entry]:
+        with self._connection() as database:
+            rows = database.execute(
+                "SELECT entry_key, session, kind, cash, quantity, security_id, symbol FROM entries "
+                "WHERE strategy = ? AND session <= ? ORDER BY session, sequence",
+                (strategy, _until(until)),
+            ).fetchall()
+        return [
+            Entry(key, date.fromisoformat(on), EntryKind(kind), Decimal(cash), *rest) for key, on, kind, cash, *rest in rows
+        ]
+
+    def book(self, strategy: str, until: date) -> Book:
+        return Book().apply_all(self.entries(strategy, until))
+
+    # The kill switch
+
+    def halted(self) -> str | None:
+        with self._connection() as database:
+            row = database.execute("SELECT halted, reason FROM halts ORDER BY sequence DESC LIMIT 1").fetchone()
+        return row[1] if row and row[0] else None
+
+    def halt(self, reason: str, at: datetime) -> None:
+        self._switch(True, reason, at)
+
+    def resume(self, at: datetime) -> None:
+        self._switch(False, "", at)
+
+    def _switch(self, halted: bool, reason: str, at: datetime) -> None:
+        with self._transaction() as database:
+            database.execute("INSERT INTO halts (halted, reason, at) VALUES (?, ?, ?)", (int(halted), reason, at.isoformat()))
+
+
+def _permit(row: tuple[str, str, str]) -> Permit:
+    return Permit(row[0], date.fromisoformat(row[1]), datetime.fromisoformat(row[2]))
+
+
+def _insert_state(
+    database: sqlite3.Connection, order_key: str, state: OrderState, at: datetime, detail: str, broker_order_id: str
+) -> None:
+    database.execute(
+        "INSERT INTO order_states (order_key, state, at, detail, broker_order_id) VALUES (?, ?, ?, ?, ?)",
+        (order_key, str(state), at.isoformat(), detail, broker_order_id),
+    )
+
+
+def _insert_entries(database: sqlite3.Connection, strategy: str, entries: Sequence[Entry]) -> int:
+    return sum(
+        database.execute(
+            "INSERT INTO entries (strategy, entry_key, session, kind, security_id, symbol, quantity, cash) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (strategy, e.key, e.session.isoformat(), str(e.kind), e.security_id, e.symbol, e.quantity, str(e.cash)),
+        ).rowcount
+        for e in entries
+    )
+
+
+def _from(day: date | None) -> str:
+    return (day or date.min).isoformat()
+
+
+def _until(day: date | None) -> str:
+    return (day or date.max).isoformat()

@@ -1,0 +1,254 @@
+"""The kit a strategy author works with: rules, layers, the view of a session, the Strategy itself.
+
+A strategy is a list of layers and a decision. Layers before the decision are pure functions of a table: they are shown the
+panel (quant/panel.py lists its columns), pass some rows on with features added, and leave a verdict on every row they saw.
+The decision sees what passed, and the sleeve's book.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import reduce
+from typing import Any, ClassVar, Literal
+
+import polars as pl
+
+from tradebot_core.config import Settings
+from tradebot_core.errors import StrategyError
+from tradebot_core.model.decision import Action, Candidate, Decision, LayerResult, Verdict
+from tradebot_core.model.event import Event, EventType
+from tradebot_core.model.tables import LAYERS
+from tradebot_core.quant.panel import MarketMemory
+
+Comparison = Literal[">=", ">", "<=", "<"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One test a security must pass: `value` compared with `threshold`. A missing value fails."""
+
+    name: str
+    value: pl.Expr
+    comparison: Comparison
+    threshold: float
+
+    @property
+    def measured(self) -> pl.Expr:
+        """The value, or null where it is not a finite number (polars would call NaN greater than everything)."""
+        value = self.value.cast(pl.Float64)
+        return pl.when(value.is_finite()).then(value)
+
+    @property
+    def holds(self) -> pl.Expr:
+        value, threshold = self.measured, pl.lit(self.threshold, pl.Float64)
+        test = {">=": value >= threshold, ">": value > threshold, "<=": value <= threshold, "<": value < threshold}
+        return test[self.comparison].fill_null(False)
+
+
+class Layer(ABC):
+    """`features` are the columns it adds for the layers after it."""
+
+    name: str
+    features: tuple[str, ...]
+
+    @abstractmethod
+    def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The verdict on every row: session, security_id, symbol, passed, rule, value, threshold, then the features."""
+
+
+@dataclass(frozen=True)
+class TableLayer(Layer):
+    """A layer of polars expressions over all securities and sessions at once.
+
+    `steps` are evaluated one group after another, each seeing the columns of those before; `rules` last. The first rule that
+    fails is the verdict; a row that passes them all carries the last rule.
+    """
+
+    name: str
+    rules: Sequence[Rule]
+    steps: Sequence[Sequence[pl.Expr]] = ()
+    features: tuple[str, ...] = ()
+
+    def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
+        frame = reduce(lambda lazy, step: lazy.with_columns(*step), self.steps, rows.lazy())
+        failed = [rule.holds.not_() for rule in self.rules]
+
+        def of_deciding_rule(part: Sequence[pl.Expr]) -> pl.Expr:
+            chosen = part[-1]
+            for fails, expression in zip(reversed(failed[:-1]), reversed(part[:-1]), strict=True):
+                chosen = pl.when(fails).then(expression).otherwise(chosen)
+            return chosen
+
+        verdict = {
+            "passed": pl.all_horizontal(rule.holds for rule in self.rules),
+            "rule": of_deciding_rule([pl.lit(rule.name) for rule in self.rules]),
+            "value": of_deciding_rule([rule.measured for rule in self.rules]),
+            "threshold": of_deciding_rule([pl.lit(float(rule.threshold)) for rule in self.rules]),
+        }
+        columns = [expression.alias(name) for name, expression in verdict.items()]
+        return frame.select("session", "security_id", "symbol", *columns, *self.features).collect()
+
+
+class SymbolLayer(Layer):
+    """A layer in plain Python, one security and session at a time."""
+
+    @abstractmethod
+    def process(self, symbol: str, data: Mapping[str, Any]) -> LayerResult:
+        """`data` maps the panel's columns and the earlier layers' features to this security's values (None when missing)."""
+
+    def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
+        results = [self._row(data, self.process(data["symbol"], data)) for data in rows.iter_rows(named=True)]
+        schema = {**LAYERS.schema, **dict.fromkeys(self.features, pl.Float64)}
+        return pl.DataFrame(results, schema=schema, orient="row")
+
+    def _row(self, data: Mapping[str, Any], result: LayerResult) -> tuple[Any, ...]:
+        if set(result.features) - set(self.features):
+            raise StrategyError(
+                f"Layer {self.name} returned the features {sorted(result.features)} for {data['symbol']}.",
+                f"Declare all of them in its `features` ({', '.join(self.features) or 'now empty'}).",
+            )
+        verdict = result.verdict
+        features = (result.features.get(name) for name in self.features)
+        return (
+            data["session"],
+            data["security_id"],
+            data["symbol"],
+            verdict.passed,
+            verdict.rule,
+            verdict.value,
+            verdict.threshold,
+            *features,
+        )
+
+
+def rank_in_session(value: pl.Expr, *, best: Literal["high", "low"]) -> pl.Expr:
+    """1 for the best of its session; equal values share a rank; null (and NaN) have none."""
+    measured = pl.when(value.is_finite()).then(value)
+    return measured.rank("min", descending=best == "high").over("session")
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A position at the close, with what the layers said of it. USD; `average_cost` is on today's split basis."""
+
+    security_id: int
+    symbol: str
+    quantity: int
+    price: float
+    average_cost: float
+    weight: float  # of the sleeve's equity
+    opened: date
+    candidate: Candidate | None  # when it passed every layer
+    verdict: Verdict | None  # the verdict that stopped it, or the last one; None when no layer saw it (it did not trade)
+
+    @property
+    def gain(self) -> float:
+        """Price over average cost, minus one."""
+        return self.price / self.average_cost - 1
+
+
+@dataclass(frozen=True)
+class SessionView:
+    """All that a decision may look at. Candidates come in the order of the last layer's `rank` feature, else by symbol."""
+
+    session: date
+    candidates: Sequence[Candidate]
+    holdings: Sequence[Holding]
+    cash_weight: float  # cash as a share of equity, after the configured buffer; never negative
+    last_sold: Mapping[int, date]  # when a security was last sold out, by security_id
+
+    def buy(self, candidate: Candidate, weight: float, verdict: Verdict) -> Decision:
+        return self._decision(candidate, Action.BUY, weight, verdict)
+
+    def skip(self, candidate: Candidate, verdict: Verdict) -> Decision:
+        return self._decision(candidate, Action.SKIP, 0.0, verdict)
+
+    def hold(self, holding: Holding, verdict: Verdict) -> Decision:
+        return self._decision(holding, Action.HOLD, holding.weight, verdict)
+
+    def sell(self, holding: Holding, verdict: Verdict) -> Decision:
+        return self._decision(holding, Action.SELL, 0.0, verdict)
+
+    def _decision(self, about: Candidate | Holding, action: Action, weight: float, verdict: Verdict) -> Decision:
+        return Decision(
+            self.session, about.security_id, about.symbol, action, weight, verdict.rule, verdict.value, verdict.threshold
+        )
+
+
+def buy_best(view: SessionView, places: int, weight: float, rest_days: int) -> list[Decision]:
+    """Fills free places with the best candidates not held, at `weight` each, while there is cash; says why not for the others.
+
+    A security that was sold rests for `rest_days` calendar days, so that a stop is not bought back the next morning.
+    """
+    held = {holding.security_id for holding in view.holdings}
+    free, cash = places, view.cash_weight
+    decisions = []
+    for place, candidate in enumerate((c for c in view.candidates if c.security_id not in held), start=1):
+        sold = view.last_sold.get(candidate.security_id)
+        rested = (view.session - sold).days if sold else None
+        if rested is not None and rested < rest_days:
+            decisions.append(view.skip(candidate, Verdict(False, "rest_days", rested, rest_days)))
+        elif free <= 0:
+            decisions.append(view.skip(candidate, Verdict(False, "max_positions", place, places)))
+        elif cash < weight / 2:  # a position too small to matter waits for more cash
+            decisions.append(view.skip(candidate, Verdict(False, "cash", cash, weight / 2)))
+        else:
+            size = min(weight, cash)
+            decisions.append(view.buy(candidate, size, Verdict(True, "best_candidates", place, places)))
+            free, cash = free - 1, cash - size
+    return decisions
+
+
+class Strategy(ABC):
+    """A thesis in a folder: typed `Params`, layers, a decision. The first paragraph of its docstring is the text in the UI.
+
+    Subclasses set `Params` and implement `layers` and `decide`; both must be pure: same input, same answer.
+    """
+
+    Params: ClassVar[type[Settings]] = Settings
+    subscriptions: ClassVar[tuple[EventType, ...]] = (
+        EventType.SECURITY,
+        EventType.CORPORATE_ACTION,
+        EventType.FUNDAMENTALS,
+        EventType.PRICE_BAR,
+    )
+
+    def __init__(self, name: str, params: Settings) -> None:
+        self.name = name
+        self.params = params
+        self.memory = MarketMemory()
+
+    @abstractmethod
+    def layers(self) -> Sequence[Layer]:
+        """In order; names must differ and may not be `decisions`, `orders`, `positions`, `backtest` or `performance`."""
+
+    @abstractmethod
+    def decide(self, view: SessionView) -> Sequence[Decision]:
+        """One decision for every holding, and for every candidate that was considered. Weights may not exceed the sleeve."""
+
+    def on_event(self, event: Event) -> None:
+        """Called by the event bus for each subscribed event, in the order in which events became known."""
+        self.memory.remember(event)
+
+
+def check_decisions(strategy: Strategy, view: SessionView, decisions: Iterable[Decision]) -> tuple[Decision, ...]:
+    """The decisions, sorted by security. Raises StrategyError when the strategy broke its contract."""
+    made = tuple(sorted(decisions, key=lambda decision: decision.security_id))
+    where = f"Strategy {strategy.name}, session {view.session}"
+    ids = [decision.security_id for decision in made]
+    if len(set(ids)) < len(ids):
+        raise StrategyError(f"{where}: two decisions about one security.", "Decide once for each holding and candidate.")
+    undecided = {holding.security_id for holding in view.holdings} - set(ids)
+    if undecided:
+        raise StrategyError(f"{where}: nothing decided about held securities {sorted(undecided)}.", "Return hold or sell.")
+    held = {holding.security_id for holding in view.holdings}
+    for decision in made:
+        if not 0 <= decision.target_weight <= 1:  # false for NaN as well
+            raise StrategyError(f"{where}: weight {decision.target_weight} for {decision.symbol} is not within 0 and 1.")
+        if decision.action in (Action.HOLD, Action.SELL) and decision.security_id not in held:
+            raise StrategyError(f"{where}: {decision.action} of {decision.symbol}, which is not held.")
+    total = sum(decision.target_weight for decision in made)
+    if not total <= 1 + 1e-9:
+        raise StrategyError(f"{where}: the target weights add up to {total:.4f} of the sleeve.", "Keep the sum at most 1.")
+    return made

@@ -1,0 +1,65 @@
+"""A sleeve between two sessions, as JSON: what a backtest is continued from, and what chains its sessions together."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from types import MappingProxyType
+
+from tradebot_core.model.order import OrderIntent
+from tradebot_core.model.portfolio import Book, Position
+from tradebot_core.trading.session import LastPrice
+
+
+@dataclass(frozen=True)
+class BookState:
+    """`prices` are the last known of what is held; `working` are orders that wait for the next open; `fingerprint` names the
+    strategy, parameters, limits and costs that made it."""
+
+    book: Book
+    prices: Mapping[int, LastPrice]
+    working: tuple[OrderIntent, ...]
+    fingerprint: str
+
+    @classmethod
+    def empty(cls, fingerprint: str) -> "BookState":
+        """A sleeve before its first session; its capital is deposited there."""
+        return cls(Book(), {}, (), fingerprint)
+
+    def to_json(self) -> str:
+        """Canonical: the same state is the same text."""
+        positions = [
+            [p.security_id, p.symbol, p.quantity, str(p.cost), p.opened.isoformat()]
+            for _, p in sorted(self.book.positions.items())
+        ]
+        return json.dumps(
+            {
+                "cash": str(self.book.cash),
+                "positions": positions,
+                "prices": [
+                    [held, str(self.prices[held].price), str(self.prices[held].session)] for held in sorted(self.book.positions)
+                ],
+                "last_sold": [[security, on.isoformat()] for security, on in sorted(self.book.last_sold.items())],
+                "working": [intent.to_dict() for intent in sorted(self.working, key=lambda i: i.key)],
+                "fingerprint": self.fingerprint,
+            },
+            sort_keys=True,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "BookState":
+        state = json.loads(text)
+        positions = {
+            row[0]: Position(row[0], row[1], row[2], Decimal(row[3]), date.fromisoformat(row[4])) for row in state["positions"]
+        }
+        sold = {security: date.fromisoformat(on) for security, on in state["last_sold"]}
+        book = Book(Decimal(state["cash"]), MappingProxyType(positions), MappingProxyType(sold))
+        prices = {row[0]: LastPrice(Decimal(row[1]), date.fromisoformat(row[2])) for row in state["prices"]}
+        return cls(book, prices, tuple(map(OrderIntent.from_dict, state["working"])), state["fingerprint"])
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.to_json().encode()).hexdigest()

@@ -1,0 +1,88 @@
+"""The journal of a simulated sleeve, in memory: the same promises as the ledger, for one backtest."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+
+from tradebot_core.errors import ExecutionError
+from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
+from tradebot_core.model.portfolio import Book, Entry, fill_entries
+
+_CARRIED_OVER = 3  # an order that waits for the next open has been new, sending and working
+
+
+def next_state(order_key: str, present: OrderState, new: OrderState) -> bool:
+    """Whether a state is news. Raises ExecutionError on an illegal transition."""
+    if new is present:
+        return False
+    if new not in TRANSITIONS[present]:
+        raise ExecutionError(f"Order {order_key} cannot go from {present} to {new}.", "Compare the ledger with the broker.")
+    return True
+
+
+class MemoryJournal:
+    """One sleeve's journal. `book` is its opening book; `working` are orders carried over from before."""
+
+    def __init__(self, book: Book, working: Iterable[OrderIntent] = ()) -> None:
+        self._book = book
+        self._opening = book
+        self.intents: dict[str, tuple[OrderIntent, RiskVerdict]] = {}
+        self.states: dict[str, OrderState] = {}
+        self.reached: list[tuple[datetime, str, int, OrderState, str]] = []  # at, order, sequence, state, detail
+        self._sequence: dict[str, int] = {}
+        self.fills: dict[str, Fill] = {}
+        self.entries: list[Entry] = []
+        self._keys: set[str] = set()
+        self._open: dict[str, OrderIntent] = {}
+        self._planned: set[date] = set()
+        for intent in working:
+            self._open[intent.key] = intent
+            self.states[intent.key] = OrderState.WORKING
+            self._sequence[intent.key] = _CARRIED_OVER
+
+    def commit_orders(
+        self, strategy: str, session: date, orders: Sequence[tuple[OrderIntent, RiskVerdict]], at: datetime
+    ) -> bool:
+        if session in self._planned:
+            return False
+        self._planned.add(session)
+        for intent, verdict in orders:
+            self.intents[intent.key] = (intent, verdict)
+            self._reach(intent.key, OrderState.NEW if verdict.approved else OrderState.REFUSED, at, "")
+            if verdict.approved:
+                self._open[intent.key] = intent
+        return True
+
+    def record_state(
+        self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
+    ) -> None:
+        if next_state(order_key, self.states[order_key], state):
+            self._reach(order_key, state, at, detail)
+            if state in TERMINAL_STATES:
+                self._open.pop(order_key, None)
+
+    def record_fill(self, strategy: str, fill: Fill) -> bool:
+        if fill.execution_id in self.fills:
+            return False
+        self.fills[fill.execution_id] = fill
+        self.post(strategy, fill_entries(fill))
+        return True
+
+    def post(self, strategy: str, entries: Sequence[Entry]) -> int:
+        fresh = [entry for entry in entries if entry.key not in self._keys]
+        self._book = self._book.apply_all(fresh)
+        self._keys.update(entry.key for entry in fresh)
+        self.entries.extend(fresh)
+        return len(fresh)
+
+    def open_orders(self, strategy: str) -> Sequence[tuple[OrderIntent, OrderState]]:
+        return [(intent, self.states[key]) for key, intent in self._open.items()]
+
+    def book(self, strategy: str, until: date) -> Book:
+        if not self.entries or self.entries[-1].session <= until:
+            return self._book
+        return self._opening.apply_all(entry for entry in self.entries if entry.session <= until)
+
+    def _reach(self, order_key: str, state: OrderState, at: datetime, detail: str) -> None:
+        sequence = self._sequence[order_key] = self._sequence.get(order_key, 0) + 1
+        self.states[order_key] = state
+        self.reached.append((at, order_key, sequence, state, detail))

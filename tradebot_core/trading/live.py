@@ -1,0 +1,203 @@
+"""The live path: the only way from a decision to an engine.
+
+Deciding for an engine takes a permit, issued for the session that is current and claimed once by one run. Without it the same
+decisions can be computed and looked at, but they are sealed as a review and nothing will ever send them. Sending takes a live
+set of decisions of the current session, before the next open; the engine is not even made before that is established.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+import polars as pl
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.config import RiskSettings
+from tradebot_core.errors import NotPermitted, ReconciliationError
+from tradebot_core.interfaces import DataStore, DecisionSet, ExecutionEngine, Ledger, Permit, RiskGate
+from tradebot_core.model.decision import Decision
+from tradebot_core.model.market import ActionType, CorporateAction
+from tradebot_core.model.order import OrderIntent, OrderState, RiskVerdict
+from tradebot_core.model.portfolio import Entry, EntryKind, usd
+from tradebot_core.model.tables import DECISIONS
+from tradebot_core.strategy import Strategy
+from tradebot_core.trading import rows
+from tradebot_core.trading.digest import digest_of
+from tradebot_core.trading.session import action_entries, decide, plan, send, settle
+from tradebot_core.trading.stored_markets import StoredMarkets
+
+LIVE = "live"
+REVIEW = "review"
+# Orders for the opening auction must be in before it; the exchanges close their books two minutes ahead.
+SUBMIT_BEFORE_OPEN = timedelta(minutes=5)
+
+EngineFactory = Callable[[], ExecutionEngine]
+
+
+def current_session(calendar: TradingCalendar, now: datetime) -> date:
+    """The one session that may be decided and submitted now: the latest whose cut-off has passed."""
+    return calendar.last_cut_off(now)
+
+
+def submit_deadline(calendar: TradingCalendar, session: date) -> datetime:
+    return calendar.opens_at(calendar.next(session)) - SUBMIT_BEFORE_OPEN
+
+
+def issue_permit(ledger: Ledger, calendar: TradingCalendar, now: datetime) -> Permit | None:
+    """The permit of the current session, or None when its time to submit has passed."""
+    session = current_session(calendar, now)
+    deadline = submit_deadline(calendar, session)
+    return ledger.issue_permit(session, now, deadline) if now < deadline else None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Decisions of one session. `live` only when they were made under a permit; `note` says why not."""
+
+    decisions: tuple[Decision, ...]
+    digest: str
+    live: bool
+    note: str
+
+
+class Outcome(StrEnum):
+    SUBMITTED = "submitted"
+    NOTHING_LIVE = "nothing_live"  # no live decisions of that session
+    EXPIRED = "expired"  # its time to submit has passed: recorded, never sent
+    HALTED = "halted"
+
+
+@dataclass(frozen=True)
+class Submission:
+    outcome: Outcome
+    note: str
+
+
+@dataclass(frozen=True)
+class LiveDesk:
+    """Decides, submits and records for the real (paper or live) sleeves. `engine_factory` is called only on the live path."""
+
+    store: DataStore
+    calendar: TradingCalendar
+    markets: StoredMarkets
+    limits: RiskSettings
+    gate: RiskGate
+    engine_factory: EngineFactory
+
+    def decide(
+        self, strategy: Strategy, capital: Decimal, session: date, permit_id: str | None, run_id: str, now: datetime
+    ) -> Decided:
+        """Brings the sleeve up to the session's close and decides. Without a permit that holds: a review."""
+        try:
+            self._claim(strategy.name, session, permit_id, run_id, now)
+        except NotPermitted as refusal:
+            return self._review(strategy, capital, session, run_id, now, str(refusal))
+        name, ledger = strategy.name, self.store.ledger
+        sealed = ledger.live_decisions(name, session)
+        if sealed is not None:
+            stored = self.store.read_results(DECISIONS, name, LIVE, session, session)
+            return Decided(rows.to_decisions(stored), sealed.digest, True, f"Sealed before, by run {sealed.run_id}.")
+        if not ledger.entries(name):
+            ledger.post(name, [_deposit(capital, session)])
+        self.record(strategy, session, now)
+        book = ledger.book(name, session)
+        market = self.markets.at(strategy, session, sorted(book.positions))
+        made = decide(strategy, market, book, self.limits)
+        digest = self._seal(name, session, made, LIVE, run_id, now)
+        return Decided(made, digest, True, "Sealed for the order run.")
+
+    def _claim(self, strategy: str, session: date, permit_id: str | None, run_id: str, now: datetime) -> None:
+        if permit_id is None:
+            raise NotPermitted("This run holds no permit.")
+        permit = self.store.ledger.claim_permit(permit_id, strategy, run_id, now)
+        if permit.session != session or session != current_session(self.calendar, now):
+            raise NotPermitted(f"The permit is for {permit.session}, not for {session}.")
+
+    def _review(self, strategy: Strategy, capital: Decimal, session: date, run_id: str, now: datetime, why: str) -> Decided:
+        book = self.store.ledger.book(strategy.name, session)
+        if not self.store.ledger.entries(strategy.name, session):  # before the sleeve was opened
+            book = book.apply(_deposit(capital, session))
+        market = self.markets.at(strategy, session, sorted(book.positions))
+        made = decide(strategy, market, book, self.limits)
+        digest = self._seal(strategy.name, session, made, REVIEW, run_id, now)
+        return Decided(made, digest, False, f"A review, which no engine will see. {why}")
+
+    def _seal(self, strategy: str, session: date, made: Sequence[Decision], book: str, run_id: str, now: datetime) -> str:
+        frame = rows.frame(DECISIONS, rows.of_decisions(made))
+        digest = digest_of(frame)
+        self.store.write_results(DECISIONS, strategy, book, [session], frame)
+        self.store.ledger.seal_decisions(DecisionSet(strategy, session, digest, book == LIVE, run_id, now))
+        return digest
+
+    def record(self, strategy: Strategy, session: date, now: datetime) -> None:
+        """Enters what happened to the sleeve up to the session's close: corporate actions (of missed sessions too), fills."""
+        name, ledger = strategy.name, self.store.ledger
+        entries = ledger.entries(name)
+        if not entries:
+            return
+        self._post_actions(name, entries, session)
+        if ledger.open_orders(name):
+            held = sorted(ledger.book(name, session).positions)
+            market = self.markets.at(strategy, session, held)
+            settle(ledger, self.engine_factory(), name, market, self.calendar.previous(session), now)
+
+    def _post_actions(self, strategy: str, entries: Sequence[Entry], until: date) -> None:
+        ledger = self.store.ledger
+        ever_held = {entry.security_id for entry in entries if entry.security_id is not None}
+        found = self.markets.actions_since(entries[0].session, until).filter(pl.col("security_id").is_in(ever_held))
+        for (session,), group in sorted(found.partition_by("session", as_dict=True).items()):
+            actions = [
+                CorporateAction(r["security_id"], session, ActionType(r["type"]), r["value"])
+                for r in group.iter_rows(named=True)
+            ]
+            held = ledger.book(strategy, self.calendar.previous(session))
+            ledger.post(strategy, action_entries(held, actions, session, self.markets.closes(session, sorted(held.positions))))
+
+    def submit(self, strategy: Strategy, session: date, now: datetime) -> Submission:
+        """Sends the orders of the session's live decisions, each at most once, whoever asks and however often."""
+        name, ledger = strategy.name, self.store.ledger
+        sealed = ledger.live_decisions(name, session)
+        if sealed is None:
+            return Submission(Outcome.NOTHING_LIVE, f"{name} made no live decisions for {session}; no engine was called.")
+        stored = self.store.read_results(DECISIONS, name, LIVE, session, session)
+        if digest_of(stored) != sealed.digest:
+            raise ReconciliationError(
+                f"The stored decisions of {name} for {session} are not the ones that were sealed.",
+                "Nothing was sent. Find out who changed the store; restore it from a backup.",
+            )
+        deadline = submit_deadline(self.calendar, session)
+        if session != current_session(self.calendar, now) or now >= deadline:
+            self._expire(strategy, session, stored, now)
+            return Submission(
+                Outcome.EXPIRED, f"Decisions of {session} could be submitted until {deadline:%Y-%m-%d %H:%M} UTC."
+            )
+        halt = ledger.halted()
+        if halt is not None:
+            return Submission(Outcome.HALTED, f"Trading is halted: {halt}. `tradebot resume` ends the halt.")
+        ledger.commit_orders(name, session, self._plan(strategy, session, stored), now)
+        waiting = [(intent, state) for intent, state in ledger.open_orders(name) if intent.session == session]
+        if waiting:
+            engine = self.engine_factory()
+            for intent, state in waiting:
+                send(ledger, engine, name, intent, state, now)
+        return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
+
+    def _plan(self, strategy: Strategy, session: date, stored: pl.DataFrame) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
+        book = self.store.ledger.book(strategy.name, session)
+        market = self.markets.at(strategy, session, sorted(book.positions))
+        return plan(self.gate, self.limits, strategy.name, rows.to_decisions(stored), book, market)
+
+    def _expire(self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime) -> None:
+        ledger = self.store.ledger
+        expired = tuple((intent, RiskVerdict(False, "decision_expired")) for intent, _ in self._plan(strategy, session, stored))
+        ledger.commit_orders(strategy.name, session, expired, now)
+        for intent, state in ledger.open_orders(strategy.name):
+            if intent.session == session and state is OrderState.NEW:
+                ledger.record_state(intent.key, OrderState.EXPIRED, now, "Its session passed before it was sent.")
+
+
+def _deposit(capital: Decimal, session: date) -> Entry:
+    """The allocated capital, entered in the sleeve's first session."""
+    return Entry("deposit:opening", session, EntryKind.DEPOSIT, usd(capital))

@@ -1,0 +1,100 @@
+"""The market as the session loop sees it: rows of the stored tables, a session at a time."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import polars as pl
+
+from tradebot_core.model.decision import Candidate, Verdict
+from tradebot_core.model.market import ActionType, CorporateAction
+from tradebot_core.model.portfolio import usd
+from tradebot_core.trading.session import LastPrice, SessionMarket
+
+
+class SessionRows:
+    """A table sorted by session, cut into its sessions without copying."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self._rows = rows.sort("session", maintain_order=True)
+        counts = self._rows.group_by("session", maintain_order=True).len()
+        self._at: dict[date, tuple[int, int]] = {}
+        offset = 0
+        for session, length in counts.iter_rows():
+            self._at[session] = (offset, length)
+            offset += length
+
+    def of(self, session: date) -> pl.DataFrame:
+        offset, length = self._at.get(session, (0, 0))
+        return self._rows.slice(offset, length)
+
+
+class MarketHistory:
+    """Bars, actions and layer verdicts of a range, handed out session by session in order.
+
+    It also answers the simulated engine about the session in hand. Prices carry forward over sessions without a bar.
+    """
+
+    def __init__(
+        self, bars: pl.DataFrame, actions: pl.DataFrame, layers: Mapping[str, pl.DataFrame], panel_columns: pl.DataFrame
+    ) -> None:
+        """`bars` one version per security and session, `layers` in order, `panel_columns` with session, security_id, close
+        and median_dollar_volume_20d."""
+        self._bars = SessionRows(bars.select("session", "security_id", "open", "close"))
+        self._actions = SessionRows(actions.select("session", "security_id", "type", "value"))
+        self._layers = [SessionRows(frame) for frame in layers.values()]
+        self._panel = SessionRows(panel_columns.select("session", "security_id", "close", "median_dollar_volume_20d"))
+        self._prices: dict[int, LastPrice] = {}
+        self._session: date | None = None
+        self._opens: dict[int, float] = {}
+
+    def warm_up(self, prices: Mapping[int, LastPrice]) -> None:
+        """Prices known before the first session, so that a held security which does not trade has one."""
+        self._prices.update(prices)
+
+    def advance(self, session: date, held: Sequence[int]) -> SessionMarket:
+        """The market of the next session; call in session order. `held` are the securities whose verdicts are needed."""
+        self._learn_prices(session)
+        return self._market(session, held)
+
+    def open_price(self, security_id: int, session: date) -> float | None:
+        return self._opens.get(security_id) if session == self._session else None
+
+    def has_split(self, security_id: int, session: date) -> bool:
+        rows = self._actions.of(session)
+        return not rows.filter(security_id=security_id, type=str(ActionType.SPLIT)).is_empty()
+
+    def _learn_prices(self, session: date) -> None:
+        bars = self._bars.of(session)
+        ids = bars["security_id"].to_list()
+        self._session, self._opens = session, dict(zip(ids, bars["open"].to_list(), strict=True))
+        for security, close in zip(ids, bars["close"].to_list(), strict=True):
+            self._prices[security] = LastPrice(usd(close), session)
+
+    def _market(self, session: date, held: Sequence[int]) -> SessionMarket:
+        panel = self._panel.of(session)
+        volumes = {
+            security: volume
+            for security, volume in panel.select("security_id", "median_dollar_volume_20d").iter_rows()
+            if volume is not None
+        }
+        verdicts: dict[int, Verdict] = {}
+        for layer in self._layers:
+            seen = layer.of(session)
+            seen = seen.filter(pl.col("security_id").is_in(held)) if held else seen.clear()
+            for row in seen.select("security_id", "passed", "rule", "value", "threshold").iter_rows():
+                verdicts[row[0]] = Verdict(*row[1:])
+        actions = [
+            CorporateAction(security, on, ActionType(kind), value)
+            for on, security, kind, value in self._actions.of(session).iter_rows()
+        ]
+        return SessionMarket(session, self._candidates(session, panel), verdicts, self._prices, volumes, actions)
+
+    def _candidates(self, session: date, panel: pl.DataFrame) -> list[Candidate]:
+        passed = self._layers[-1].of(session).filter("passed").join(panel, on=["session", "security_id"], how="left")
+        order = ["rank", "security_id"] if "rank" in passed.columns else ["symbol"]
+        plain = ("session", "security_id", "symbol", "passed", "rule", "value", "threshold", "median_dollar_volume_20d")
+        features = [c for c in passed.columns if c not in plain]
+        return [
+            Candidate(row["security_id"], row["symbol"], row["close"], {c: row[c] for c in features})
+            for row in passed.sort(order).iter_rows(named=True)
+        ]

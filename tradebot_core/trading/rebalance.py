@@ -1,0 +1,55 @@
+"""From decisions to order intents: order = target - position, in whole shares, within the limits that sizing can respect.
+
+Sales come first, then purchases in the order of their weight and security. Purchases are paid from cash that is there: the
+proceeds of sales decided in the same session are not spent, since they have not settled when the order goes out (T+1).
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from tradebot_core.config import RiskSettings
+from tradebot_core.model.decision import Action, Decision
+from tradebot_core.model.order import OrderIntent, Side, order_key
+from tradebot_core.model.portfolio import Book
+from tradebot_core.quant.sizing import whole_shares
+
+_FEES = Decimal("1.01")  # room for slippage and commission between the reference price and the fill
+
+
+def plan_orders(
+    strategy: str,
+    decisions: Sequence[Decision],
+    book: Book,
+    equity: Decimal,
+    prices: Mapping[int, Decimal],
+    volumes: Mapping[int, float],
+    limits: RiskSettings,
+) -> tuple[OrderIntent, ...]:
+    """The orders that bring the book to its targets. `prices` USD, `volumes` median dollar volume, by security_id."""
+    cash = book.cash - equity * Decimal(str(limits.cash_buffer))
+    orders = []
+    for decision in sorted(decisions, key=lambda d: (d.action is not Action.SELL, -d.target_weight, d.security_id)):
+        held = book.positions.get(decision.security_id)
+        if decision.action is Action.SELL and held is not None:
+            orders.append(_intent(strategy, decision, Side.SELL, held.quantity, prices))
+        elif decision.action is Action.BUY:
+            price = prices[decision.security_id]
+            volume = Decimal(str(volumes.get(decision.security_id) or 0.0))
+            most = min(
+                limits.max_order_notional,
+                equity * Decimal(str(min(decision.target_weight, limits.max_position_weight)))
+                - (held.quantity * price if held else 0),
+                volume * Decimal(str(limits.max_order_volume_share)),
+                cash / _FEES,
+            )
+            quantity = whole_shares(most, price)
+            if quantity:
+                cash -= quantity * price * _FEES
+                orders.append(_intent(strategy, decision, Side.BUY, quantity, prices))
+    return tuple(orders)
+
+
+def _intent(strategy: str, decision: Decision, side: Side, quantity: int, prices: Mapping[int, Decimal]) -> OrderIntent:
+    key = order_key(strategy, decision.session, decision.security_id, side)
+    price = prices[decision.security_id]
+    return OrderIntent(key, strategy, decision.session, decision.security_id, decision.symbol, side, quantity, price)

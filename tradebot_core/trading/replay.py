@@ -1,0 +1,85 @@
+"""Replay: the stored events, one by one through the event bus, must lead to the decisions that the tables hold.
+
+The strategy hears only events (Strategy.on_event); at each session's close its layers are evaluated on what it remembers, and
+its book takes one step. Any difference from the stored verdicts and decisions is reported by layer, session and security.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.model.event import Event, EventType
+from tradebot_core.model.market import SessionClose
+from tradebot_core.quant.panel import restrict_to_universe
+from tradebot_core.strategy import Strategy
+from tradebot_core.trading.backtest import Backtest, BacktestWalk
+from tradebot_core.trading.event_bus import EventBus
+from tradebot_core.trading.layers import evaluate_layers
+from tradebot_core.trading.markets import MarketHistory
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row that one side has and the other has not, or has otherwise."""
+
+    table: str
+    session: date
+    symbol: str
+    stored: str
+    replayed: str
+
+
+@dataclass(frozen=True)
+class Replay:
+    events: int
+    layers: Mapping[str, pl.DataFrame]
+    walk: Backtest
+
+
+def replay(
+    strategy: Strategy,
+    walk: BacktestWalk,
+    events: Iterable[Event],
+    start: date,
+    calendar: TradingCalendar,
+    symbols: Sequence[str] | None,
+) -> Replay:
+    """Feeds `events` (in order; those before `start` only inform) to the strategy and walks its book from `start`."""
+    bus = EventBus()
+    bus.subscribe(strategy.name, strategy.subscriptions, strategy.on_event)
+    seen: dict[str, list[pl.DataFrame]] = {layer.name: [] for layer in strategy.layers()}
+
+    def close(event: Event) -> None:
+        assert isinstance(event.payload, SessionClose)
+        session = event.payload.session
+        if session < start:
+            return
+        memory = strategy.memory
+        panel = restrict_to_universe(memory.panel(session, calendar), symbols)
+        verdicts = evaluate_layers(strategy, panel)
+        bars = memory.bars.filter(pl.col("session") == session)
+        walk.step(session, MarketHistory(bars, memory.actions, verdicts, panel))
+        for name, rows in verdicts.items():
+            seen[name].append(rows)
+
+    bus.subscribe("session close", (EventType.SESSION_CLOSE,), close)
+    count = 0
+    for event in events:
+        bus.publish(event)
+        count += 1
+    return Replay(count, {name: pl.concat(frames) for name, frames in seen.items() if frames}, walk.result())
+
+
+def differences(table: str, stored: pl.DataFrame, replayed: pl.DataFrame) -> list[Difference]:
+    """Row by row, exactly: floats bit for bit."""
+    key = ["session", "security_id"]
+    theirs = {tuple(row[k] for k in key): row for row in stored.iter_rows(named=True)}
+    ours = {tuple(row[k] for k in key): row for row in replayed.iter_rows(named=True)}
+    return [
+        Difference(table, at[0], (theirs.get(at) or ours[at])["symbol"], str(theirs.get(at)), str(ours.get(at)))
+        for at in sorted(theirs.keys() | ours.keys())
+        if repr(theirs.get(at)) != repr(ours.get(at))
+    ]

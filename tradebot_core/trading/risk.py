@@ -1,0 +1,68 @@
+"""The risk gate: the hard limits of the configuration. An order passes only when every limit is provably kept."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from tradebot_core.config import RiskSettings
+from tradebot_core.interfaces import Situation
+from tradebot_core.model.order import OrderIntent, RiskVerdict, Side
+
+
+@dataclass(frozen=True)
+class _Limit:
+    rule: str
+    value: float | Decimal | None
+    limit: float | Decimal
+    kept: bool
+
+
+@dataclass(frozen=True)
+class LimitGate:
+    """Checks the limits in a fixed order; the first that is not kept is the reason. Selling what is held is held to less."""
+
+    limits: RiskSettings
+
+    def check(self, intent: OrderIntent, situation: Situation) -> RiskVerdict:
+        tested = None
+        for tested in self._limits(intent, situation):
+            if not tested.kept:
+                return RiskVerdict(False, tested.rule, _number(tested.value), _number(tested.limit))
+        assert tested is not None
+        return RiskVerdict(True, "within_limits", _number(tested.value), _number(tested.limit))
+
+    def _limits(self, intent: OrderIntent, situation: Situation) -> Iterator[_Limit]:
+        settings = self.limits
+        price = situation.prices.get(intent.security_id)
+        yield _Limit("whole_quantity", intent.quantity, 1, isinstance(intent.quantity, int) and intent.quantity >= 1)
+        yield _Limit("known_price", price, settings.min_price, price is not None and price.is_finite() and price > 0)
+        orders = situation.orders_this_session + 1
+        yield _Limit(
+            "max_orders_per_session", orders, settings.max_orders_per_session, orders <= settings.max_orders_per_session
+        )
+        held = situation.book.positions.get(intent.security_id)
+        if intent.side is Side.SELL:
+            shares = held.quantity if held else 0
+            yield _Limit("no_short_sale", intent.quantity, shares, intent.quantity <= shares)
+            return
+        assert price is not None
+        notional = intent.quantity * price
+        yield _Limit("restricted", None, 0, intent.symbol not in settings.restricted)
+        yield _Limit("min_price", price, settings.min_price, price >= settings.min_price)
+        yield _Limit("max_order_notional", notional, settings.max_order_notional, notional <= settings.max_order_notional)
+        volume = situation.median_dollar_volume.get(intent.security_id)
+        allowed = volume * settings.max_order_volume_share if volume is not None else 0.0
+        yield _Limit("max_order_volume_share", notional, allowed, volume is not None and float(notional) <= allowed)
+        equity = situation.equity
+        position = notional + (held.quantity * price if held else 0)
+        most = equity * Decimal(str(settings.max_position_weight))
+        yield _Limit("max_position_weight", position, most, position <= most)
+        invested = equity - situation.book.cash + notional
+        most = equity * Decimal(str(settings.max_gross_exposure))
+        yield _Limit("max_gross_exposure", invested, most, invested <= most)
+        spendable = situation.book.cash - equity * Decimal(str(settings.cash_buffer))
+        yield _Limit("cash", notional, spendable, notional <= spendable)
+
+
+def _number(value: float | Decimal | None) -> float | None:
+    return None if value is None else float(value)

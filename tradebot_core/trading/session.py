@@ -1,0 +1,214 @@
+"""One session of one sleeve, step by step. Live, paper, dry run and backtest all come through here; they differ only in the
+journal, the engine and the clock they hand in.
+
+    settle    corporate actions before the open, then the fills of the orders decided the session before
+    decide    the strategy's decisions from the layers' verdicts and the book
+    submit    decisions -> intents -> risk gate -> journal -> engine
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import ROUND_FLOOR, Decimal
+
+from tradebot_core.config import RiskSettings
+from tradebot_core.errors import ExecutionError, OrderUnknown
+from tradebot_core.interfaces import ExecutionEngine, Journal, RiskGate, Situation
+from tradebot_core.model.decision import Candidate, Decision, Verdict
+from tradebot_core.model.market import ActionType, CorporateAction
+from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
+from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions
+from tradebot_core.trading.rebalance import plan_orders
+
+
+@dataclass(frozen=True)
+class LastPrice:
+    """The latest raw close known of a security, and the session it is from (older when it did not trade)."""
+
+    price: Decimal
+    session: date
+
+
+@dataclass(frozen=True)
+class SessionMarket:
+    """What the market looked like at a session's cut-off, as far as one sleeve needs it.
+
+    `candidates` in order of preference; `verdicts` of the layers on at least the held securities; `prices` of at least the
+    candidates and the held; `volumes` are 20-session median dollar volumes.
+    """
+
+    session: date
+    candidates: Sequence[Candidate]
+    verdicts: Mapping[int, Verdict]
+    prices: Mapping[int, LastPrice]
+    volumes: Mapping[int, float]
+    actions: Sequence[CorporateAction]
+
+
+def settle(
+    journal: Journal, engine: ExecutionEngine, strategy: str, market: SessionMarket, previous: date, now: datetime
+) -> None:
+    """Enters what happened to the sleeve in the session: actions on what was held before the open, then fills."""
+    session = market.session
+    held = journal.book(strategy, previous)
+    journal.post(strategy, action_entries(held, market.actions, session, market.prices))
+    for intent, state in journal.open_orders(strategy):
+        if intent.session < session and state is not OrderState.NEW:
+            take_status(journal, strategy, intent, engine.get_order_status(intent.key), now)
+
+
+def take_status(journal: Journal, strategy: str, intent: OrderIntent, status: OrderStatus, now: datetime) -> None:
+    """Records the engine's word on an order: executions first, for they are the truth."""
+    for fill in status.fills:
+        journal.record_fill(strategy, fill)
+    if status.state is not None:
+        journal.record_state(intent.key, status.state, now, status.detail, status.broker_order_id)
+
+
+def action_entries(
+    book: Book, actions: Sequence[CorporateAction], session: date, prices: Mapping[int, LastPrice]
+) -> tuple[Entry, ...]:
+    """The entries of a session's corporate actions on a book as it was before the open."""
+    entries: list[Entry] = []
+    positions = dict(book.positions)
+    # Splits first: a dividend of the same day is paid on the shares held after it (ex-dates coincide).
+    for action in sorted(actions, key=lambda a: (a.security_id, a.type is not ActionType.SPLIT, a.type)):
+        position = positions.get(action.security_id)
+        if position is None or action.session != session:
+            continue
+        made = _entries_of(action, position, prices.get(action.security_id))
+        entries += made
+        shares = position.quantity + sum(entry.quantity for entry in made)
+        if shares:
+            positions[action.security_id] = Position(
+                position.security_id, position.symbol, shares, position.cost, position.opened
+            )
+        else:
+            del positions[action.security_id]
+    return tuple(entries)
+
+
+def _entries_of(action: CorporateAction, position: Position, close: LastPrice | None) -> list[Entry]:
+    value, key = Decimal(str(action.value)), f"{action.security_id}:{action.session}"
+
+    def entry(kind: EntryKind, cash: Decimal, quantity: int = 0) -> Entry:
+        return Entry(f"{kind}:{key}", action.session, kind, usd(cash), quantity, position.security_id, position.symbol)
+
+    if action.type is ActionType.DIVIDEND:
+        return [entry(EntryKind.DIVIDEND, position.quantity * value)]
+    if action.type is ActionType.DELISTING:
+        return [entry(EntryKind.DELISTING, position.quantity * value, -position.quantity)]
+    shares = position.quantity * value
+    whole = int((shares + Decimal("1e-9")).to_integral_value(ROUND_FLOOR))
+    made = [entry(EntryKind.SPLIT, Decimal(0), whole - position.quantity)]
+    fraction = shares - whole
+    if fraction > Decimal("1e-9"):
+        # Fractions are sold at the close of the day; of a security that did not trade they are worth their cost.
+        traded = close is not None and close.session == action.session
+        made.append(entry(EntryKind.CASH_IN_LIEU, fraction * (close.price if traded else position.cost / shares)))
+    return made
+
+
+def sleeve_equity(book: Book, prices: Mapping[int, LastPrice]) -> Decimal:
+    missing = [position.symbol for held, position in book.positions.items() if held not in prices]
+    if missing:
+        raise ExecutionError(f"No price was ever known of {', '.join(missing)}, which the book holds.", "Collect its bars.")
+    return book.equity({held: prices[held].price for held in book.positions})
+
+
+def view_of(market: SessionMarket, book: Book, cash_buffer: float) -> SessionView:
+    """What the strategy may look at."""
+    equity = sleeve_equity(book, market.prices)
+    candidates = {candidate.security_id: candidate for candidate in market.candidates}
+
+    def holding(position: Position) -> Holding:
+        price = market.prices[position.security_id].price
+        return Holding(
+            position.security_id,
+            position.symbol,
+            position.quantity,
+            float(price),
+            float(position.average_cost),
+            float(position.quantity * price / equity),
+            position.opened,
+            candidates.get(position.security_id),
+            market.verdicts.get(position.security_id),
+        )
+
+    holdings = tuple(holding(book.positions[held]) for held in sorted(book.positions))
+    cash_weight = max(0.0, float(book.cash / equity) - cash_buffer) if equity > 0 else 0.0
+    return SessionView(market.session, market.candidates, holdings, cash_weight, book.last_sold)
+
+
+def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSettings) -> tuple[Decision, ...]:
+    view = view_of(market, book, limits.cash_buffer)
+    return check_decisions(strategy, view, strategy.decide(view))
+
+
+def submit(
+    journal: Journal,
+    engine: ExecutionEngine,
+    gate: RiskGate,
+    limits: RiskSettings,
+    strategy: str,
+    decisions: Sequence[Decision],
+    market: SessionMarket,
+    now: datetime,
+) -> None:
+    """Plans, checks, commits and sends. Called again for the same session it plans nothing anew and sends nothing twice."""
+    orders = plan(gate, limits, strategy, decisions, journal.book(strategy, market.session), market)
+    journal.commit_orders(strategy, market.session, orders, now)
+    for intent, state in journal.open_orders(strategy):
+        if intent.session == market.session:
+            send(journal, engine, strategy, intent, state, now)
+
+
+def plan(
+    gate: RiskGate,
+    limits: RiskSettings,
+    strategy: str,
+    decisions: Sequence[Decision],
+    book: Book,
+    market: SessionMarket,
+) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
+    """The session's orders, each with the gate's verdict."""
+    prices = {security: last.price for security, last in market.prices.items()}
+    equity = sleeve_equity(book, market.prices)
+    promised = book  # the book with the approved purchases paid, so that the limits hold for all of them together
+    orders: list[tuple[OrderIntent, RiskVerdict]] = []
+    for intent in plan_orders(strategy, decisions, book, equity, prices, market.volumes, limits):
+        approved = sum(verdict.approved for _, verdict in orders)
+        verdict = gate.check(intent, Situation(promised, equity, prices, market.volumes, approved))
+        orders.append((intent, verdict))
+        if verdict.approved and intent.side is Side.BUY:
+            promised = promised.apply(_promise(intent))
+    return tuple(orders)
+
+
+def _promise(intent: OrderIntent) -> Entry:
+    cash = -intent.quantity * intent.reference_price
+    return Entry(intent.key, intent.session, EntryKind.TRADE, cash, intent.quantity, intent.security_id, intent.symbol)
+
+
+def send(
+    journal: Journal, engine: ExecutionEngine, strategy: str, intent: OrderIntent, state: OrderState, now: datetime
+) -> None:
+    """Sends an order that was never sent; of one that was left in doubt, asks first and never resends blindly."""
+    if state in (OrderState.SENDING, OrderState.UNKNOWN):
+        known = engine.get_order_status(intent.key)
+        if known.state is not None or not engine.absence_is_proof:
+            if known.state is None:
+                journal.record_state(intent.key, OrderState.UNKNOWN, now, "The broker does not show it; nothing is resent.")
+            take_status(journal, strategy, intent, known, now)
+            return
+        journal.record_state(intent.key, OrderState.UNKNOWN, now, "Never received by the engine.")
+    elif state is not OrderState.NEW:
+        return
+    journal.record_state(intent.key, OrderState.SENDING, now)
+    try:
+        status = engine.submit(intent)
+    except OrderUnknown as error:
+        journal.record_state(intent.key, OrderState.UNKNOWN, now, str(error))
+        return
+    take_status(journal, strategy, intent, status, now)

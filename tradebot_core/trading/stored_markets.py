@@ -1,0 +1,111 @@
+"""The market as the store knows it: panels, layer verdicts, and histories for the session loop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.errors import MissingData
+from tradebot_core.interfaces import DataStore
+from tradebot_core.model.portfolio import usd
+from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, LAYERS, SECURITIES
+from tradebot_core.quant.panel import build_panel, first_bar_needed, restrict_to_universe
+from tradebot_core.strategy import Strategy
+from tradebot_core.trading.layers import evaluate_layer, layer_input
+from tradebot_core.trading.markets import MarketHistory
+from tradebot_core.trading.session import LastPrice, SessionMarket
+
+MARKET = "market"  # the book under which verdicts are stored that depend on no book
+
+
+@dataclass(frozen=True)
+class StoredMarkets:
+    """`symbols` is the universe; None means every security of the store."""
+
+    store: DataStore
+    calendar: TradingCalendar
+    symbols: Sequence[str] | None
+
+    def panel(self, sessions: Sequence[date]) -> pl.DataFrame:
+        """quant.panel of consecutive sessions, restricted to the universe."""
+        until = self.calendar.cutoff(sessions[-1])
+        bars = self.store.read_versions(BARS, as_of=until, start=first_bar_needed(sessions[0], self.calendar), end=sessions[-1])
+        panel = build_panel(
+            bars,
+            self.store.read_versions(ACTIONS, as_of=until),
+            self.store.read_versions(SECURITIES, as_of=until),
+            self.store.read_versions(FUNDAMENTALS, as_of=until),
+            sessions,
+            self.calendar,
+        )
+        return restrict_to_universe(panel, self.symbols)
+
+    def run_layer(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> pl.DataFrame:
+        """Evaluates one layer on the stored verdicts of those before it; stores and returns its own."""
+        before: dict[str, pl.DataFrame] = {}
+        for layer in strategy.layers():
+            if layer.name == name:
+                verdicts = evaluate_layer(strategy, layer, layer_input(self.panel(sessions), before))
+                self.store.write_results(LAYERS, strategy.name, MARKET, sessions, verdicts, layer=name)
+                return verdicts
+            before[layer.name] = self._verdicts(strategy, layer.name, sessions)
+        raise MissingData(f"Strategy {strategy.name} has no layer {name}.")
+
+    def _verdicts(self, strategy: Strategy, layer: str, sessions: Sequence[date]) -> pl.DataFrame:
+        missing = set(sessions) - set(self.store.result_sessions(LAYERS, strategy.name, MARKET, layer))
+        if missing:
+            raise MissingData(
+                f"Layer {layer} of {strategy.name} has no verdicts for {len(missing)} sessions from {min(missing)} on.",
+                f"Materialize {strategy.name}/{layer} for them first.",
+            )
+        return self.store.read_results(LAYERS, strategy.name, MARKET, sessions[0], sessions[-1], layer)
+
+    def history(self, strategy: Strategy, sessions: Sequence[date]) -> MarketHistory:
+        """What the session loop needs of consecutive sessions."""
+        until = self.calendar.cutoff(sessions[-1])
+        layers = {layer.name: self._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
+        panel = self.panel(sessions)
+        actions = self.store.read(ACTIONS, as_of=until, start=sessions[0], end=sessions[-1])
+        return MarketHistory(self._bars(sessions), actions, layers, panel)
+
+    def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
+        """The market of one session, with a price for every held security however long it has not traded."""
+        history = self.history(strategy, [session])
+        history.warm_up(self._last_prices(held, session))
+        return history.advance(session, held)
+
+    def actions_since(self, session: date, until: date) -> pl.DataFrame:
+        return self.store.read(ACTIONS, as_of=self.calendar.cutoff(until), start=session, end=until)
+
+    def closes(self, session: date, held: Sequence[int]) -> dict[int, LastPrice]:
+        bars = self._bars([session]).filter(pl.col("security_id").is_in(list(held)))
+        return {security: LastPrice(usd(close), session) for security, close in bars.select("security_id", "close").iter_rows()}
+
+    def open_price(self, security_id: int, session: date) -> float | None:
+        found = self._bars([session]).filter(security_id=security_id)["open"].to_list()
+        return found[0] if found else None
+
+    def has_split(self, security_id: int, session: date) -> bool:
+        return not self.actions_since(session, session).filter(security_id=security_id, type="split").is_empty()
+
+    def _bars(self, sessions: Sequence[date]) -> pl.DataFrame:
+        """One version of each bar: the one known at the cut-off of its own session."""
+        cutoffs = pl.DataFrame({"session": sessions, "cutoff": [self.calendar.cutoff(s) for s in sessions]})
+        until = self.calendar.cutoff(sessions[-1])
+        versions = self.store.read_versions(BARS, as_of=until, start=sessions[0], end=sessions[-1])
+        known = versions.join(cutoffs, on="session").filter(pl.col("known_at") <= pl.col("cutoff"))
+        return known.sort("security_id", "session", "known_at", "ingested_at").unique(
+            ["security_id", "session"], keep="last", maintain_order=True
+        )
+
+    def _last_prices(self, held: Sequence[int], session: date) -> dict[int, LastPrice]:
+        if not held:
+            return {}
+        bars = self.store.read(BARS, as_of=self.calendar.cutoff(session), end=session)
+        last = bars.filter(pl.col("security_id").is_in(list(held))).sort("session").unique("security_id", keep="last")
+        return {
+            security: LastPrice(usd(close), on)
+            for security, close, on in last.select("security_id", "close", "session").iter_rows()
+        }

@@ -1,0 +1,230 @@
+"""The composition root: from a configuration to a working Tradebot. Here, and only here, the mode, the clock, the store and
+the execution engine are chosen."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+
+from tradebot_core.calendar import TradingCalendar, xnys
+from tradebot_core.clock import SampleClock, SystemClock
+from tradebot_core.config import Config, Mode, load_config
+from tradebot_core.errors import ConfigurationError, MissingData, UsageError
+from tradebot_core.execution.simulated import SimulatedEngine
+from tradebot_core.interfaces import Clock, Collector, DataStore, ExecutionEngine, OpeningMarket, RiskGate
+from tradebot_core.model.portfolio import usd
+from tradebot_core.model.tables import BARS, BOOKS, FACTS, RESULT_TABLES, SECURITIES
+from tradebot_core.quant.panel import first_bar_needed
+from tradebot_core.quant.performance import Performance, summarise
+from tradebot_core.quant.statements import normalise_many
+from tradebot_core.registry import make_collector, make_strategy
+from tradebot_core.stores.file_store import FileStore
+from tradebot_core.strategy import Strategy
+from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
+from tradebot_core.trading.book_state import BookState
+from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
+from tradebot_core.trading.live import LiveDesk
+from tradebot_core.trading.risk import LimitGate
+from tradebot_core.trading.stored_markets import StoredMarkets
+
+BACKTEST = "backtest"
+
+
+@dataclass(frozen=True)
+class Sleeve:
+    """A strategy and its share of the account. `fingerprint` changes with anything that changes its decisions or their cost."""
+
+    strategy: Strategy
+    capital: Decimal
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        return self.strategy.name
+
+
+@dataclass(frozen=True)
+class Tradebot:
+    """Everything wired. The Dagster assets and the command line call these methods and nothing deeper."""
+
+    config: Config
+    config_path: Path
+    calendar: TradingCalendar
+    clock: Clock
+    store: DataStore
+    collectors: Mapping[str, Collector]
+    sleeves: Mapping[str, Sleeve]
+    markets: StoredMarkets
+    gate: RiskGate
+
+    def sleeve(self, name: str) -> Sleeve:
+        try:
+            return self.sleeves[name]
+        except KeyError:
+            known = ", ".join(self.sleeves) or "none is enabled"
+            raise UsageError(f"There is no strategy {name}.", f"Configured strategies: {known}.") from None
+
+    # Facts
+
+    def collect(self, name: str, start: date, end: date) -> Collected:
+        """Collects the sessions from `start` to `end` of one source. Bars reach back as far as the first session needs."""
+        collector = self.collectors[name]
+        now = self.clock.now()
+        if collector.table is BARS and not self._has_bars(self.calendar.previous(start)):
+            start = first_bar_needed(start, self.calendar)
+        securities = self.securities(end) if collector.table is not SECURITIES else pl.DataFrame(schema=SECURITIES.schema)
+        collected = collect(self.store, collector, securities, start, end, now)
+        if collector.table is FACTS:
+            refresh_fundamentals(self.store, normalise_many, securities, self.calendar.cutoff(end), now)
+        return collected
+
+    def securities(self, session: date) -> pl.DataFrame:
+        """The security master's rows of the universe, as known at the session's cut-off."""
+        known = self.store.read(SECURITIES, as_of=self.calendar.cutoff(session))
+        if known.is_empty():
+            raise MissingData(
+                f"The store knows no security at {session}.",
+                "Materialize contract_details first, with a collector of securities.",
+            )
+        symbols = self.markets.symbols
+        return known if symbols is None else known.filter(pl.col("symbol").is_in(list(symbols)))
+
+    def _has_bars(self, session: date) -> bool:
+        return not self.store.read_versions(BARS, as_of=self.calendar.cutoff(session), start=session, end=session).is_empty()
+
+    # Backtest
+
+    def backtest(self, name: str, sessions: Sequence[date], restart: bool = False) -> dict[str, pl.DataFrame]:
+        """Walks the sleeve's simulated book through `sessions` and stores the result tables, which it returns.
+
+        It continues the book of the session before; where there is none, or with `restart`, a new book is opened with the
+        allocated capital. A book made with other settings is not continued: UsageError.
+        """
+        sleeve = self.sleeve(name)
+        opening, deposit = self._opening(sleeve, sessions[0], restart)
+        walk = self.backtest_walk(sleeve, opening, deposit)
+        history = self.markets.history(sleeve.strategy, sessions)
+        for session in sessions:
+            walk.step(session, history)
+        result = walk.result()
+        for table in BACKTEST_TABLES:
+            self.store.write_results(table, name, BACKTEST, sessions, result.table(table))
+        return result.tables
+
+    def backtest_walk(self, sleeve: Sleeve, opening: BookState, deposit: Decimal | None) -> BacktestWalk:
+        def engine_at(clock: Clock, market: OpeningMarket) -> ExecutionEngine:
+            return SimulatedEngine(market, self.calendar, clock, self.config.costs)
+
+        return BacktestWalk(sleeve.strategy, opening, deposit, self.calendar, self.gate, self.config.risk, engine_at)
+
+    def _opening(self, sleeve: Sleeve, first: date, restart: bool) -> tuple[BookState, Decimal | None]:
+        before = self.calendar.previous(first)
+        kept = self.store.read_results(BOOKS, sleeve.name, BACKTEST, before, before)
+        if restart or kept.is_empty():
+            return BookState.empty(sleeve.fingerprint), usd(sleeve.capital)
+        state = BookState.from_json(kept["state"][0])
+        if state.fingerprint != sleeve.fingerprint:
+            raise UsageError(
+                f"The backtest of {sleeve.name} up to {before} was made with other parameters, limits, costs or capital.",
+                f"Run it again from its first session, or start a new book on {first} (restart).",
+            )
+        return state, None
+
+    def backtest_sessions(self, name: str) -> Sequence[date]:
+        """The sessions of the latest unbroken book: each begins where the one before ended."""
+        books = self.store.read_results(BOOKS, name, BACKTEST).select("session", "before", "after")
+        chain: list[date] = []
+        expected: str | None = None
+        for session, before, after in reversed(list(books.iter_rows())):
+            if expected is not None and after != expected:
+                break
+            chain.append(session)
+            expected = before
+            if before == "":
+                break
+        return chain[::-1]
+
+    def performance(self, name: str, start: date | None = None, end: date | None = None) -> Performance:
+        """Figures of the backtest from `start` to `end`; both default to the latest unbroken book's."""
+        chain = self.backtest_sessions(name)
+        if not chain:
+            raise MissingData(f"There is no backtest of {name}.", f"Run `tradebot backtest {name} --start ... --end ...`.")
+        start, end = start or chain[0], end or chain[-1]
+        tables = {
+            table: self.store.read_results(RESULT_TABLES[table], name, BACKTEST, start, end)
+            for table in ("equity", "fills", "entries")
+        }
+        return summarise(tables["equity"], tables["fills"], tables["entries"], float(self.sleeve(name).capital))
+
+    # Live
+
+    @property
+    def desk(self) -> LiveDesk:
+        return LiveDesk(self.store, self.calendar, self.markets, self.config.risk, self.gate, self._engine)
+
+    def _engine(self) -> ExecutionEngine:
+        """The one place where an engine for real sleeves is made."""
+        folder = self.config.data_store.path
+        if self.config.ibkr is not None:
+            from tradebot_core.execution.ibkr import IbkrEngine  # noqa: PLC0415  ib_async is only loaded where it is used
+
+            engine: ExecutionEngine = IbkrEngine(self.config.ibkr, self.config.mode)
+        elif self.config.mode is Mode.LIVE:
+            raise ConfigurationError("Mode live needs an ibkr block.")
+        else:
+            path = folder / "simulated_engine.jsonl"
+            engine = SimulatedEngine(self.markets, self.calendar, self.clock, self.config.costs, path)
+        if self.config.mode is Mode.DRY_RUN:
+            from tradebot_core.execution.dry_run import DryRunEngine  # noqa: PLC0415
+
+            return DryRunEngine(engine, folder / "dry_run.jsonl")
+        return engine
+
+
+def build(config: Config, config_path: Path) -> Tradebot:
+    """Raises ConfigurationError naming file and line when a block cannot be made."""
+    calendar = xnys(config.decision_cutoff)
+    clock: Clock = SampleClock(config.sample_market.path / "clock") if config.sample_market else SystemClock()
+    store = FileStore(config.data_store.path, calendar)
+    collectors = {block.name: make_collector(config, config_path, n, calendar) for n, block in enumerate(config.collectors)}
+    sleeves = {
+        block.name: _sleeve(config, make_strategy(config, config_path, n), block.allocated_capital)
+        for n, block in enumerate(config.strategies)
+        if block.enabled
+    }
+    markets = StoredMarkets(store, calendar, _universe(config))
+    return Tradebot(config, config_path, calendar, clock, store, collectors, sleeves, markets, LimitGate(config.risk))
+
+
+def load(path: Path) -> Tradebot:
+    return build(load_config(path), path)
+
+
+def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
+    made_of = {
+        "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
+        "params": strategy.params.model_dump(mode="json"),
+        "risk": config.risk.model_dump(mode="json"),
+        "costs": config.costs.model_dump(mode="json"),
+        "cutoff": config.decision_cutoff.isoformat(),
+        "universe": _universe(config),
+        "capital": str(capital),
+    }
+    fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+    return Sleeve(strategy, capital, fingerprint)
+
+
+def _universe(config: Config) -> tuple[str, ...] | None:
+    universe = config.universe
+    if universe.file is None:
+        return universe.symbols
+    try:
+        lines = universe.file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigurationError(f"The universe file {universe.file} cannot be read ({error.strerror}).") from None
+    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
