@@ -180,6 +180,10 @@ class Ledger(Journal, Protocol):
 
     def live_decisions(self, strategy: str, session: date) -> DecisionSet | None: ...
 
+    def is_planned(self, strategy: str, session: date) -> bool:
+        """Whether the orders of the session's decisions were committed (there may have been none to place)."""
+        ...
+
     def decision_sets(self, strategy: str) -> Sequence[DecisionSet]: ...
 
     def orders(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:

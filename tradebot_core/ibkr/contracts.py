@@ -85,12 +85,14 @@ def contract_facts(
 
 
 async def _details(ib: IB, share: Named) -> ContractDetails:
-    if share.con_id is None:
-        asked = Stock(broker_symbol(share.symbol), "SMART", "USD")
-    else:
-        asked = Contract(conId=share.con_id, exchange="SMART")
-    found = [details for details in await answer(ib, ib.reqContractDetailsAsync(asked)) if details.contract is not None]
+    found = [details for details in await answer(ib, ib.reqContractDetailsAsync(_asked(share))) if details.contract is not None]
     if len(found) != 1 or found[0].contract.secType != "STK" or found[0].contract.currency != "USD":
         raise BrokerError(NO_DEFINITION, f"{len(found)} contracts answer to {share.symbol}, and one US share is wanted")
     found[0].contract.exchange = "SMART"
     return found[0]
+
+
+def _asked(share: Named) -> Contract:
+    if share.con_id is not None:
+        return Contract(conId=share.con_id, exchange="SMART")
+    return Stock(broker_symbol(share.symbol), "SMART", "USD")

@@ -4,6 +4,7 @@ Facts are learnt in the order in which they became known, and each instant's fig
 A restatement is therefore invisible before its own known_at, and a later one changes nothing that was known earlier.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import date, datetime
@@ -18,7 +19,7 @@ from tradebot_core.model.tables import FUNDAMENTALS, INSTANT
 from tradebot_core.quant.concepts import ConceptMap, Kind, concept_map
 from tradebot_core.quant.periods import SAME_PERIOD_DAYS, nearest, years_before
 from tradebot_core.quant.trailing import Figure, balance_at, figure_at, missing, year_at
-from tradebot_core.quant.vintages import Vintages, in_order_of_knowledge
+from tradebot_core.quant.vintages import SCALE_JUMP, Vintages, in_order_of_knowledge, ratio_of_scale
 
 _SCHEMA = pl.Schema({**FUNDAMENTALS.columns, "known_at": INSTANT})
 _FACT_COLUMNS = tuple(f.name for f in fields(Fact))
@@ -131,7 +132,16 @@ def _figures(known: Vintages, concepts: ConceptMap, period_end: date) -> dict[st
             figures[name] = _years_back(known, concepts, _concept_name(name[:-3]), period_end, _YEARS_BACK[name[-3:]])
         else:
             figures[name] = figure_at(known, concepts, _concept_name(name), period_end)
-    return figures
+    return {**figures, **_shares_of_different_scale(figures)}
+
+
+def _shares_of_different_scale(figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Both share counts are missing when one is 500 times the other: nothing says which is in thousands."""
+    counts = {name: figures[name].value for name in ("shares_outstanding", "shares_diluted")}
+    outstanding, diluted = counts.values()
+    if outstanding is None or diluted is None or ratio_of_scale(outstanding, diluted) < SCALE_JUMP:
+        return {}
+    return dict.fromkeys(counts, missing(f"scale: {outstanding:.15g} shares outstanding against {diluted:.15g} diluted"))
 
 
 def _concept_name(figure: str) -> str:
@@ -153,11 +163,12 @@ def _share_basis(figures: Mapping[str, Figure]) -> date | None:
 
 
 def _what_changed(figures: Mapping[str, Figure], changed: list[str], learnt: list[Fact]) -> tuple[str, str]:
-    """Form and accession of the filing, of those of this instant, that last changed a figure."""
+    """Form and accession of the filing, of those of this instant, that most of the changed figures come from."""
     filings = {fact.accession for fact in learnt}
     causes = [fact for name in changed for fact in figures[name].inputs if fact.accession in filings] or learnt
-    last = max(causes, key=lambda fact: (fact.filed, fact.accession))
-    return last.form, last.accession
+    reports = Counter(fact.accession for fact in causes)
+    cause = max(causes, key=lambda fact: (reports[fact.accession], fact.filed, fact.accession))
+    return cause.form, cause.accession
 
 
 class _FactEncoder:

@@ -259,7 +259,9 @@ def _average(known: Vintages, tags: list[str], end: date) -> Figure:
 
 
 def _sum(known: Vintages, concepts: ConceptMap, rule: Sum, end: date) -> Figure:
-    value, inputs, words = 0.0, [], []
+    value = 0.0
+    inputs: list[Fact] = []
+    words: list[str] = []
     parts = [(part, 1) for part in rule.plus] + [(part, -1) for part in rule.minus]
     for part, sign in parts:
         found = _reported(known, concepts, concepts.concepts[part], end)
@@ -270,7 +272,8 @@ def _sum(known: Vintages, concepts: ConceptMap, rule: Sum, end: date) -> Figure:
         words.append(f"less {part}" if sign < 0 else f"plus {part}" if words else part)
     for part in rule.when_reported:
         found = _reported(known, concepts, concepts.concepts[part], end)
-        if found.value is not None:
+        # The same amount twice is one amount under two tags (AMD's current portion is also its ShortTermBorrowings).
+        if found.value is not None and found.value not in [fact.value for fact in inputs]:
             value += found.value
             inputs.extend(found.inputs)
             words.append(f"plus {part}")

@@ -11,9 +11,10 @@ from tradebot_core.model.fundamentals import Fact
 from tradebot_core.quant.concepts import Concept, ConceptMap, Kind
 from tradebot_core.quant.periods import is_to_date, is_year, length_days
 
-_SCALE_JUMP = 500  # thousands for units is 1,000 times; real figures do not grow so much from one report to the next
-_CONFIRMS = 30  # a second filing confirms a jump when it reports the same order of magnitude
-_INCIDENTAL_SHARE = 0.25
+SCALE_JUMP = 500  # thousands for units is 1,000 times; real figures do not grow so much from one report to the next
+_CONFIRMS = 30  # another filing confirms a jump when it reports the same order of magnitude
+_FILINGS_FOR_A_RISE, _FILINGS_FOR_A_FALL = 2, 4
+_INCIDENTAL_SHARE = 0.25  # of the reports under the tag reported most
 
 Versions = list[Fact]  # of one period, oldest first
 
@@ -57,8 +58,8 @@ class Vintages:
         self._concept_of = concepts.by_tag()
         self._series: defaultdict[str, _Series] = defaultdict(_Series)
         self._refused: dict[tuple[str, date], str] = {}
-        self._accepted: dict[tuple[str, int], float] = {}  # (tag, length class) -> last value of that scale
-        self._pending: defaultdict[tuple[str, int], list[Fact]] = defaultdict(list)
+        self._accepted: dict[tuple[str, int], float] = {}  # (tag, quarters) -> last value that was believed
+        self._doubtful: defaultdict[tuple[str, int], list[Fact]] = defaultdict(list)
         self.latest_period_end: date | None = None
 
     def learn(self, fact: Fact) -> None:
@@ -78,20 +79,25 @@ class Vintages:
             self.latest_period_end = fact.period_end
 
     def _jump(self, fact: Fact, concept: Concept) -> str | None:
-        """A reason when the value is of another scale than the last of its kind and no second filing has confirmed it."""
+        """A reason when the value is of another scale than the last of its kind and too few other filings have confirmed it.
+
+        One filing in the wrong scale is followed by others: NVIDIA reported diluted shares in thousands in seven filings of
+        2010-2011. A fall to a 500th therefore needs a year of filings, and a share count never falls so far.
+        """
         if not concept.scale or fact.value == 0:
             return None
-        series = tag_of(fact), _length_class(fact)
+        series = tag_of(fact), _quarters(fact) if concept.kind is Kind.FLOW else 0
         before = self._accepted.get(series)
-        if before is not None and _ratio(fact.value, before) >= _SCALE_JUMP:
-            doubtful = self._pending[series]
-            confirmed = [d for d in doubtful if d.accession != fact.accession and _ratio(d.value, fact.value) <= _CONFIRMS]
-            if not confirmed:
-                doubtful.append(fact)
-                return f"scale: {fact.value:.15g} {fact.unit} after {before:.15g}, not confirmed by a second filing"
-            for earlier in confirmed:
+        if before is not None and ratio_of_scale(fact.value, before) >= SCALE_JUMP:
+            alike = [d for d in self._doubtful[series] if ratio_of_scale(d.value, fact.value) <= _CONFIRMS]
+            filings = {fact.accession, *(d.accession for d in alike)}
+            needed = _FILINGS_FOR_A_RISE if fact.value > before else _FILINGS_FOR_A_FALL
+            if len(filings) < needed or (fact.value < before and concept.unit == "shares"):
+                self._doubtful[series].append(fact)
+                return f"scale: {fact.value:.15g} {fact.unit} after {before:.15g}, not confirmed by other filings"
+            for earlier in alike:
                 self._accept(earlier, concept)
-            self._pending[series] = [d for d in doubtful if d not in confirmed]
+            self._doubtful[series] = [d for d in self._doubtful[series] if d not in alike]
         self._accepted[series] = fact.value
         return None
 
@@ -151,13 +157,13 @@ def _nonsense(fact: Fact, concept: Concept) -> str | None:
     return None
 
 
-def _ratio(one: float, other: float) -> float:
+def ratio_of_scale(one: float, other: float) -> float:
     return max(one / other, other / one)
 
 
-def _length_class(fact: Fact) -> int:
-    """Periods of about the same length are compared: an instant 0, else the number of quarters."""
-    return 0 if fact.period_start is None else max(1, round(length_days(fact.period_start, fact.period_end) / 91))
+def _quarters(fact: Fact) -> int:
+    """The length of the period: flows are compared with flows over about the same time."""
+    return max(1, round(length_days(fact.period_start or fact.period_end, fact.period_end) / 91))
 
 
 def _is_fiscal(fact: Fact) -> bool:

@@ -152,6 +152,11 @@ class SqliteLedger:
 
     # Orders
 
+    def is_planned(self, strategy: str, session: date) -> bool:
+        with self._connection() as database:
+            found = database.execute("SELECT 1 FROM plans WHERE strategy = ? AND session = ?", (strategy, session.isoformat()))
+            return found.fetchone() is not None
+
     def commit_orders(
         self, strategy: str, session: date, orders: Sequence[tuple[OrderIntent, RiskVerdict]], at: datetime
     ) -> bool:

@@ -108,6 +108,14 @@ class LiveDesk:
         digest = self._seal(name, session, made, LIVE, run_id, now)
         return Decided(made, digest, True, "Sealed for the order run.")
 
+    def holds_permit(self, strategy: str, session: date, permit_id: str | None, run_id: str, now: datetime) -> bool:
+        """Whether this run may touch the engine for the session: it claims the permit, or has claimed it."""
+        try:
+            self._claim(strategy, session, permit_id, run_id, now)
+        except NotPermitted:
+            return False
+        return True
+
     def _claim(self, strategy: str, session: date, permit_id: str | None, run_id: str, now: datetime) -> None:
         if permit_id is None:
             raise NotPermitted("This run holds no permit.")
