@@ -21,12 +21,12 @@ from tradebot_core.model.decision import Decision
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import OrderIntent, OrderState, RiskVerdict
 from tradebot_core.model.portfolio import Entry, EntryKind, usd
-from tradebot_core.model.tables import DECISIONS
+from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import rows
 from tradebot_core.trading.digest import digest_of
-from tradebot_core.trading.session import action_entries, decide, plan, send, settle
-from tradebot_core.trading.stored_markets import StoredMarkets
+from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills
+from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
 
 LIVE = "live"
 REVIEW = "review"
@@ -105,6 +105,7 @@ class LiveDesk:
         book = ledger.book(name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
         made = decide(strategy, market, book, self.limits)
+        self._keep_verdicts(strategy, session)
         digest = self._seal(name, session, made, LIVE, run_id, now)
         return Decided(made, digest, True, "Sealed for the order run.")
 
@@ -132,6 +133,12 @@ class LiveDesk:
         digest = self._seal(strategy.name, session, made, REVIEW, run_id, now)
         return Decided(made, digest, False, f"A review, which no engine will see. {why}")
 
+    def _keep_verdicts(self, strategy: Strategy, session: date) -> None:
+        """A copy of the verdicts that the live decision rests on: the market's own change when a partition is made again."""
+        for layer in strategy.layers():
+            seen = self.store.read_results(LAYERS, strategy.name, MARKET, session, session, layer.name)
+            self.store.write_results(LAYERS, strategy.name, LIVE, [session], seen, layer.name)
+
     def _seal(self, strategy: str, session: date, made: Sequence[Decision], book: str, run_id: str, now: datetime) -> str:
         frame = rows.frame(DECISIONS, rows.of_decisions(made))
         digest = digest_of(frame)
@@ -146,10 +153,9 @@ class LiveDesk:
         if not entries:
             return
         self._post_actions(name, entries, session)
+        # Only after the actions: a split of the day comes before its fills.
         if ledger.open_orders(name):
-            held = sorted(ledger.book(name, session).positions)
-            market = self.markets.at(strategy, session, held)
-            settle(ledger, self.engine_factory(), name, market, self.calendar.previous(session), now)
+            take_fills(ledger, self.engine_factory(), name, session, now)
 
     def _post_actions(self, strategy: str, entries: Sequence[Entry], until: date) -> None:
         ledger = self.store.ledger
@@ -177,7 +183,10 @@ class LiveDesk:
             )
         deadline = submit_deadline(self.calendar, session)
         if session != current_session(self.calendar, now) or now >= deadline:
+            planned = ledger.is_planned(name, session)
             self._expire(strategy, session, stored, now)
+            if planned:
+                return Submission(Outcome.EXPIRED, f"The orders of {session} were handled in their time; no engine was called.")
             return Submission(
                 Outcome.EXPIRED, f"Decisions of {session} could be submitted until {deadline:%Y-%m-%d %H:%M} UTC."
             )
@@ -199,6 +208,7 @@ class LiveDesk:
 
     def _expire(self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime) -> None:
         ledger = self.store.ledger
+        """Keeps on record what was decided too late to be sent. Orders committed in time but never sent expire as well."""
         expired = tuple((intent, RiskVerdict(False, "decision_expired")) for intent, _ in self._plan(strategy, session, stored))
         ledger.commit_orders(strategy.name, session, expired, now)
         for intent, state in ledger.open_orders(strategy.name):

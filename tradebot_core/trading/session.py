@@ -50,9 +50,13 @@ def settle(
     journal: Journal, engine: ExecutionEngine, strategy: str, market: SessionMarket, previous: date, now: datetime
 ) -> None:
     """Enters what happened to the sleeve in the session: actions on what was held before the open, then fills."""
-    session = market.session
     held = journal.book(strategy, previous)
-    journal.post(strategy, action_entries(held, market.actions, session, market.prices))
+    journal.post(strategy, action_entries(held, market.actions, market.session, market.prices))
+    take_fills(journal, engine, strategy, market.session, now)
+
+
+def take_fills(journal: Journal, engine: ExecutionEngine, strategy: str, session: date, now: datetime) -> None:
+    """Asks the engine about every order that was sent before the session, and records its answers."""
     for intent, state in journal.open_orders(strategy):
         if intent.session < session and state is not OrderState.NEW:
             take_status(journal, strategy, intent, engine.get_order_status(intent.key), now)

@@ -1,0 +1,83 @@
+"""Starting the Dagster UI and daemon for a configuration: environment, command, and a running pair for as long as it is needed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tradebot_core.config import Config
+from tradebot_core.errors import UsageError
+from tradebot_dagster.instance import dagster_home
+
+LOOPBACK = "127.0.0.1"
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+def webserver_url(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}"
+
+
+def dagster_environment(config: Config, config_path: Path) -> dict[str, str]:
+    """The environment in which every Dagster process of this configuration runs."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return environment | {
+        "DAGSTER_HOME": str(dagster_home(config)),
+        "TRADEBOT_CONFIG": str(config_path.resolve()),
+        "DAGSTER_EVENT_BATCH_SIZE": "1000",
+        "PYTHONWARNINGS": "ignore",  # Dagster announces its beta features once per asset and process
+    }
+
+
+def dagster_command(port: int) -> list[str]:
+    """`dagster dev` of the project, on loopback only: the webserver has no sign-in."""
+    dagster = Path(sys.executable).with_name("dagster")
+    workspace = PROJECT_ROOT / "workspace.yaml"
+    return [str(dagster), "dev", "--workspace", str(workspace), "--host", LOOPBACK, "--port", str(port)]
+
+
+def require_free(port: int) -> None:
+    """Raises UsageError when something listens on the port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            raise UsageError(
+                f"Port {port} of {LOOPBACK} is in use; perhaps Tradebot runs already.",
+                f"Open {webserver_url(port)}, or choose another with --port (make run PORT={port + 1}).",
+            ) from None
+
+
+@contextmanager
+def serve(config: Config, config_path: Path, port: int, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Dagster UI and daemon in the background, their output in `log`; stopped, children and all, on leaving."""
+    require_free(port)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            dagster_command(port),
+            cwd=PROJECT_ROOT,
+            env=dagster_environment(config, config_path),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    for end in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, end)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            continue
