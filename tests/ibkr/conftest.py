@@ -1,8 +1,8 @@
 """A tiny market behind a real socket: three shares, twelve sessions of November 2026, a clock that the test moves.
 
-    AAA    10.00 at the open of 9 November, a dollar more each session; closes 0.50 above its open
-    BBB    the same from 100.00, split two for one on 18 November
-    CC.B   the same from 50.00; a share class
+AAA    10.00 at the open of 9 November, a dollar more each session; closes 0.50 above its open
+BBB    the same from 100.00, split two for one on 18 November
+CC.B   the same from 50.00; a share class
 """
 
 from collections.abc import Iterator
@@ -68,6 +68,13 @@ class Gateway:
         market = MarketData.read(self.folder)
         options = {"account": ACCOUNT, "cash": Decimal(10_000), "state_path": self.folder / "account.json", **options}
         return serving(SimulatedTws(market, self.clock, **options))
+
+
+@pytest.fixture(autouse=True)
+def every_message_is_understood(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """ib_async logs a message that it cannot decode, and goes on."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.name == "ib_async.Decoder"] == []
 
 
 @pytest.fixture

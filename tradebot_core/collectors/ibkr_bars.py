@@ -17,6 +17,7 @@ import polars as pl
 from pydantic import Field
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
+from tradebot_core.collectors.tabular import listing_periods, with_security
 from tradebot_core.config import IbkrSettings, Settings
 from tradebot_core.errors import CorruptInput, DataError
 from tradebot_core.ibkr.connection import BrokerError
@@ -27,6 +28,7 @@ from tradebot_core.model.market import ActionType
 from tradebot_core.model.tables import BARS, INSTANT, FactTable
 
 _SOURCE = "ibkr"
+_ACTION_COLUMNS = {"symbol": pl.String, "session": pl.Date, "type": pl.String, "value": pl.Float64}
 _SCHEMA = pl.Schema({**BARS.columns, "known_at": INSTANT})
 
 
@@ -62,12 +64,14 @@ class IbkrBars:
             settings, shares, len(sessions), self._calendar.cutoff(sessions[-1]), self._params.requests_in_flight
         )
         closed = [session for session in sessions if self._calendar.closes_at(session) <= answer.asked_at]
-        splits = self._splits(closed, answer.asked_at)
+        splits = self._splits(securities, closed, answer.asked_at)
         for row, found in zip(rows, answer.answers, strict=True):
-            yield self._batch(row, found, closed, splits.get(row["symbol"], {}))
+            yield self._batch(row, found, closed, splits.get(row["security_id"], {}))
 
-    def _splits(self, closed: Sequence[date], asked_at: datetime) -> Mapping[str, Mapping[date, float]]:
-        """By symbol, the ratios of the splits on whose account the bars stand. Raises DataError when they are needed and unknown."""
+    def _splits(
+        self, securities: pl.DataFrame, closed: Sequence[date], asked_at: datetime
+    ) -> Mapping[int, Mapping[date, float]]:
+        """By security, the ratios of the splits on whose account the bars stand. Raises DataError when they are needed and unknown."""
         today = asked_at.astimezone(NEW_YORK).date()
         path = self._params.actions_path
         if path is None:
@@ -79,17 +83,18 @@ class IbkrBars:
                 )
             return {}
         try:
-            actions = pl.read_csv(
-                path, schema_overrides={"symbol": pl.String, "session": pl.Date, "type": pl.String, "value": pl.Float64}
-            )
-            splits = actions.filter(pl.col("type") == ActionType.SPLIT, pl.col("session") <= today)
+            actions = pl.read_csv(path, schema_overrides=_ACTION_COLUMNS).select(*_ACTION_COLUMNS)
         except FileNotFoundError:
             raise DataError(f"{path} does not exist.", "Correct params.actions_path.") from None
         except pl.exceptions.PolarsError as error:
             raise CorruptInput(f"{path} cannot be read: {error}", "Its columns are symbol, session, type, value.") from None
-        found: dict[str, dict[date, float]] = {}
-        for symbol, session, ratio in splits.select("symbol", "session", "value").iter_rows():
-            found.setdefault(symbol, {})[session] = ratio
+        splits = actions.filter(pl.col("type") == ActionType.SPLIT)
+        if splits.filter(pl.any_horizontal(pl.all().is_null()) | ~(pl.col("value") > 0)).height:
+            raise CorruptInput(f"{path} has a split without symbol, session or ratio.", "Complete or remove the row.")
+        listed, _ = with_security(splits.filter(pl.col("session") <= today), listing_periods(securities))
+        found: dict[int, dict[date, float]] = {}
+        for security_id, session, ratio in listed.select("security_id", "session", "value").iter_rows():
+            found.setdefault(security_id, {})[session] = ratio
         return found
 
     def _batch(

@@ -25,6 +25,8 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 30.0
 _ID_IN_USE = 326
+_ID_RELEASE_S = 1.0  # a gateway may take a moment to see that the last use of the id is over
+_ID_ATTEMPTS = 3
 
 
 class Client(IntEnum):
@@ -42,6 +44,10 @@ class BrokerError(Exception):
         super().__init__(f"IBKR {code}: {text}")
         self.code = code
         self.text = text
+
+
+class _IdInUse(TradebotError):
+    pass
 
 
 def run(
@@ -71,7 +77,14 @@ async def _use(
     ib = IB()
     ib.RaiseRequestErrors = True  # or a refused request looks like an empty answer
     try:
-        await _connect(ib, settings, client, failure)
+        for attempt in range(1, _ID_ATTEMPTS + 1):
+            try:
+                await _connect(ib, settings, client, failure)
+                break
+            except _IdInUse as error:
+                if attempt == _ID_ATTEMPTS:
+                    raise failure(error.cause, error.mend) from None
+                await asyncio.sleep(_ID_RELEASE_S)
         check_account(ib.managedAccounts(), settings, mode)
         return await work(ib)
     except ConnectionError as error:
@@ -97,10 +110,10 @@ async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type
 
     def on_end(text: str) -> None:
         if not refused.done():
-            refused.set_result(text)
+            refused.set_result(text or "it closed the connection")
 
     ib.errorEvent += on_error
-    ib.client.apiError += on_end
+    ib.client.conn.disconnected += on_end  # apiError is silent about an end before the handshake
     connecting = asyncio.ensure_future(
         ib.connectAsync(
             settings.host,
@@ -114,13 +127,13 @@ async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type
     )
     await asyncio.wait({connecting, refused}, return_when=asyncio.FIRST_COMPLETED)
     ib.errorEvent -= on_error
-    ib.client.apiError -= on_end
+    ib.client.conn.disconnected -= on_end
     if connecting.done() and connecting.exception() is None:
         return
     connecting.cancel()
     problem = (await asyncio.gather(connecting, return_exceptions=True))[0]
     if refused.done() and refused.result() == f"{_ID_IN_USE}":
-        raise failure(
+        raise _IdInUse(
             f"Client id {client_id} is in use at the IBKR gateway {where}: another process is connected with it.",
             "Let it finish or stop it. Do not choose another id: two writers could send the same order.",
         )
@@ -130,7 +143,7 @@ async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type
             "Start TWS or IB Gateway, enable its API socket, and compare the port with ibkr.port "
             "(gateway 4001 live, 4002 paper; TWS 7496 live, 7497 paper).",
         ) from problem
-    reason = refused.result() if refused.done() else str(problem)
+    reason = refused.result() if refused.done() else str(problem) or f"no answer in {CONNECT_TIMEOUT_S:.0f} s"
     raise failure(
         f"The IBKR gateway at {where} does not serve the API ({reason}).",
         "Look at its window: it may wait for a login, be restarting, or not trust this address.",

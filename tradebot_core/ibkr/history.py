@@ -43,7 +43,7 @@ def duration(sessions: int) -> str:
 
 
 def daily_bars(settings: IbkrSettings, shares: Sequence[Named], sessions: int, end: datetime, in_flight: int) -> DailyBars:
-    """The bars of the last `sessions` sessions up to the instant `end`, one request a share, `in_flight` at a time."""
+    """The bars of at least `sessions` sessions up to the instant `end`, one request a share, `in_flight` at a time."""
 
     async def work(ib: IB) -> DailyBars:
         asked_at = await broker_time(ib)
@@ -54,7 +54,14 @@ def daily_bars(settings: IbkrSettings, shares: Sequence[Named], sessions: int, e
                 try:
                     contract = await qualify(ib, share)
                     request = ib.reqHistoricalDataAsync(
-                        contract, end, duration(sessions), "1 day", "TRADES", useRTH=True, formatDate=2, timeout=0
+                        contract,
+                        min(end, asked_at),
+                        duration(sessions + 1),
+                        "1 day",
+                        "TRADES",
+                        useRTH=True,
+                        formatDate=2,
+                        timeout=0,
                     )
                     return [_bar(bar) for bar in await answer(ib, request, timeout_s=_ANSWER_TIMEOUT_S)]
                 except BrokerError as error:

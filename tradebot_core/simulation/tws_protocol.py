@@ -124,11 +124,16 @@ def timestamp(at: datetime) -> str:
 # Layouts: names in the order of the wire. A count, and whatever else the client reads as an integer without a fallback, has
 # its value in _FIXED; every other name that the caller does not give is unset.
 
+
+def _names(layout: str) -> tuple[str, ...]:
+    return tuple(layout.split())
+
+
 _CONTRACT = (
     "conId symbol secType lastTradeDateOrContractMonth strike right multiplier exchange currency localSymbol tradingClass"
 )
 
-_OPEN_ORDER = f"""
+_OPEN_ORDER = _names(f"""
     orderId {_CONTRACT}
     action totalQuantity orderType lmtPrice auxPrice tif ocaGroup account openClose origin orderRef clientId permId
     outsideRth hidden discretionaryAmt goodAfterTime sharesAllocation faGroup faMethod faPercentage
@@ -148,9 +153,9 @@ _OPEN_ORDER = f"""
     adjustedTrailingAmount adjustableTrailingUnit softDollarTierName softDollarTierValue softDollarTierDisplayName
     cashQty dontUseAutoPriceForHedge isOmsContainer discretionaryUpToLimitPrice usePriceMgmtAlgo
     duration postToAts autoCancelParent minTradeQty minCompeteSize competeAgainstBestOffset midOffsetAtWhole midOffsetAtHalf
-""".split()
+""")
 
-_COMPLETED_ORDER = f"""
+_COMPLETED_ORDER = _names(f"""
     {_CONTRACT}
     action totalQuantity orderType lmtPrice auxPrice tif ocaGroup account openClose origin orderRef permId
     outsideRth hidden discretionaryAmt goodAfterTime faGroup faMethod faPercentage
@@ -165,55 +170,20 @@ _COMPLETED_ORDER = f"""
     conditions trailStopPrice lmtPriceOffset cashQty dontUseAutoPriceForHedge isOmsContainer
     autoCancelDate filledQuantity refFuturesConId autoCancelParent shareholder imbalanceOnly routeMarketableToBbo parentPermId
     completedTime completedStatus minTradeQty minCompeteSize competeAgainstBestOffset midOffsetAtWhole midOffsetAtHalf
-""".split()
+""")
 
-_EXECUTION = f"""
+_EXECUTION = _names(f"""
     reqId orderId {_CONTRACT}
     execId time acctNumber executionExchange side shares price permId clientId liquidation cumQty avgPrice orderRef
     evRule evMultiplier modelCode lastLiquidity pendingPriceRevision
-""".split()
+""")
 
-_CONTRACT_DETAILS = [
-    "reqId",
-    "symbol",
-    "secType",
-    "lastTradeDateOrContractMonth",
-    "strike",
-    "right",
-    "exchange",
-    "currency",
-    "localSymbol",
-    "marketName",
-    "tradingClass",
-    "conId",
-    "minTick",
-    "multiplier",
-    "orderTypes",
-    "validExchanges",
-    "priceMagnifier",
-    "underConId",
-    "longName",
-    "primaryExchange",
-    "contractMonth",
-    "industry",
-    "category",
-    "subcategory",
-    "timeZoneId",
-    "tradingHours",
-    "liquidHours",
-    "evRule",
-    "evMultiplier",
-    "secIds",
-    "aggGroup",
-    "underSymbol",
-    "underSecType",
-    "marketRuleIds",
-    "realExpirationDate",
-    "stockType",
-    "minSize",
-    "sizeIncrement",
-    "suggestedSizeIncrement",
-]
+_CONTRACT_DETAILS = _names("""
+    reqId symbol secType lastTradeDateOrContractMonth strike right exchange currency localSymbol marketName tradingClass
+    conId minTick multiplier orderTypes validExchanges priceMagnifier underConId longName primaryExchange contractMonth
+    industry category subcategory timeZoneId tradingHours liquidHours evRule evMultiplier secIds aggGroup underSymbol
+    underSecType marketRuleIds realExpirationDate stockType minSize sizeIncrement suggestedSizeIncrement
+""")
 
 _FIXED: Mapping[str, Field] = {
     "comboLegs": 0,
@@ -245,92 +215,18 @@ def lay_out(reply: Reply, values: Mapping[str, Field]) -> list[Field]:
 
 # The order as a client sends it, up to whatIf; what follows is of no concern to plain orders.
 
-_PLACE_ORDER = [
-    "orderId",
-    "conId",
-    "symbol",
-    "secType",
-    "lastTradeDateOrContractMonth",
-    "strike",
-    "right",
-    "multiplier",
-    "exchange",
-    "primaryExchange",
-    "currency",
-    "localSymbol",
-    "tradingClass",
-    "secIdType",
-    "secId",
-    "action",
-    "totalQuantity",
-    "orderType",
-    "lmtPrice",
-    "auxPrice",
-    "tif",
-    "ocaGroup",
-    "account",
-    "openClose",
-    "origin",
-    "orderRef",
-    "transmit",
-    "parentId",
-    "blockOrder",
-    "sweepToFill",
-    "displaySize",
-    "triggerMethod",
-    "outsideRth",
-    "hidden",
-    "sharesAllocation",
-    "discretionaryAmt",
-    "goodAfterTime",
-    "goodTillDate",
-    "faGroup",
-    "faMethod",
-    "faPercentage",
-    "modelCode",
-    "shortSaleSlot",
-    "designatedLocation",
-    "exemptCode",
-    "ocaType",
-    "rule80A",
-    "settlingFirm",
-    "allOrNone",
-    "minQty",
-    "percentOffset",
-    "eTradeOnly",
-    "firmQuoteOnly",
-    "nbboPriceCap",
-    "auctionStrategy",
-    "startingPrice",
-    "stockRefPrice",
-    "delta",
-    "stockRangeLower",
-    "stockRangeUpper",
-    "overridePercentageConstraints",
-    "volatility",
-    "volatilityType",
-    "deltaNeutralOrderType",
-    "deltaNeutralAuxPrice",
-    "continuousUpdate",
-    "referencePriceType",
-    "trailStopPrice",
-    "trailingPercent",
-    "scaleInitLevelSize",
-    "scaleSubsLevelSize",
-    "scalePriceIncrement",
-    "scaleTable",
-    "activeStartTime",
-    "activeStopTime",
-    "hedgeType",
-    "optOutSmartRouting",
-    "clearingAccount",
-    "clearingIntent",
-    "notHeld",
-    "deltaNeutralContract",
-    "algoStrategy",
-    "algoId",
-    "whatIf",
-]
+_PLACE_ORDER = _names("""
+    orderId conId symbol secType lastTradeDateOrContractMonth strike right multiplier exchange primaryExchange currency
+    localSymbol tradingClass secIdType secId action totalQuantity orderType lmtPrice auxPrice tif ocaGroup account
+    openClose origin orderRef transmit parentId blockOrder sweepToFill displaySize triggerMethod outsideRth hidden
+    sharesAllocation discretionaryAmt goodAfterTime goodTillDate faGroup faMethod faPercentage modelCode shortSaleSlot
+    designatedLocation exemptCode ocaType rule80A settlingFirm allOrNone minQty percentOffset eTradeOnly firmQuoteOnly
+    nbboPriceCap auctionStrategy startingPrice stockRefPrice delta stockRangeLower stockRangeUpper
+    overridePercentageConstraints volatility volatilityType deltaNeutralOrderType deltaNeutralAuxPrice continuousUpdate
+    referencePriceType trailStopPrice trailingPercent scaleInitLevelSize scaleSubsLevelSize scalePriceIncrement scaleTable
+    activeStartTime activeStopTime hedgeType optOutSmartRouting clearingAccount clearingIntent notHeld
+    deltaNeutralContract algoStrategy algoId whatIf
+""")
 # Fields after which more follow when they are set: what only a combination, hedge, scale or algorithm has.
 _OPENS_A_SECTION = ("deltaNeutralOrderType", "scalePriceIncrement", "hedgeType", "deltaNeutralContract", "algoStrategy")
 
@@ -344,20 +240,10 @@ def read_order(fields: Sequence[str]) -> dict[str, str]:
     return order
 
 
-_CONTRACT_FIELDS = [
-    "conId",
-    "symbol",
-    "secType",
-    "lastTradeDateOrContractMonth",
-    "strike",
-    "right",
-    "multiplier",
-    "exchange",
-    "primaryExchange",
-    "currency",
-    "localSymbol",
-    "tradingClass",
-]
+_CONTRACT_FIELDS = _names("""
+    conId symbol secType lastTradeDateOrContractMonth strike right multiplier exchange primaryExchange currency localSymbol
+    tradingClass
+""")
 
 
 def read_contract(fields: Sequence[str], start: int) -> dict[str, str]:

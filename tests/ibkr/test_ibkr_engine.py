@@ -1,0 +1,266 @@
+"""The IBKR engine against the simulated TWS."""
+
+import asyncio
+import dataclasses
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+
+import pytest
+from ib_async import IB, MarketOrder, Stock
+
+from tests.ibkr.conftest import ACCOUNT, SECURITY_IDS, THURSDAY, WEDNESDAY, at, intent
+from tradebot_core.config import IbkrSettings, Mode
+from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
+from tradebot_core.execution.ibkr import IbkrEngine, _status
+from tradebot_core.ibkr.connection import Client, run
+from tradebot_core.ibkr.orders import BrokerExecution, BrokerOrder, order_reference
+from tradebot_core.model.order import Fill, OrderState, Side
+
+
+def orders_at_the_broker(settings: IbkrSettings) -> list[str]:
+    async def work(ib: IB) -> list[str]:
+        trades = [*await ib.reqAllOpenOrdersAsync(), *await ib.reqCompletedOrdersAsync(False)]
+        return [trade.order.orderRef for trade in trades]
+
+    return run(settings, Mode.PAPER, work, client=Client.BARS)
+
+
+def test_an_order_for_the_open_works_and_then_fills_there_with_its_commission(gateway, engine):
+    sent = intent(quantity=300)
+    status = engine.submit(sent)
+    assert (status.state, status.fills) == (OrderState.WORKING, ())
+    assert status.broker_order_id == "1000000001"
+    gateway.clock.set(at(WEDNESDAY, 18))
+    done = engine.get_order_status(sent.key)
+    assert done.state is OrderState.FILLED
+    assert done.fills == (
+        Fill(
+            execution_id="0000e0d5.00000001.01",
+            order_key=sent.key,
+            session=WEDNESDAY,
+            security_id=SECURITY_IDS["AAA"],
+            symbol="AAA",
+            side=Side.BUY,
+            quantity=300,
+            price=Decimal("17.0000"),
+            commission=Decimal("1.5000"),
+            filled_at=at(WEDNESDAY, 9, 30),
+        ),
+    )
+
+
+def test_the_same_key_is_sent_once(gateway, engine, settings):
+    first, second = engine.submit(intent()), engine.submit(intent())
+    assert (first.state, second) == (OrderState.WORKING, first)
+    assert orders_at_the_broker(settings) == [intent().key]
+
+
+def test_the_same_key_after_the_fill_returns_the_fill(gateway, engine, settings):
+    engine.submit(intent())
+    gateway.clock.set(at(WEDNESDAY, 18))
+    again = engine.submit(intent())
+    assert (again.state, len(again.fills)) == (OrderState.FILLED, 1)
+    assert orders_at_the_broker(settings) == [intent().key]
+
+
+def test_an_order_carries_tif_account_and_route(gateway, engine, settings):
+    async def work(ib: IB):
+        (trade,) = await ib.reqAllOpenOrdersAsync()
+        return trade
+
+    engine.submit(intent(limit="17.25"))
+    trade = run(settings, Mode.PAPER, work, client=Client.BARS)
+    assert (trade.order.orderType, trade.order.tif, trade.order.lmtPrice) == ("LMT", "OPG", 17.25)
+    assert (trade.order.account, trade.contract.exchange, trade.order.totalQuantity) == (ACCOUNT, "SMART", 100.0)
+
+
+@pytest.mark.parametrize(("limit", "state"), [("17", OrderState.FILLED), ("16.99", OrderState.CANCELLED)])
+def test_a_limit_on_open_fills_within_its_limit_or_not_at_all(gateway, engine, limit, state):
+    engine.submit(intent(limit=limit))
+    gateway.clock.set(at(WEDNESDAY, 18))
+    assert engine.get_order_status(intent().key).state is state
+
+
+def test_a_sale_brings_back_what_was_bought(gateway, engine):
+    engine.submit(intent("CC.B", quantity=10))
+    gateway.clock.set(at(WEDNESDAY, 18))
+    sale = dataclasses.replace(intent("CC.B", Side.SELL, quantity=10), session=WEDNESDAY)
+    engine.submit(sale)
+    gateway.clock.set(at(THURSDAY, 18))
+    (fill,) = engine.get_order_status(sale.key).fills
+    assert (fill.side, fill.symbol, fill.quantity, fill.price) == (Side.SELL, "CC.B", 10, Decimal("58.0000"))
+
+
+def test_a_share_is_named_by_its_contract_id_where_it_is_known(gateway, settings):
+    engine = IbkrEngine(settings, Mode.PAPER, con_ids={SECURITY_IDS["BBB"]: 102})
+    sent = dataclasses.replace(intent("BBB", quantity=10), symbol="OLDNAME")
+    engine.submit(sent)
+    gateway.clock.set(at(WEDNESDAY, 18))
+    assert [fill.symbol for fill in engine.get_order_status(sent.key).fills] == ["BBB"]
+
+
+def test_an_unknown_symbol_is_rejected_and_nothing_is_sent(engine, settings):
+    status = engine.submit(intent("ZZZ"))
+    assert (status.state, status.detail[:8]) == (OrderState.REJECTED, "IBKR 200")
+    assert orders_at_the_broker(settings) == []
+
+
+def test_an_order_beyond_the_cash_is_rejected_with_the_brokers_words_and_stays_so(engine):
+    status = engine.submit(intent(quantity=1000))
+    assert (status.state, status.fills) == (OrderState.REJECTED, ())
+    assert "IBKR 201: Order rejected - reason:Available Funds are insufficient" in status.detail
+    assert engine.submit(intent(quantity=1000)).state is OrderState.REJECTED
+
+
+def test_a_read_only_gateway_rejects(gateway):
+    with gateway.serving(read_only=True, state_path=None) as port:
+        status = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
+    assert (status.state, "Read-Only" in status.detail) == (OrderState.REJECTED, True)
+
+
+def test_a_cancelled_order_does_not_fill(gateway, engine):
+    engine.submit(intent())
+    assert engine.cancel(intent().key).state is OrderState.CANCELLED
+    gateway.clock.set(at(WEDNESDAY, 18))
+    engine.submit(intent("CC.B"))
+    assert engine.get_order_status(intent().key).state is None, "a day later the gateway no longer shows it"
+
+
+def test_cancelling_what_has_filled_returns_the_fill(gateway, engine):
+    engine.submit(intent())
+    gateway.clock.set(at(WEDNESDAY, 18))
+    assert engine.cancel(intent().key).state is OrderState.FILLED
+
+
+def test_an_order_that_was_never_sent_has_no_state(engine):
+    assert engine.get_order_status(intent().key).state is None
+    assert engine.cancel(intent().key).state is None
+
+
+def test_an_order_survives_the_gateways_restart(gateway):
+    def engine_at(port: int) -> IbkrEngine:
+        return IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER)
+
+    with gateway.serving() as port:
+        engine_at(port).submit(intent())
+    with gateway.serving() as port:
+        assert engine_at(port).submit(intent()).state is OrderState.WORKING
+        assert engine_at(port).submit(intent("CC.B", quantity=10)).broker_order_id == "1000000002"
+    gateway.clock.set(at(WEDNESDAY, 18))
+    with gateway.serving() as port:
+        assert engine_at(port).get_order_status(intent().key).state is OrderState.FILLED
+
+
+def test_another_clients_order_of_the_same_reference_is_adopted(gateway, engine, settings):
+    """The order of a writer that was set up with another client id."""
+
+    async def place(ib: IB) -> None:
+        order = MarketOrder("BUY", 100, tif="OPG", account=ACCOUNT, orderRef=intent().key)
+        ib.placeOrder(Stock("AAA", "SMART", "USD"), order)
+        await ib.reqCurrentTimeAsync()
+
+    run(settings, Mode.PAPER, place, client=Client.BARS)
+    assert engine.submit(intent()).state is OrderState.WORKING
+    assert orders_at_the_broker(settings) == [intent().key]
+    with pytest.raises(ExecutionError, match="placed by client 10"):
+        engine.cancel(intent().key)
+
+
+def test_a_fill_whose_commission_is_not_reported_is_unknown():
+    """Another client's commissions never come; a filled order must not be closed without them."""
+    execution = BrokerExecution("e.1", "BOT", "AAA", 100, Decimal(17), None, at(WEDNESDAY, 9, 30))
+    status = _status(intent().key, BrokerOrder(1, "Filled", False, None, 100, (execution,)))
+    assert (status.state, status.fills) == (OrderState.UNKNOWN, ())
+
+
+FORTY = (BrokerExecution("e.1", "BOT", "AAA", 40, Decimal(17), Decimal(1), at(WEDNESDAY, 10)),)
+
+
+@pytest.mark.parametrize(
+    ("order", "state"),
+    [
+        (BrokerOrder(1, "Cancelled", True, 100, 0), OrderState.WORKING),  # ib_async says so of an order that lives (10349)
+        (BrokerOrder(1, "Inactive", True, 100, 0), OrderState.WORKING),  # may be revived
+        (BrokerOrder(1, "Filled", False, None, 100), OrderState.UNKNOWN),  # no executions shown
+        (BrokerOrder(1, "Cancelled", False, None, 0), OrderState.CANCELLED),
+        (BrokerOrder(1, "Inactive", False, None, 0), OrderState.REJECTED),
+        (BrokerOrder(1, "Submitted", True, 100, 40, FORTY), OrderState.PARTIAL),
+        (BrokerOrder(1, "Submitted", True, 40, 0, FORTY), OrderState.FILLED),  # a late status never takes a fill back
+        (BrokerOrder(1, "Cancelled", False, None, 40, FORTY), OrderState.CANCELLED),
+        (BrokerOrder(0, "", False, None, 0, FORTY), OrderState.PARTIAL),  # listed nowhere yet
+    ],
+)
+def test_executions_decide_before_the_brokers_word(order, state):
+    assert _status(intent().key, order).state is state
+
+
+def test_a_dry_run_may_look_and_may_not_send(settings):
+    engine = IbkrEngine(settings, Mode.DRY_RUN)
+    assert engine.get_order_status(intent().key).state is None
+    with pytest.raises(NotPermitted, match="dry_run"):
+        engine.submit(intent())
+
+
+def test_a_reference_is_the_key_or_its_hash():
+    assert order_reference("value|2026-11-17|100100|buy") == "value|2026-11-17|100100|buy"
+    long = "a_strategy_with_a_very_long_name|2026-11-17|100100|buy"
+    assert order_reference(long) == order_reference(long) == "tb1-wfyoypy3fsme6dkzawsn"
+    assert order_reference("é|2026-11-17|1|buy").startswith("tb1-")
+
+
+def test_a_long_key_is_found_again_under_its_hash(gateway, engine):
+    sent = dataclasses.replace(intent(), key="a_strategy_with_a_very_long_name|2026-11-17|100100|buy")
+    engine.submit(sent)
+    gateway.clock.set(at(WEDNESDAY, 18))
+    status = engine.get_order_status(sent.key)
+    assert (status.state, status.fills[0].order_key) == (OrderState.FILLED, sent.key)
+
+
+@contextmanager
+def relay(port: int, *, cut: bool) -> Iterator[int]:
+    """Passes everything on but the answers that follow a PLACE_ORDER: they are held back, or the line is cut."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        answers = asyncio.create_task(pump(there_reader, writer))
+        there_writer.write(await reader.readexactly(4))  # API\0
+        while True:
+            try:
+                head = await reader.readexactly(4)
+                body = await reader.readexactly(struct.unpack(">I", head)[0])
+            except asyncio.IncompleteReadError:
+                break
+            if body.startswith(b"3\0"):
+                answers.cancel()
+            there_writer.write(head + body)
+            if body.startswith(b"3\0") and cut:
+                writer.close()
+        there_writer.close()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+
+    server = asyncio.run_coroutine_threadsafe(asyncio.start_server(carry, "127.0.0.1", 0), loop).result()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+
+
+@pytest.mark.parametrize(("cut", "cause"), [(False, "did not acknowledge"), (True, "connection broke")])
+def test_an_order_without_an_answer_is_unknown_and_is_found_not_resent(gateway, settings, cut, cause):
+    with relay(settings.port, cut=cut) as port:
+        lossy = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER, acknowledge_timeout_s=0.5)
+        with pytest.raises(OrderUnknown, match=cause):
+            lossy.submit(intent())
+    engine = IbkrEngine(settings, Mode.PAPER)
+    assert engine.get_order_status(intent().key).state is OrderState.WORKING
+    assert engine.submit(intent()).state is OrderState.WORKING
+    assert orders_at_the_broker(settings) == [intent().key]

@@ -1,0 +1,380 @@
+"""What each request of a client is answered with. Orders and times are the exchange's; nothing here knows of sockets."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Protocol
+
+from tradebot_core.calendar import NEW_YORK, TradingCalendar
+from tradebot_core.errors import TradebotError
+from tradebot_core.simulation import tws_messages as messages
+from tradebot_core.simulation.account import OrderTicket
+from tradebot_core.simulation.exchange import OrderRefused, Progress, SimulatedExchange
+from tradebot_core.simulation.market_data import Listing
+from tradebot_core.simulation.tws_messages import Message, error
+from tradebot_core.simulation.tws_protocol import Field, Reply, Request, read_contract, read_order
+
+_ID_IN_USE = 326
+_READ_ONLY = "The API interface is currently in Read-Only mode."
+_NO_DEFINITION = "No security definition has been found for the request"
+
+
+class Session(Protocol):
+    """One connected client."""
+
+    client_id: int
+    follows_positions: bool
+
+    def send(self, message: Message) -> None: ...
+
+
+class Desk:
+    """Answers the clients of one account. `read_only` refuses orders as the gateway's setting does; `ledger_prefix` sends
+    `$LEDGER-CashBalance` instead of `CashBalance`, the default of new gateways."""
+
+    def __init__(self, exchange: SimulatedExchange, *, read_only: bool, ledger_prefix: bool) -> None:
+        self.account = exchange.account
+        self.exchange = exchange
+        self._read_only = read_only
+        self._ledger_prefix = "$LEDGER-" if ledger_prefix else ""
+        self._sessions: dict[int, Session] = {}
+        self._answers: dict[int, Callable[[Session, list[str]], None]] = {
+            Request.PLACE_ORDER: self._place_order,
+            Request.CANCEL_ORDER: self._cancel_order,
+            Request.GLOBAL_CANCEL: self._global_cancel,
+            Request.OPEN_ORDERS: self._open_orders,
+            Request.ALL_OPEN_ORDERS: self._open_orders,
+            Request.COMPLETED_ORDERS: self._completed_orders,
+            Request.EXECUTIONS: self._executions,
+            Request.NEXT_ID: self._next_id,
+            Request.MANAGED_ACCOUNTS: self._managed_accounts,
+            Request.CURRENT_TIME: self._current_time,
+            Request.POSITIONS: self._positions,
+            Request.CANCEL_POSITIONS: self._cancel_positions,
+            Request.ACCOUNT_UPDATES: self._account_updates,
+            Request.ACCOUNT_UPDATES_MULTI: self._account_updates_multi,
+            Request.ACCOUNT_SUMMARY: self._account_summary,
+            Request.CONTRACT_DETAILS: self._contract_details,
+            Request.MARKET_RULE: self._market_rule,
+            Request.HISTORICAL_DATA: self._historical_data,
+            Request.HEAD_TIMESTAMP: self._head_timestamp,
+            Request.MARKET_DATA: self._no_market_data,
+            Request.FUNDAMENTAL_DATA: self._no_fundamentals,
+            **dict.fromkeys(
+                (
+                    Request.AUTO_OPEN_ORDERS,
+                    Request.SERVER_LOG_LEVEL,
+                    Request.MARKET_DATA_TYPE,
+                    Request.CANCEL_MARKET_DATA,
+                    Request.CANCEL_HISTORICAL_DATA,
+                    Request.CANCEL_FUNDAMENTAL_DATA,
+                    Request.CANCEL_ACCOUNT_SUMMARY,
+                    Request.CANCEL_ACCOUNT_UPDATES_MULTI,
+                    Request.CANCEL_HEAD_TIMESTAMP,
+                ),
+                self._nothing,
+            ),
+        }
+
+    # Clients.
+
+    def admit(self, session: Session, client_id: int) -> bool:
+        """Begins a client's session, unless another has its id."""
+        if client_id in self._sessions:
+            session.send(
+                error(_ID_IN_USE, "Unable to connect as the client id is already in use. Retry with a unique client id.")
+            )
+            return False
+        session.client_id = client_id
+        self._sessions[client_id] = session
+        self._managed_accounts(session, [])
+        self._next_id(session, [])
+        session.send(error(2104, "Market data farm connection is OK:usfarm"))
+        session.send(error(2106, "HMDS data farm connection is OK:ushmds"))
+        session.send(error(2158, "Sec-def data farm connection is OK:secdefil"))
+        return True
+
+    def dismiss(self, session: Session) -> None:
+        if self._sessions.get(session.client_id) is session:
+            del self._sessions[session.client_id]
+
+    def answer(self, session: Session, fields: list[str]) -> None:
+        answer = self._answers.get(int(fields[0]))
+        if answer is None:
+            session.send(error(505, f"Fatal Error: Unknown message id {fields[0]}."))
+            return
+        self.advance()
+        try:
+            answer(session, fields)
+        except (ValueError, IndexError, InvalidOperation, TradebotError) as problem:
+            session.send(error(320, f"Error reading request. {problem}"))
+        self.advance()
+
+    def _nothing(self, session: Session, fields: list[str]) -> None:
+        """A request that needs no answer here."""
+
+    # Orders.
+
+    def advance(self) -> None:
+        progress = self.exchange.advance()
+        for step in progress:
+            self._report(step)
+        if any(step.execution for step in progress):
+            for session in self._sessions.values():
+                if session.follows_positions:
+                    self._send_positions(session)
+
+    def _report(self, step: Progress) -> None:
+        """Tells the client that placed the order, and only that one."""
+        session = self._sessions.get(step.order.client_id)
+        if session is None:
+            return
+        if step.execution is not None:
+            session.send(messages.execution(step.execution))
+        session.send(messages.open_order(step.order))
+        session.send(messages.order_status(step.order))
+        if step.execution is not None:
+            session.send(messages.commission_report(step.execution))
+        if step.order.status == "Cancelled":
+            session.send(error(202, f"Order Canceled - reason:{step.order.completed_status}", step.order.order_id))
+
+    def _place_order(self, session: Session, fields: list[str]) -> None:
+        order_id = int(fields[1])
+        asked = read_order(fields)
+        listing = self._listing(read_contract(fields, 2))
+        what_if = asked["whatIf"] == "1"
+        try:
+            if self._read_only and not what_if:
+                raise OrderRefused(321, f"Error validating request.-'bS' : cause - {_READ_ONLY}")
+            if listing is None:
+                raise OrderRefused(200, _NO_DEFINITION)
+            ticket = OrderTicket(
+                client_id=session.client_id,
+                order_id=order_id,
+                con_id=listing.con_id,
+                action=asked["action"],
+                quantity=Decimal(asked["totalQuantity"]),
+                order_type=asked["orderType"],
+                limit_price=Decimal(asked["lmtPrice"]) if asked["lmtPrice"] else None,
+                tif=asked["tif"],
+                account=asked["account"],
+                order_ref=asked["orderRef"],
+            )
+            if what_if:
+                self._preview(session, ticket, listing)
+                return
+            order = self.exchange.place(ticket)
+        except OrderRefused as refusal:
+            session.send(error(refusal.code, refusal.text, order_id))
+            return
+        session.send(messages.open_order(order))
+        session.send(messages.order_status(order))
+
+    def _preview(self, session: Session, ticket: OrderTicket, listing: Listing) -> None:
+        commission = self.exchange.preview(ticket)
+        price = ticket.limit_price or self.exchange.price(ticket.con_id)
+        session.send(
+            messages.previewed_order(
+                listing.con_id,
+                listing.symbol,
+                ticket.order_id,
+                session.client_id,
+                cost=ticket.quantity * price if ticket.action == "BUY" else Decimal(0),
+                commission=commission,
+                equity=self.exchange.cash + self.exchange.invested,
+            )
+        )
+
+    def _cancel_order(self, session: Session, fields: list[str]) -> None:
+        order_id = int(fields[2])
+        if self._read_only:
+            session.send(error(321, f"Error validating request.-'bT' : cause - {_READ_ONLY}", order_id))
+            return
+        try:
+            order = self.exchange.cancel(session.client_id, order_id)
+        except OrderRefused as refusal:
+            session.send(error(refusal.code, refusal.text, order_id))
+            return
+        self._report(Progress(order))
+
+    def _global_cancel(self, session: Session, fields: list[str]) -> None:
+        for order in self.exchange.open_orders():
+            self._report(Progress(self.exchange.cancel(order.client_id, order.order_id)))
+
+    def _open_orders(self, session: Session, fields: list[str]) -> None:
+        own = int(fields[0]) == Request.OPEN_ORDERS
+        for order in self.exchange.open_orders(session.client_id if own else None):
+            session.send(messages.open_order(order))
+            session.send(messages.order_status(order))
+        session.send([Reply.OPEN_ORDERS_END, 1])
+
+    def _completed_orders(self, session: Session, fields: list[str]) -> None:
+        for order in self.exchange.completed_orders():
+            session.send(messages.completed_order(order))
+        session.send([Reply.COMPLETED_ORDERS_END])
+
+    def _executions(self, session: Session, fields: list[str]) -> None:
+        """Filters by client, account and symbol. Commissions come after the list, and only for the client's own orders."""
+        request_id, client_id, account, _time, symbol = int(fields[2]), int(fields[3] or 0), *fields[4:7]
+        found = [
+            done
+            for done in self.exchange.executions()
+            if client_id in (0, done.client_id)
+            and account in ("", done.account)
+            and symbol in ("", messages.wire_symbol(done.symbol))
+        ]
+        for done in found:
+            session.send(messages.execution(done, request_id))
+        session.send([Reply.EXECUTIONS_END, 1, request_id])
+        for done in found:
+            if done.client_id == session.client_id:
+                session.send(messages.commission_report(done))
+
+    def _next_id(self, session: Session, fields: list[str]) -> None:
+        session.send([Reply.NEXT_ID, 1, self.exchange.next_order_id(session.client_id)])
+
+    # The account.
+
+    def _managed_accounts(self, session: Session, fields: list[str]) -> None:
+        session.send([Reply.MANAGED_ACCOUNTS, 1, self.account])
+
+    def _current_time(self, session: Session, fields: list[str]) -> None:
+        session.send([Reply.CURRENT_TIME, 1, int(self.exchange.now.timestamp())])
+
+    def _positions(self, session: Session, fields: list[str]) -> None:
+        session.follows_positions = True
+        self._send_positions(session)
+        session.send([Reply.POSITIONS_END, 1])
+
+    def _cancel_positions(self, session: Session, fields: list[str]) -> None:
+        session.follows_positions = False
+
+    def _send_positions(self, session: Session) -> None:
+        for con_id, holding in self.exchange.holdings.items():
+            session.send(messages.position(self.account, con_id, self._symbol(con_id), holding))
+
+    def _values(self) -> Iterator[tuple[str, Field, str]]:
+        yield from messages.account_values(self.exchange)
+        yield from messages.ledger_values(self.exchange, self._ledger_prefix)
+
+    def _account_updates(self, session: Session, fields: list[str]) -> None:
+        """A snapshot, where a gateway would go on sending changes."""
+        if fields[2] != "1":
+            return
+        for tag, value, currency in self._values():
+            session.send([Reply.ACCOUNT_VALUE, 2, tag, value, currency, self.account])
+        for con_id, holding in self.exchange.holdings.items():
+            listing = self.exchange.listing(con_id=con_id)
+            price = self.exchange.price(con_id)
+            session.send(messages.portfolio_item(self.account, con_id, listing, self._symbol(con_id), holding, price))
+        session.send([Reply.ACCOUNT_TIME, 1, f"{self.exchange.now.astimezone(NEW_YORK):%H:%M}"])
+        session.send([Reply.ACCOUNT_END, 1, self.account])
+
+    def _account_updates_multi(self, session: Session, fields: list[str]) -> None:
+        request_id = int(fields[2])
+        for tag, value, currency in self._values():
+            session.send([Reply.ACCOUNT_VALUE_MULTI, 1, request_id, self.account, "", tag, value, currency])
+        session.send([Reply.ACCOUNT_MULTI_END, 1, request_id])
+
+    def _account_summary(self, session: Session, fields: list[str]) -> None:
+        request_id, tags = int(fields[2]), fields[4].split(",")
+        values = [row for row in messages.account_values(self.exchange) if row[0] in tags]
+        if "$LEDGER:ALL" in tags:
+            values += messages.ledger_values(self.exchange, self._ledger_prefix)
+        for tag, value, currency in values:
+            session.send([Reply.ACCOUNT_SUMMARY, 1, request_id, self.account, tag, value, currency])
+        session.send([Reply.ACCOUNT_SUMMARY_END, 1, request_id])
+
+    # The market.
+
+    def _listing(self, contract: dict[str, str]) -> Listing | None:
+        """What a client's contract names, by contract id or by symbol."""
+        if contract["secType"] not in ("", "STK") or contract["currency"] not in ("", "USD"):
+            return None
+        if con_id := int(contract["conId"] or 0):
+            return self.exchange.listing(con_id=con_id)
+        wire = contract["symbol"] or contract["localSymbol"]
+        candidates = (self.exchange.listing(symbol=spelling) for spelling in dict.fromkeys((wire, *_spellings(wire))))
+        return next((listing for listing in candidates if listing is not None), None)
+
+    def _symbol(self, con_id: int) -> str:
+        listing = self.exchange.listing(con_id=con_id)
+        return listing.symbol if listing else str(con_id)
+
+    def _contract_details(self, session: Session, fields: list[str]) -> None:
+        request_id = int(fields[2])
+        listing = self._listing(read_contract(fields, 3))
+        if listing is None:
+            session.send(error(200, _NO_DEFINITION, request_id))
+            return
+        session.send(messages.contract_details(request_id, listing, self.exchange.calendar, self.exchange.today))
+        session.send([Reply.CONTRACT_DETAILS_END, 1, request_id])
+
+    def _market_rule(self, session: Session, fields: list[str]) -> None:
+        session.send(messages.market_rule(int(fields[1])))
+
+    def _historical_data(self, session: Session, fields: list[str]) -> None:
+        request_id = int(fields[1])
+        listing = self._listing(read_contract(fields, 2))
+        end, size, duration, _rth, what, _format, updating = fields[15:22]
+        if listing is None:
+            session.send(error(200, _NO_DEFINITION, request_id))
+            return
+        if size != "1 day" or what != "TRADES" or updating == "1":
+            session.send(error(321, f"Error validating request.-'bA' : cause - {size} {what} is not simulated", request_id))
+            return
+        last = _end_day(end, self.exchange.today)
+        try:
+            first = _first_day(duration, last, self.exchange.calendar)
+        except ValueError as problem:
+            session.send(error(321, f"Error validating request.-'bA' : cause - {problem}", request_id))
+            return
+        bars = self.exchange.history(listing.con_id, first, last)
+        if not bars:
+            text = f"Historical Market Data Service error message:HMDS query returned no data: {listing.symbol}@SMART Trades"
+            session.send(error(162, text, request_id))
+            return
+        session.send(messages.daily_bars(request_id, bars))
+
+    def _head_timestamp(self, session: Session, fields: list[str]) -> None:
+        request_id = int(fields[1])
+        listing = self._listing(read_contract(fields, 2))
+        first = self.exchange.market.first_session(listing.con_id) if listing else None
+        if first is None:
+            session.send(error(200, _NO_DEFINITION, request_id))
+            return
+        opens = self.exchange.calendar.opens_at(first)
+        session.send([Reply.HEAD_TIMESTAMP, request_id, f"{opens:%Y%m%d-%H:%M:%S}"])
+
+    def _no_market_data(self, session: Session, fields: list[str]) -> None:
+        session.send(error(354, "Requested market data is not subscribed.", int(fields[2])))
+
+    def _no_fundamentals(self, session: Session, fields: list[str]) -> None:
+        session.send(error(10358, "Fundamentals data is not allowed.", int(fields[2])))
+
+
+def _spellings(wire: str) -> tuple[str, ...]:
+    return (wire.replace(" ", "."), wire.replace(" ", "-"))
+
+
+def _end_day(end: str, today: date) -> date:
+    """The New York day of an endDateTime: empty, `yyyyMMdd-HH:mm:ss` (UTC) or `yyyyMMdd HH:mm:ss UTC`."""
+    if not end:
+        return today
+    at = datetime.strptime(end.removesuffix(" UTC").replace("-", " "), "%Y%m%d %H:%M:%S").replace(tzinfo=UTC)
+    return at.astimezone(NEW_YORK).date()
+
+
+def _first_day(duration: str, last: date, calendar: TradingCalendar) -> date:
+    """Where a duration begins: days are sessions, weeks, months and years are of the calendar."""
+    match = re.fullmatch(r"(\d+) ([DWMY])", duration)
+    if match is None:
+        raise ValueError(f"invalid duration {duration!r}")
+    count, unit = int(match[1]), match[2]
+    if unit == "D":
+        if count > 365:
+            raise ValueError("Historical data requests for durations longer than 365 days must be made in years.")
+        return calendar.offset(calendar.previous(calendar.first_after(last)), 1 - count)
+    days = {"W": 7, "M": 30.5, "Y": 365.25}[unit] * count
+    return last - timedelta(days=int(days))
