@@ -13,7 +13,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -26,6 +35,15 @@ class Settings(BaseModel):
     """Base of every block of settings, and of a strategy's parameters: frozen, strict, nothing unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic would read `max_position_weight: true` as 1.0."""
+        field = cls.model_fields.get(info.field_name or "")
+        if isinstance(value, bool) and field is not None and field.annotation in (int, float, Decimal):
+            raise ValueError("true and false are no numbers")
+        return value
 
 
 def _plain_name(name: str) -> str:
@@ -115,7 +133,8 @@ class Config(Settings):
     mode: Mode = Mode.PAPER
     data_store: DataStoreSettings = DataStoreSettings()
     first_session: date = date(2009, 1, 2)  # where the partitions begin
-    decision_cutoff: time = DEFAULT_CUTOFF  # New York
+    # New York; not before the bars of the session can be known, a quarter of an hour after the close.
+    decision_cutoff: Annotated[time, Field(ge=time(16, 15))] = DEFAULT_CUTOFF
     universe: UniverseSettings = UniverseSettings()
     collectors: tuple[CollectorSettings, ...] = ()
     ibkr: IbkrSettings | None = None

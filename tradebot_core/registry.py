@@ -1,6 +1,7 @@
 """From class paths in the configuration to objects. A wrong path, class or parameter stops the start and names its line."""
 
 from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def make_strategy(config: Config, path: Path, index: int) -> Strategy:
     """The strategy of the index-th block of `strategies`."""
     settings = config.strategies[index]
     found = _load(config, path, ("strategies", index), settings)
-    if not (isinstance(found, type) and issubclass(found, Strategy)):
+    if not (isinstance(found, type) and issubclass(found, Strategy)) or isabstract(found):
         raise _wrong(path, ("strategies", index, "class_path"), f"{settings.class_path} is not a Strategy")
     strategy = found(settings.name, _params(found.Params, path, ("strategies", index, "params"), settings.params))
     names = [layer.name for layer in strategy.layers()]
@@ -48,11 +49,14 @@ def _load(config: Config, path: Path, location: tuple[str | int, ...], settings:
     if not any(module == allowed or module.startswith(f"{allowed}.") for allowed in config.allowed_packages):
         raise _wrong(path, where, f"{settings.class_path} is outside allowed_packages ({', '.join(config.allowed_packages)})")
     try:
-        return getattr(import_module(module), name)
+        loaded = import_module(module)
     except ModuleNotFoundError as error:
         raise _wrong(path, where, f"there is no module {error.name} for {settings.class_path}") from error
-    except AttributeError as error:
-        raise _wrong(path, where, f"module {module} has no class {name}") from error
+    except Exception as error:
+        raise _wrong(path, where, f"module {module} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not hasattr(loaded, name):
+        raise _wrong(path, where, f"module {module} has no class {name}")
+    return getattr(loaded, name)
 
 
 def _params(params: type[Settings], path: Path, location: tuple[str | int, ...], given: dict[str, Any]) -> Settings:

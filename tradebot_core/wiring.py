@@ -135,9 +135,9 @@ class Tradebot:
             )
         return state, None
 
-    def backtest_sessions(self, name: str) -> Sequence[date]:
-        """The sessions of the latest unbroken book: each begins where the one before ended."""
-        books = self.store.read_results(BOOKS, name, BACKTEST).select("session", "before", "after")
+    def backtest_sessions(self, name: str, until: date | None = None) -> Sequence[date]:
+        """The sessions of the latest unbroken book (up to `until`): each begins where the one before ended."""
+        books = self.store.read_results(BOOKS, name, BACKTEST, end=until).select("session", "before", "after")
         chain: list[date] = []
         expected: str | None = None
         for session, before, after in reversed(list(books.iter_rows())):
@@ -151,7 +151,7 @@ class Tradebot:
 
     def performance(self, name: str, start: date | None = None, end: date | None = None) -> Performance:
         """Figures of the backtest from `start` to `end`; both default to the latest unbroken book's."""
-        chain = self.backtest_sessions(name)
+        chain = self.backtest_sessions(name, end)
         if not chain:
             raise MissingData(f"There is no backtest of {name}.", f"Run `tradebot backtest {name} --start ... --end ...`.")
         start, end = start or chain[0], end or chain[-1]

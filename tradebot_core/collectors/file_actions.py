@@ -68,7 +68,7 @@ class FileActions:
             orient="row",
         )
         rows = rows.join(midnights, on="session", how="left", maintain_order="left")
-        actions, rejected = tabular.judge(rows, _RULES, ("file", "symbol", "session", "type", "value"))
+        actions, rejected = tabular.judge(rows, _RULES)
         yield Batch(
             ACTIONS,
             actions.select(_SCHEMA.names()).unique(ACTIONS.key, keep="first").sort(ACTIONS.key).cast(dict(_SCHEMA)),

@@ -65,8 +65,7 @@ class FileBars:
         rows = rows.join(closes, on="session", how="left", maintain_order="left").with_columns(
             pl.col(*_NUMBERS).cast(pl.Float64, strict=False)
         )
-        record = [name for name in ("file", "symbol", "security_id", "session", *_NUMBERS) if name in rows.columns]
-        bars, rejected = tabular.judge(rows, _RULES, record)
+        bars, rejected = tabular.judge(rows, _RULES)
         yield Batch(
             BARS,
             bars.select(_SCHEMA.names()).unique(BARS.key, keep="first").sort(BARS.key).cast(dict(_SCHEMA)),

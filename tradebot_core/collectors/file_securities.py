@@ -29,8 +29,10 @@ _RULES = {
     "bad_valid_from": (pl.col("valid_from").is_null(), "valid_from is not a day (YYYY-MM-DD)"),
     "bad_valid_to": (pl.col("valid_to").is_null(), "valid_to is not a day (YYYY-MM-DD)"),
     "ends_before_it_begins": (pl.col("valid_to") < pl.col("valid_from"), "valid_to is before valid_from"),
+}
+_ONE_LISTING = {
     "conflicting_securities": (
-        tabular.conflicting(SECURITIES.key, [name for name in SECURITIES.content if name not in SECURITIES.key]),
+        tabular.conflicting(SECURITIES.key, SECURITIES.content),
         "the symbol is listed twice from the same day with different content",
     ),
 }
@@ -53,7 +55,7 @@ class FileSecurities:
 
     def collect(self, securities: pl.DataFrame, start: date, end: date) -> Iterator[Batch]:
         """Every listing that has begun by the cut-off of `end`."""
-        rows, rejected = tabular.judge(self._read(), _RULES, ("file", *_REQUIRED, *_OPTIONAL))
+        rows, rejected = tabular.judge(self._read(), _RULES)
         identified = rows.with_columns(
             security_id=pl.struct("cik", "share_class").map_elements(
                 lambda key: security_id_of(key["cik"], key["share_class"]), return_dtype=pl.Int64
@@ -64,13 +66,14 @@ class FileSecurities:
             .dt.convert_time_zone("UTC")
             .cast(INSTANT),
         )
+        identified, conflicts = tabular.judge(identified, _ONE_LISTING)
         listings = identified.select(_SCHEMA.names()).unique(SECURITIES.key, keep="first").sort(SECURITIES.key)
         self._refuse_two_at_once(listings)
         yield Batch(
             SECURITIES,
             listings.filter(pl.col("known_at") <= self._calendar.cutoff(end)).cast(dict(_SCHEMA)),
             source=f"file:{self._path.name}",
-            rejected=rejected,
+            rejected=(*rejected, *conflicts),
         )
 
     def _read(self) -> pl.DataFrame:
@@ -88,7 +91,7 @@ class FileSecurities:
             .otherwise(pl.col("share_class").cast(pl.Int64, strict=False)),
             valid_from=pl.when(pl.col("valid_from").is_null()).then(pl.lit(self._calendar.first)).otherwise(begins),
             valid_to=pl.when(pl.col("valid_to").is_null()).then(pl.lit(date.max)).otherwise(ends),
-        ).with_columns(security_id=pl.col("cik") * 100 + pl.col("share_class"))
+        )
 
     def _refuse_two_at_once(self, listings: pl.DataFrame) -> None:
         """Two symbols for one share class, or two share classes for one symbol, on the same day: no row can say which is right."""

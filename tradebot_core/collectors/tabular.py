@@ -13,11 +13,12 @@ from tradebot_core.interfaces import Rejected
 
 _SUFFIXES = (".csv", ".parquet")
 _FOREVER = date.max
+Rule = tuple[pl.Expr, str]  # what is wrong with a row, and how to say so
 LISTING_PERIODS = pl.Schema({"symbol": pl.String, "security_id": pl.Int64, "valid_from": pl.Date, "valid_to": pl.Date})
 
 
 def open_table(path: Path, required: Sequence[str], renamed: Mapping[str, str] | None = None) -> pl.LazyFrame:
-    """The rows of a CSV or Parquet file, or of all of them in a folder, as written, with the name of their `file`.
+    """The rows of a CSV or Parquet file, or of all of them in a folder, and each once more in the column `written`.
 
     CSV is read as text: a value that is no number is one bad row, found when it is typed, and not the end of the file.
     """
@@ -26,15 +27,13 @@ def open_table(path: Path, required: Sequence[str], renamed: Mapping[str, str] |
     found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
     if not found:
         raise DataError(f"{path} holds no .csv or .parquet file.", "Put the files there or correct params.path.")
-    return pl.concat([_open(file, required, renamed or {}) for file in found], how="diagonal_relaxed")
+    rows = pl.concat([_open(file, required, renamed or {}) for file in found], how="diagonal_relaxed")
+    return rows.with_columns(written=pl.struct(pl.all())).drop("file")
 
 
 def _open(file: Path, required: Sequence[str], renamed: Mapping[str, str]) -> pl.LazyFrame:
     try:
-        if file.suffix.lower() == ".parquet":
-            rows = pl.scan_parquet(file)
-        else:
-            rows = pl.scan_csv(file, infer_schema=False)
+        rows = pl.scan_parquet(file) if file.suffix.lower() == ".parquet" else pl.scan_csv(file, infer_schema=False)
         names = rows.collect_schema().names()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise CorruptInput(f"{file} cannot be read: {error}", "Write it again.") from None
@@ -61,16 +60,14 @@ def read(rows: pl.LazyFrame, source: Path) -> pl.DataFrame:
         raise CorruptInput(f"{source} cannot be read: {error}", "Write it again.") from None
 
 
-def judge(
-    rows: pl.DataFrame, rules: Mapping[str, tuple[pl.Expr, str]], record: Sequence[str]
-) -> tuple[pl.DataFrame, list[Rejected]]:
-    """The rows that break no rule, and for each of the others the first rule it breaks. A rule says what is wrong with a row."""
+def judge(rows: pl.DataFrame, rules: Mapping[str, Rule]) -> tuple[pl.DataFrame, list[Rejected]]:
+    """The rows that break no rule, and for each of the others, as it was written, the first rule it breaks."""
     judged = rows.with_columns(
         rule=pl.coalesce(pl.when(wrong.fill_null(False)).then(pl.lit(name)) for name, (wrong, _) in rules.items())
     )
     rejected = [
-        Rejected({name: plain(row[name]) for name in record}, row["rule"], rules[row["rule"]][1])
-        for row in judged.filter(pl.col("rule").is_not_null()).iter_rows(named=True)
+        Rejected({name: plain(value) for name, value in written.items()}, rule, rules[rule][1])
+        for written, rule in judged.filter(pl.col("rule").is_not_null()).select("written", "rule").iter_rows()
     ]
     return judged.filter(pl.col("rule").is_null()).drop("rule"), rejected
 
@@ -114,15 +111,15 @@ def with_security(rows: pl.DataFrame, periods: pl.DataFrame) -> tuple[pl.DataFra
     outside = (
         listed.filter(pl.col("security_id").is_null())
         .group_by("symbol")
-        .agg(pl.len().alias("rows"), pl.col("session").min().alias("first"), pl.col("session").max().alias("last"))
+        .agg(pl.len(), pl.col("session").min().alias("first"), pl.col("session").max().alias("last"))
         .sort("symbol")
     )
     rejected = [
         Rejected(
-            {name: plain(value) for name, value in row.items()},
+            {"symbol": symbol},  # and not the days, so that collecting day by day reports a symbol once
             "no_security",
-            f"no security had the symbol {row['symbol']} on these days; see valid_from and valid_to in the security master",
+            f"no security had the symbol {symbol} on {days} days from {first} to {last}: see valid_from and valid_to",
         )
-        for row in outside.iter_rows(named=True)
+        for symbol, days, first, last in outside.iter_rows()
     ]
     return listed.filter(pl.col("security_id").is_not_null()), rejected

@@ -75,16 +75,15 @@ def _bars_with_liquidity(bars: pl.DataFrame, sessions: Sequence[date], calendar:
 
 
 def _with_identity(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame:
-    names = (
-        securities.sort("valid_from", "known_at", "ingested_at")
-        .unique(["security_id", "valid_from"], keep="last", maintain_order=True)
-        .select("security_id", "cik", "symbol", "valid_from", "valid_to")
-    )
+    """The latest listing that had begun by the session, in the version known at its cut-off."""
+    names = securities.select("security_id", "cik", "symbol", "valid_from", "valid_to", "known_at", "ingested_at")
     return (
-        rows.sort("session")
-        .join_asof(names, left_on="session", right_on="valid_from", by="security_id", check_sortedness=False)
+        rows.join(names, on="security_id")
+        .filter(pl.col("known_at") <= pl.col("cutoff"), pl.col("valid_from") <= pl.col("session"))
+        .sort("session", "security_id", "valid_from", "known_at", "ingested_at")
+        .unique(["session", "security_id"], keep="last", maintain_order=True)
         .filter(pl.col("session") <= pl.col("valid_to"))
-        .drop("valid_from", "valid_to")
+        .drop("valid_from", "valid_to", "known_at", "ingested_at")
     )
 
 
@@ -103,24 +102,27 @@ def _with_fundamentals(rows: pl.DataFrame, fundamentals: pl.DataFrame) -> pl.Dat
 
 
 def _with_market_value(rows: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
-    splits = (
-        actions.filter(pl.col("type") == ActionType.SPLIT)
-        .sort("security_id", "session", "known_at", "ingested_at")
-        .unique(["security_id", "session"], keep="last", maintain_order=True)
-        .select("security_id", ex_date="session", multiple=pl.col("value").cum_prod().over("security_id"))
-        .sort("ex_date")
+    row = ["session", "security_id"]
+    splits = actions.filter(pl.col("type") == ActionType.SPLIT).select(
+        "security_id", "value", "known_at", "ingested_at", ex_date="session"
     )
-
-    def multiple_at(frame: pl.DataFrame, on: str, name: str) -> pl.DataFrame:
-        joined = frame.sort(on).join_asof(splits, left_on=on, right_on="ex_date", by="security_id", check_sortedness=False)
-        return joined.with_columns(pl.col("multiple").fill_null(1.0).alias(name)).drop("multiple", "ex_date")
-
-    dated = rows.filter(pl.col("shares_basis_date").is_not_null())
-    undated = rows.filter(pl.col("shares_basis_date").is_null()).with_columns(split_factor=pl.lit(None, pl.Float64))
-    now = multiple_at(multiple_at(dated, "session", "now"), "shares_basis_date", "then")
-    stated = now.with_columns(split_factor=pl.col("now") / pl.col("then")).drop("now", "then")
+    in_effect = pl.col("ex_date") <= pl.col("session")
+    counted = pl.col("ex_date") <= pl.col("shares_basis_date")
+    factors = (
+        rows.select(*row, "cutoff", "shares_basis_date")
+        .join(splits, on="security_id")
+        .filter(pl.col("known_at") <= pl.col("cutoff"), in_effect != counted)
+        .sort(*row, "ex_date", "known_at", "ingested_at")
+        .unique([*row, "ex_date"], keep="last", maintain_order=True)
+        .with_columns(multiple=pl.when(in_effect).then(pl.col("value")).otherwise(1 / pl.col("value")))
+        .group_by(row, maintain_order=True)
+        .agg(split_factor=pl.col("multiple").cum_prod().last())
+    )
+    stated = rows.join(factors, on=row, how="left").with_columns(
+        split_factor=pl.when(pl.col("shares_basis_date").is_not_null()).then(pl.col("split_factor").fill_null(1.0))
+    )
     shares = pl.coalesce("shares_outstanding", "shares_diluted") * pl.col("split_factor")
-    return pl.concat([stated, undated], how="vertical").with_columns(shares=shares, market_cap=shares * pl.col("close"))
+    return stated.with_columns(shares=shares, market_cap=shares * pl.col("close"))
 
 
 class MarketMemory:

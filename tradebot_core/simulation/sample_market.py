@@ -169,7 +169,7 @@ def _write_securities(path: Path) -> None:
 
 def _security_row(company: Company) -> tuple[object, ...]:
     kind = company.industry
-    last = xnys().previous(company.takeover.delisted) if company.takeover else ""
+    last = company.takeover.delisted if company.takeover else ""  # the delisting is the last that happens to the symbol
     listing = (company.symbol, company.cik, company.name, company.exchange, company.con_id, 0)
     return (*listing, kind.industry, kind.category, FIRST_SESSION, last)
 

@@ -23,7 +23,7 @@ _SESSIONS_A_YEAR = 252
 _REVERSION = 0.7 / _SESSIONS_A_YEAR  # half-life of a year
 _SENTIMENT_REVERSION = 12.0 / _SESSIONS_A_YEAR  # of three weeks, while a sentiment lasts
 _MARKET_REVERSION = 0.8 / _SESSIONS_A_YEAR
-_MARKET_DAILY = 0.0085
+_MARKET_DAILY = 0.0075
 _FORESEEN_AFTER = timedelta(days=20)  # after a quarter ends, the foreseen half of its value is in the price
 _DIVIDEND_AFTER = timedelta(days=48)  # after a quarter ends, its dividend goes ex
 _CLOSE = time(16, 0)
@@ -81,7 +81,7 @@ def trade(
     """All bars and corporate actions of a company, from the first of `sessions` to the last on which it is listed."""
     noise = normals(seed, (4, company.number), _NOISES * len(sessions))
     dividends = _dividends(company, quarters, sessions, calendar)
-    values = _values_a_share(quarters, filings, sessions)
+    values = _values_a_share(company, quarters, filings, sessions)
     mispricing = _mispricing(company, sessions, noise[0::_NOISES])
     accrued = _accrued_dividends(company, dividends, sessions)
     levels = [
@@ -101,20 +101,25 @@ def trade(
     return TradingHistory(bars, sorted(actions, key=lambda action: (action.session, action.type)))
 
 
-def _values_a_share(quarters: Sequence[Quarter], filings: Sequence[Filing], sessions: Sequence[date]) -> list[float]:
-    """Fundamental value in USD a share of the beginning, for each session."""
+def _values_a_share(
+    company: Company, quarters: Sequence[Quarter], filings: Sequence[Filing], sessions: Sequence[date]
+) -> list[float]:
+    """Fundamental value in USD a share of the beginning, for each session. What is sudden is not foreseen."""
     worth = [quarter.value * 1000 / quarter.shares for quarter in quarters]
-    foreseen_on = [quarter.period.end + _FORESEEN_AFTER for quarter in quarters]
     heard_on = {filing.quarter: _heard_on(filing) for filing in filings}
     filed_on = [heard_on.get(index, quarter.period.end + timedelta(days=40)) for index, quarter in enumerate(quarters)]
+    surprises = [any(r.sudden and q.period.start < r.start <= q.period.end for r in company.regimes) for q in quarters]
+    foreseen_on = [
+        filed if surprise else quarter.period.end + _FORESEEN_AFTER
+        for quarter, filed, surprise in zip(quarters, filed_on, surprises, strict=True)
+    ]
     values = []
     for session in sessions:
         after = bisect_right(foreseen_on, session)
-        before_day, after_day = foreseen_on[after - 1], foreseen_on[after]
-        way = (session - before_day).days / (after_day - before_day).days
-        foreseen = worth[after - 1] + way * (worth[after] - worth[after - 1])
+        way = (session - foreseen_on[after - 1]).days / (foreseen_on[after] - foreseen_on[after - 1]).days
+        change = 0.0 if surprises[after] else way * (worth[after] - worth[after - 1])
         filed = worth[max(index for index, day in enumerate(filed_on[: after + 1]) if day <= session)]
-        values.append((foreseen + filed) / 2)
+        values.append((worth[after - 1] + change + filed) / 2)
     return values
 
 

@@ -31,7 +31,7 @@ BANKS = Industry("Financial", "Banks", "6022", "State Commercial Banks")
 
 #                    growth swing  margin swing  gross  capital leverage mispricing beta
 STEADY = Style(0.040, 0.030, 0.145, 0.018, 0.42, 0.76, 0.30, 0.22, 0.8)
-COMPOUNDER = Style(0.080, 0.045, 0.175, 0.026, 0.52, 0.78, 0.22, 0.26, 1.0)
+COMPOUNDER = Style(0.075, 0.045, 0.175, 0.026, 0.52, 0.78, 0.22, 0.26, 1.0)
 GROWER = Style(0.145, 0.075, 0.145, 0.036, 0.62, 0.55, 0.05, 0.32, 1.3)
 CYCLICAL = Style(0.030, 0.100, 0.105, 0.045, 0.30, 0.66, 0.30, 0.28, 1.2)
 MEDIOCRE = Style(0.020, 0.040, 0.065, 0.020, 0.28, 0.70, 0.35, 0.25, 1.0)
@@ -98,23 +98,34 @@ _SOFTWARE = (
         unreported=NO_GROSS_PROFIT,
         regimes=(Regime(date(2022, 6, 1), 0.20, 0.16),),
     ),
-    Company(  # growth stalls in the 10-Q accepted before the open of 2026-07-08
+    Company(  # its largest customer leaves: 10-Q accepted before the open of 2026-07-06
         "ZMIMO",
         "Mimosa Networks",
         SOFTWARE,
-        replace(GROWER, growth=0.15, growth_swing=0.02, margin=0.17, margin_swing=0.01),
+        replace(GROWER, growth=0.15, growth_swing=0.02, margin=0.20, margin_swing=0.01),
         560,
         66,
         exchange=NASDAQ,
         year_end=8,
-        regimes=(Regime(date(2026, 5, 1), -0.05, 0.07, sudden=True, step=-0.38),),
-        sentiments=(Sentiment(date(2025, 9, 1), date(2026, 7, 7), 0.80),),
-        shocks={date(2026, 7, 8): -0.17},
-        accepted={date(2026, 5, 31): _at(date(2026, 7, 8), 7, 2)},
+        regimes=(Regime(date(2026, 5, 1), 0.03, 0.12, sudden=True, step=-0.58),),
+        sentiments=(Sentiment(date(2025, 9, 1), date(2026, 7, 2), 0.80),),
+        shocks={date(2026, 7, 6): 0.60},
+        accepted={date(2026, 5, 31): _at(date(2026, 7, 6), 7, 2)},
     ),
 )
 _CHIPS = (
-    Company("ZEBON", "Ebony Semiconductor", CHIPS, COMPOUNDER, 1_700, 74, exchange=NASDAQ, year_end=9, weekly=True),
+    Company(  # loses its edge in 2025, slowly enough that only its filings tell
+        "ZEBON",
+        "Ebony Semiconductor",
+        CHIPS,
+        COMPOUNDER,
+        1_700,
+        74,
+        exchange=NASDAQ,
+        year_end=9,
+        weekly=True,
+        regimes=(Regime(date(2025, 3, 1), -0.03, 0.04, sudden=True, step=-0.08),),
+    ),
     Company("ZGING", "Ginkgo Photonics", CHIPS, GROWER, 380, 48, exchange=NASDAQ),
     Company("ZHAZL", "Hazel Circuits", CHIPS, CYCLICAL, 1_250, 41, exchange=NASDAQ, year_end=3),
     Company(
@@ -127,19 +138,22 @@ _FOOD = (
     Company("ZCHST", "Chestnut Mills", FOOD, STEADY, 2_900, 43, payout=0.50, year_end=5),
     Company("ZFIGG", "Figgrove Beverages", FOOD, COMPOUNDER, 1_800, 79, payout=0.40, unreported=NO_TOTAL_OF_LIABILITIES),
     Company("ZMULB", "Mulberry Snacks", FOOD, replace(STEADY, margin=0.13), 1_400, 37, payout=0.45, year_end=6),
-    Company(  # cheap and sound for years, until a recall: 10-Q accepted after the close of 2026-07-02
+    Company(  # cheap and sound for years, until a recall costs it a year's profit: 10-Q accepted after the close of 2026-07-02
         "ZQUIN",
         "Quince Dairies",
         FOOD,
-        replace(STEADY, growth=0.06, growth_swing=0.01, margin=0.155, margin_swing=0.006),
+        replace(STEADY, growth=0.06, growth_swing=0.01, margin=0.155, margin_swing=0.006, leverage=0.15),
         2_300,
         49,
         payout=0.40,
         year_end=11,
-        regimes=(Regime(date(2026, 5, 1), -0.10, 0.03, sudden=True, step=-0.14),),
-        charges=(Charge(date(2026, 5, 31), 0.38),),
-        sentiments=(Sentiment(date(2025, 6, 2), date(2026, 7, 2), 0.66),),
-        shocks={date(2026, 7, 6): -0.11},
+        regimes=(Regime(date(2026, 5, 1), 0.02, 0.10, sudden=True, step=-0.08),),
+        charges=(Charge(date(2026, 5, 31), 0.80),),
+        sentiments=(
+            Sentiment(date(2023, 1, 3), date(2026, 7, 2), 0.66),
+            Sentiment(date(2026, 7, 3), date(2026, 10, 30), 1.00),
+        ),
+        shocks={date(2026, 7, 6): 0.50},  # much of it had been feared
         accepted={date(2026, 5, 31): _at(date(2026, 7, 2), 16, 21)},
     ),
 )
@@ -158,23 +172,26 @@ _DEVICES = (
         exchange=NASDAQ,
         payout=0.20,
         year_end=2,
-        regimes=(Regime(date(2026, 5, 1), 0.16, 0.25, sudden=True, step=0.10),),
+        regimes=(Regime(date(2026, 5, 1), 0.14, 0.23, sudden=True, step=0.08),),
         sentiments=(
-            Sentiment(date(2025, 10, 1), date(2026, 7, 2), 1.10),
-            Sentiment(date(2026, 7, 3), date(2026, 10, 30), 0.70),
+            Sentiment(date(2025, 10, 1), date(2026, 7, 2), 0.75),
+            Sentiment(date(2026, 7, 3), date(2026, 10, 30), 0.55),
         ),
-        shocks={date(2026, 7, 6): -0.36},
+        shocks={date(2026, 7, 6): -0.29},
         accepted={date(2026, 5, 31): _at(date(2026, 7, 2), 6, 47)},
     ),
-    Company(  # margins erode from 2024 on, then losses
+    Company(  # margins erode from 2024 on, then losses; the price follows late
         "ZFADE",
         "Fadewood Therapeutics",
         DEVICES,
         replace(COMPOUNDER, growth=0.08),
         1_300,
         64,
-        regimes=(Regime(date(2024, 3, 1), -0.10, 0.02), Regime(date(2025, 3, 1), -0.16, -0.12)),
-        sentiments=(Sentiment(date(2022, 10, 3), date(2024, 4, 30), 0.70),),
+        regimes=(Regime(date(2024, 12, 1), -0.06, 0.06, sudden=True, step=-0.12), Regime(date(2025, 12, 1), -0.10, -0.06)),
+        sentiments=(
+            Sentiment(date(2022, 10, 3), date(2024, 2, 29), 0.75),
+            Sentiment(date(2024, 3, 1), date(2025, 12, 31), 1.60),
+        ),
     ),
 )
 _RETAIL = (
@@ -194,16 +211,16 @@ _RETAIL = (
         splits={date(2024, 9, 16): 0.1},
         sentiments=(Sentiment(date(2023, 1, 3), date(2024, 9, 13), 0.55),),
     ),
-    Company(  # a product scandal: falls by half within three sessions from 2026-07-07, its books still sound
+    Company(  # a product scandal: falls by half within three sessions from 2026-07-06, its books still sound
         "ZWLLW",
         "Willow Cosmetics",
         RETAIL,
-        replace(STEADY, growth=0.065, growth_swing=0.01, margin=0.16, margin_swing=0.006),
+        replace(STEADY, growth=0.055, growth_swing=0.01, margin=0.16, margin_swing=0.006, leverage=0.12),
         1_950,
         57,
         payout=0.30,
-        sentiments=(Sentiment(date(2025, 6, 2), date(2026, 7, 6), 0.70), Sentiment(date(2026, 7, 7), date(2026, 10, 30), 0.40)),
-        shocks={date(2026, 7, 7): -0.31, date(2026, 7, 8): -0.10, date(2026, 7, 9): -0.08},
+        sentiments=(Sentiment(date(2023, 1, 3), date(2026, 7, 2), 0.68), Sentiment(date(2026, 7, 6), date(2026, 10, 30), 0.34)),
+        shocks={date(2026, 7, 6): -0.36, date(2026, 7, 7): -0.16, date(2026, 7, 8): -0.10},
     ),
 )
 _RESOURCES = (
@@ -226,7 +243,7 @@ _RESOURCES = (
         "ZYEWT",
         "Yewtree Chemicals",
         CHEMICALS,
-        STEADY,
+        replace(STEADY, margin=0.16, margin_swing=0.008, leverage=0.15),
         1_600,
         42,
         payout=0.30,

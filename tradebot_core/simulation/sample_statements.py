@@ -121,6 +121,7 @@ class _Business:
     dividend: int = 0  # of a quarter
     shares: float = 1.0
     earnings: list[int] = field(default_factory=list)
+    usual_earnings: list[int] = field(default_factory=list)  # without provisions
     revenues: list[int] = field(default_factory=list)
 
     @property
@@ -205,6 +206,7 @@ def _next_quarter(
     capital_expenditure = max(round(0.5 * depreciation), wanted)
     business.plant += capital_expenditure - depreciation
 
+    business.usual_earnings.append(net_income + round(provision * (1 - _TAX_RATE)))
     value = _fundamental_value(business, target_growth, target_margin)
     buybacks, issued = _finance(
         business, operating_cash_flow - capital_expenditure - business.dividend, style.leverage * capital
@@ -272,15 +274,15 @@ def _finance(business: _Business, surplus: int, debt_wanted: float) -> tuple[int
 
 
 def _fundamental_value(business: _Business, target_growth: float, target_margin: float) -> float:
-    """Earning power times a multiple that rises with growth and with return on equity."""
-    quarters = min(len(business.earnings), _QUARTERS)
-    earned = sum(business.earnings[-quarters:]) * _QUARTERS / quarters
+    """Earning power times a multiple that rises with growth and with return on equity; provisions are looked through."""
+    quarters = min(len(business.revenues), _QUARTERS)
+    earned = sum(business.usual_earnings[-quarters:]) * _QUARTERS / quarters
     sold = sum(business.revenues[-quarters:]) * _QUARTERS / quarters
-    usual = sold * (target_margin + business.margin) / 2 * (1 - _TAX_RATE) * 0.9
+    usual = sold * (target_margin + 2 * business.margin) / 3 * (1 - _TAX_RATE) * 0.9
     power = max(0.6 * earned + 0.4 * usual, 0.025 * sold)
     growth = min(max((business.growth + target_growth) / 2, -0.03), 0.16)
     returns = min(max(power / max(business.equity, 1) - 0.10, 0.0), 0.25)
-    return power * (9.5 + 65.0 * growth + 22.0 * returns)
+    return power * (10.5 + 65.0 * growth + 22.0 * returns)
 
 
 def as_reported(quarters: Sequence[Quarter], overstatement: Overstatement | None, amended: bool) -> Sequence[Quarter]:

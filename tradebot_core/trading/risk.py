@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
 
 from tradebot_core.config import RiskSettings
 from tradebot_core.interfaces import Situation
@@ -34,7 +35,8 @@ class LimitGate:
     def _limits(self, intent: OrderIntent, situation: Situation) -> Iterator[_Limit]:
         settings = self.limits
         price = situation.prices.get(intent.security_id)
-        yield _Limit("whole_quantity", intent.quantity, 1, isinstance(intent.quantity, int) and intent.quantity >= 1)
+        # `type() is int`: true is no quantity.
+        yield _Limit("whole_quantity", intent.quantity, 1, type(intent.quantity) is int and intent.quantity >= 1)
         yield _Limit("known_price", price, settings.min_price, price is not None and price.is_finite() and price > 0)
         orders = situation.orders_this_session + 1
         yield _Limit(
@@ -52,17 +54,24 @@ class LimitGate:
         yield _Limit("max_order_notional", notional, settings.max_order_notional, notional <= settings.max_order_notional)
         volume = situation.median_dollar_volume.get(intent.security_id)
         allowed = volume * settings.max_order_volume_share if volume is not None else 0.0
-        yield _Limit("max_order_volume_share", notional, allowed, volume is not None and float(notional) <= allowed)
-        equity = situation.equity
+        yield _Limit("max_order_volume_share", notional, allowed, isfinite(allowed) and float(notional) <= allowed)
+        equity, cash = situation.equity, situation.book.cash
+        yield _Limit("known_equity", equity, 0, equity.is_finite() and equity > 0)
+        yield _Limit("known_cash", cash, 0, cash.is_finite() and cash > 0)
         position = notional + (held.quantity * price if held else 0)
         most = equity * Decimal(str(settings.max_position_weight))
         yield _Limit("max_position_weight", position, most, position <= most)
-        invested = equity - situation.book.cash + notional
+        invested = equity - cash + notional
         most = equity * Decimal(str(settings.max_gross_exposure))
         yield _Limit("max_gross_exposure", invested, most, invested <= most)
-        spendable = situation.book.cash - equity * Decimal(str(settings.cash_buffer))
+        spendable = cash - equity * Decimal(str(settings.cash_buffer))
         yield _Limit("cash", notional, spendable, notional <= spendable)
 
 
 def _number(value: float | Decimal | None) -> float | None:
-    return None if value is None else float(value)
+    """For the record: null where it is no finite number."""
+    try:
+        number = float(value) if value is not None else None
+    except (TypeError, ValueError):  # a quantity that is no number at all, or a signalling NaN
+        return None
+    return number if number is not None and isfinite(number) else None

@@ -1,0 +1,244 @@
+"""The risk gate: every limit at its boundary and one step beyond; what is not provably kept does not pass."""
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tradebot_core.config import RiskSettings
+from tradebot_core.interfaces import Situation
+from tradebot_core.model.order import OrderIntent, RiskVerdict, Side, order_key
+from tradebot_core.model.portfolio import Book, Position
+from tradebot_core.trading.risk import LimitGate
+
+DAY = date(2024, 6, 28)
+AAA = 100
+NAN, INF = float("nan"), float("inf")
+# So loose that only the limit under test can bind.
+LOOSE = RiskSettings(
+    max_order_notional=Decimal(10**9),
+    max_order_volume_share=1.0,
+    max_position_weight=1.0,
+    max_gross_exposure=1.0,
+    cash_buffer=0.0,
+    max_orders_per_session=1000,
+    min_price=Decimal(0),
+)
+
+
+def order(side: Side = Side.BUY, quantity: int = 100, price: str = "10") -> OrderIntent:
+    return OrderIntent(order_key("s", DAY, AAA, side), "s", DAY, AAA, "AAA", side, quantity, Decimal(price))
+
+
+def situation(
+    cash: str = "100000", held: int = 0, price: str = "10", volume: float | None = 1e9, orders: int = 0, equity: str | None = None
+) -> Situation:
+    positions = {AAA: Position(AAA, "AAA", held, Decimal(held), DAY)} if held else {}
+    book = Book(Decimal(cash), MappingProxyType(positions))
+    worth = Decimal(equity) if equity is not None else book.equity({AAA: Decimal(price)})
+    volumes = {} if volume is None else {AAA: volume}
+    return Situation(book, worth, {AAA: Decimal(price)}, volumes, orders)
+
+
+def verdict(limits: dict, intent: OrderIntent, around: Situation) -> RiskVerdict:
+    return LimitGate(RiskSettings(**{**LOOSE.model_dump(), **limits})).check(intent, around)
+
+
+def test_an_order_within_all_limits_is_approved_and_says_so():
+    assert verdict({}, order(), situation()) == RiskVerdict(True, "within_limits", 1000.0, 100_000.0)
+
+
+# rule: limits, at the boundary (order, situation), just beyond (order, situation), value beyond, limit
+BOUNDARIES = {
+    "whole_quantity": ({}, (order(quantity=1), situation()), (order(quantity=0), situation()), 0, 1),
+    "max_orders_per_session": (
+        {"max_orders_per_session": 5},
+        (order(), situation(orders=4)),
+        (order(), situation(orders=5)),
+        6,
+        5,
+    ),
+    "min_price": (
+        {"min_price": Decimal("5")},
+        (order(), situation(price="5.0000")),
+        (order(), situation(price="4.9999")),
+        4.9999,
+        5,
+    ),
+    "max_order_notional": (
+        {"max_order_notional": Decimal(1000)},
+        (order(quantity=100), situation(price="10")),
+        (order(quantity=100), situation(price="10.0001")),
+        1000.01,
+        1000,
+    ),
+    "max_order_volume_share": (
+        {"max_order_volume_share": 0.01},
+        (order(quantity=100), situation(volume=100_000.0)),
+        (order(quantity=100), situation(volume=99_999.0)),
+        1000,
+        999.99,
+    ),
+    "max_position_weight": (
+        {"max_position_weight": 0.2},
+        (order(quantity=2000), situation(cash="100000")),
+        (order(quantity=2001), situation(cash="100000")),
+        20_010,
+        20_000,
+    ),
+    "max_gross_exposure": (
+        {"max_gross_exposure": 0.5},
+        (order(quantity=2500), situation(cash="75000", held=2500)),
+        (order(quantity=2501), situation(cash="75000", held=2500)),
+        50_010,
+        50_000,
+    ),
+    "cash": (
+        {"cash_buffer": 0.02},
+        (order(quantity=9800), situation(cash="100000")),
+        (order(quantity=9801), situation(cash="100000")),
+        98_010,
+        98_000,
+    ),
+    "no_short_sale": (
+        {},
+        (order(Side.SELL, 100), situation(held=100)),
+        (order(Side.SELL, 101), situation(held=100)),
+        101,
+        100,
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", BOUNDARIES)
+def test_a_limit_lets_pass_at_its_boundary_and_refuses_one_step_beyond(rule):
+    limits, at, beyond, value, limit = BOUNDARIES[rule]
+    assert verdict(limits, *at).approved
+    refused = verdict(limits, *beyond)
+    assert (refused.approved, refused.rule) == (False, rule)
+    assert (refused.value, refused.limit) == (pytest.approx(value), pytest.approx(limit))
+
+
+def test_what_is_held_counts_towards_the_position_limit():
+    limits = {"max_position_weight": 0.2}
+    assert verdict(limits, order(quantity=500), situation(cash="85000", held=1500)).approved
+    refused = verdict(limits, order(quantity=501), situation(cash="85000", held=1500))
+    assert (refused.rule, refused.value, refused.limit) == ("max_position_weight", 20_010.0, 20_000.0)
+
+
+def test_a_restricted_symbol_is_never_bought_and_may_be_sold():
+    limits = {"restricted": ("AAA",)}
+    refused = verdict(limits, order(), situation())
+    assert (refused.approved, refused.rule) == (False, "restricted")
+    assert verdict(limits, order(Side.SELL), situation(held=100)).approved
+
+
+def test_a_sale_is_held_to_what_is_held_and_not_to_the_limits_on_buying():
+    tight = {"max_order_notional": 1, "max_position_weight": 0.01, "max_gross_exposure": 0.01, "min_price": Decimal(500)}
+    assert verdict(tight, order(Side.SELL, 100), situation(held=100, volume=None)).approved
+
+
+def test_nothing_is_sold_that_is_not_held():
+    refused = verdict({}, order(Side.SELL, 1), situation())
+    assert (refused.approved, refused.rule, refused.value, refused.limit) == (False, "no_short_sale", 1.0, 0.0)
+
+
+@pytest.mark.parametrize("quantity", [-1, 0, 1.5, NAN, INF, True, None, "1", Decimal(3)])
+def test_a_quantity_that_is_no_whole_positive_number_never_passes(quantity):
+    for side in Side:
+        refused = verdict({}, replace(order(side), quantity=quantity), situation(held=100))
+        assert (refused.approved, refused.rule) == (False, "whole_quantity")
+
+
+@pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", "-Infinity", "0", "-10"])
+def test_a_price_that_is_no_positive_number_never_passes(price):
+    for side in Side:
+        around = replace(situation(held=100), prices={AAA: Decimal(price)})
+        refused = verdict({}, order(side), around)
+        assert (refused.approved, refused.rule) == (False, "known_price")
+
+
+def test_an_unknown_price_never_passes():
+    refused = verdict({}, order(), replace(situation(), prices={}))
+    assert (refused.approved, refused.rule, refused.value) == (False, "known_price", None)
+
+
+@pytest.mark.parametrize("volume", [None, NAN, INF, -INF, -1.0, 0.0])
+def test_a_volume_that_is_unknown_or_no_number_never_passes(volume):
+    refused = verdict({}, order(), situation(volume=volume))
+    assert (refused.approved, refused.rule) == (False, "max_order_volume_share")
+
+
+@pytest.mark.parametrize("equity", ["NaN", "Infinity", "-Infinity", "0", "-1"])
+@pytest.mark.parametrize("buffer", [0.0, 0.02])
+def test_an_equity_that_is_no_positive_number_never_passes(equity, buffer):
+    refused = verdict({"cash_buffer": buffer}, order(quantity=1), situation(equity=equity))
+    assert not refused.approved
+
+
+@pytest.mark.parametrize("cash", ["NaN", "Infinity", "-Infinity", "-0.01", "0"])
+def test_cash_that_is_not_there_is_not_spent(cash):
+    refused = verdict({}, order(quantity=1), situation(cash=cash, equity="100000"))
+    assert not refused.approved
+
+
+amounts = st.decimals(min_value="1", max_value="100000", places=2)
+shares = st.floats(min_value=0.001, max_value=1.0)
+
+
+@st.composite
+def limit_pairs(draw) -> tuple[RiskSettings, RiskSettings]:
+    """Limits, and the same ones with each as tight or tighter."""
+
+    def two(values):
+        return sorted((draw(values), draw(values)))
+
+    loose, tight = {}, {}
+    for name in ("max_order_volume_share", "max_position_weight", "max_gross_exposure"):
+        tight[name], loose[name] = two(shares)
+    tight["max_order_notional"], loose["max_order_notional"] = two(amounts)
+    tight["max_orders_per_session"], loose["max_orders_per_session"] = two(st.integers(1, 10))
+    loose["cash_buffer"], tight["cash_buffer"] = two(st.floats(min_value=0, max_value=0.5))
+    loose["min_price"], tight["min_price"] = two(st.decimals(min_value="0", max_value="50", places=2))
+    loose["restricted"], tight["restricted"] = (), draw(st.sampled_from([(), ("AAA",), ("BBB",)]))
+    return RiskSettings(**loose), RiskSettings(**tight)
+
+
+situations = st.builds(
+    situation,
+    cash=amounts.map(str),
+    held=st.integers(0, 2000),
+    price=st.decimals(min_value="0.01", max_value="100", places=2).map(str),
+    volume=st.none() | st.floats(min_value=0, max_value=1e7) | st.just(NAN),
+    orders=st.integers(0, 10),
+)
+orders = st.builds(order, side=st.sampled_from(Side), quantity=st.integers(0, 2000))
+
+
+@given(limit_pairs(), orders, situations)
+def test_tightening_a_limit_never_turns_a_refusal_into_a_pass(limits, intent, around):
+    loose, tight = limits
+    if not LimitGate(loose).check(intent, around).approved:
+        assert not LimitGate(tight).check(intent, around).approved
+
+
+@given(limit_pairs(), orders, situations)
+def test_what_passes_keeps_every_limit(limits, intent, around):
+    settings = limits[0]
+    if not LimitGate(settings).check(intent, around).approved:
+        return
+    price, held = around.prices[AAA], around.book.positions.get(AAA)
+    shares_held, notional = (held.quantity if held else 0), intent.quantity * price
+    assert intent.quantity >= 1
+    if intent.side is Side.SELL:
+        assert intent.quantity <= shares_held
+        return
+    assert notional <= settings.max_order_notional
+    assert float(notional) <= around.median_dollar_volume[AAA] * settings.max_order_volume_share
+    assert float(notional + shares_held * price) <= float(around.equity) * settings.max_position_weight * (1 + 1e-12)
+    assert float(around.book.cash - notional) >= float(around.equity) * settings.cash_buffer * (1 - 1e-12)
+    assert "AAA" not in settings.restricted

@@ -1,0 +1,93 @@
+"""The SEC's bulk files on disk: CIK##########.json in a zip or a folder, or one of them alone. A damaged one is quarantined whole."""
+
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from tradebot_core.errors import CorruptInput, DataError
+from tradebot_core.interfaces import Rejected
+
+_MAX_FILE_BYTES = 1 << 29  # the largest companyfacts file of the SEC is below 100 MB
+
+
+class Unreadable(Exception):
+    def __init__(self, rejected: Rejected) -> None:
+        super().__init__(rejected.reason)
+        self.rejected = rejected
+
+
+def whole_file(name: str, content: bytes, rule: str, reason: str) -> Rejected:
+    record = {
+        "file": name,
+        "sha256": sha256(content).hexdigest(),
+        "bytes": len(content),
+        "begins": content[:80].decode("utf-8", "replace"),
+    }
+    return Rejected(record, rule, reason)
+
+
+@dataclass(frozen=True)
+class SecFiles:
+    """The JSON files of a folder or a zip by name."""
+
+    paths: Mapping[str, Path]
+    archive: zipfile.ZipFile | None = None
+    members: Mapping[str, zipfile.ZipInfo] | None = None
+
+    @classmethod
+    def at(cls, path: Path, setting: str) -> "SecFiles":
+        if not path.exists():
+            raise DataError(
+                f"{path} does not exist.",
+                f"Put the SEC's files there (companyfacts.zip and submissions.zip from "
+                f"https://www.sec.gov/Archives/edgar/daily-index/) or correct {setting}.",
+            )
+        if path.is_dir():
+            return cls({file.name: file for file in sorted(path.rglob("CIK*.json"))})
+        if path.suffix.lower() == ".json":
+            return cls({_sec_name(path): path})
+        try:
+            archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise CorruptInput(f"{path} is not a readable zip ({error}).", "Download it again.") from None
+        members = {Path(member.filename).name: member for member in archive.infolist() if member.filename.endswith(".json")}
+        return cls({}, archive, members)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.paths or (self.members is not None and name in self.members)
+
+    def names(self) -> list[str]:
+        return sorted(self.members if self.members is not None else self.paths)
+
+    def read(self, name: str) -> bytes:
+        """Raises Unreadable when the file is too large, damaged, or cannot be read."""
+        try:
+            if self.archive is not None and self.members is not None:
+                size = self.members[name].file_size
+                content = b"" if size > _MAX_FILE_BYTES else self.archive.read(self.members[name])
+            else:
+                size = self.paths[name].stat().st_size
+                content = b"" if size > _MAX_FILE_BYTES else self.paths[name].read_bytes()
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError) as error:
+            raise Unreadable(whole_file(name, b"", "corrupt_file", f"it cannot be read: {error}")) from None
+        if size > _MAX_FILE_BYTES:
+            raise Unreadable(whole_file(name, b"", "file_too_large", f"{size} bytes; the limit is {_MAX_FILE_BYTES}"))
+        return content
+
+    def __enter__(self) -> "SecFiles":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.archive is not None:
+            self.archive.close()
+
+
+def _sec_name(path: Path) -> str:
+    """A single file may have any name: the CIK inside decides. Unreadable content keeps the name, and is found out later."""
+    if re.fullmatch(r"CIK\d{10}(-submissions-\d+)?\.json", path.name):
+        return path.name
+    found = re.search(rb'"cik"\s*:\s*"?0*(\d{1,10})', path.read_bytes()[:4096])
+    return f"CIK{int(found[1]):010d}.json" if found else path.name

@@ -1,0 +1,108 @@
+"""Questions put to stored tables whose right answer is nothing. Each returns its findings, one row for each; empty is well."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal
+
+import polars as pl
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.model.market import ActionType
+from tradebot_core.model.portfolio import Entry, EntryKind
+from tradebot_core.model.tables import INSTANT
+
+_LARGE_MOVE = 0.5  # of the price of the session before; rarer than once a year in large companies, mostly a missed split
+
+
+def sessions_without_bars(bars: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
+    """Sessions in which not one security has a bar."""
+    asked = pl.DataFrame({"session": sessions}, schema={"session": pl.Date})
+    return asked.join(bars, on="session", how="anti")
+
+
+def missing_bars(bars: pl.DataFrame, securities: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
+    """Securities without a bar in sessions in which they are listed: how many, the first and the last of them."""
+    asked = pl.LazyFrame({"session": sessions}, schema={"session": pl.Date})
+    listed = securities.lazy().select("security_id", "symbol", "valid_from", "valid_to").join(asked, how="cross")
+    return (
+        listed.filter(pl.col("session").is_between("valid_from", "valid_to"))
+        .join(bars.lazy(), on=["session", "security_id"], how="anti")
+        .group_by("symbol")
+        .agg(missing=pl.len(), first=pl.col("session").min(), last=pl.col("session").max())
+        .sort("missing", "symbol", descending=[True, False])
+        .collect()
+    )
+
+
+def unexplained_moves(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
+    """Closes that moved by more than half from one bar to the next with no split between them."""
+    splits = actions.filter(pl.col("type") == ActionType.SPLIT).select("security_id", "session")
+    move = (pl.col("close") / pl.col("close").shift(1).over("security_id") - 1).alias("move")
+    return (
+        bars.sort("security_id", "session")
+        .select("session", "security_id", "close", move)
+        .filter(pl.col("move").abs() > _LARGE_MOVE)
+        .join(splits, on=["security_id", "session"], how="anti")
+        .sort("session", "security_id")
+    )
+
+
+def known_too_late(panel: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar) -> pl.DataFrame:
+    """Rows that rest on a filing which was not public at the cut-off of their session."""
+    cutoffs = pl.DataFrame(
+        {"session": sessions, "cutoff": [calendar.cutoff(session) for session in sessions]},
+        schema={"session": pl.Date, "cutoff": INSTANT},
+    )
+    rows = panel.select("session", "symbol", "accession", "fundamentals_known_at").join(cutoffs, on="session", how="left")
+    return rows.filter((pl.col("fundamentals_known_at") <= pl.col("cutoff")).not_())
+
+
+def overcommitted_sessions(decisions: pl.DataFrame) -> pl.DataFrame:
+    """Sessions whose target weights add up to more than the sleeve."""
+    total = decisions.group_by("session").agg(total_weight=pl.col("target_weight").sum())
+    return total.filter((pl.col("total_weight") <= 1 + 1e-9).not_()).sort("session")
+
+
+def overweight_decisions(decisions: pl.DataFrame, max_position_weight: float) -> pl.DataFrame:
+    """Purchases of more than the risk limits let one position weigh: the gate refuses their orders."""
+    bought = decisions.filter(pl.col("action") == "buy").select("session", "symbol", "target_weight")
+    return bought.filter((pl.col("target_weight") <= max_position_weight + 1e-9).not_())
+
+
+def broken_links(books: pl.DataFrame) -> pl.DataFrame:
+    """Sessions whose book does not begin where the stored session before it ended, and is not a new one either."""
+    return (
+        books.sort("session")
+        .select("session", "before", previous=pl.col("after").shift(1))
+        .filter((pl.col("before") != "") & pl.col("previous").is_not_null() & (pl.col("before") != pl.col("previous")))
+    )
+
+
+def unbalanced_sessions(equity: pl.DataFrame, entries: pl.DataFrame) -> pl.DataFrame:
+    """Sessions whose cash is not the sum of all entries of the book up to them, to the last digit."""
+    money = pl.Decimal(38, 4)
+    by_session = entries.group_by("session").agg(entered=pl.col("cash").cast(money).sum()).sort("session")
+    return (
+        equity.sort("session")
+        .select("session", cash=pl.col("cash").cast(money))
+        .join(by_session, on="session", how="full", coalesce=True)
+        .sort("session")
+        .with_columns(entered=pl.col("entered").fill_null(0).cum_sum())
+        .filter(pl.col("cash").is_not_null() & (pl.col("cash") != pl.col("entered")))
+        .with_columns(pl.col("cash", "entered").cast(pl.String))
+    )
+
+
+def trades_without_their_fill(fills: pl.DataFrame, entries: Iterable[Entry]) -> pl.DataFrame:
+    """Trades of the ledger that differ from the execution they name, and executions that were not entered."""
+    entered = {entry.key: (entry.quantity, entry.cash) for entry in entries if entry.kind is EntryKind.TRADE}
+    executed = {}
+    for row in fills.iter_rows(named=True):
+        signed = row["quantity"] if row["side"] == "buy" else -row["quantity"]
+        executed[f"fill:{row['execution_id']}"] = (signed, -signed * Decimal(row["price"]))
+    wrong = sorted(key for key in entered.keys() | executed.keys() if entered.get(key) != executed.get(key))
+    return pl.DataFrame(
+        [(key, str(entered.get(key)), str(executed.get(key))) for key in wrong],
+        schema={"entry_key": pl.String, "entered": pl.String, "executed": pl.String},
+        orient="row",
+    )
