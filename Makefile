@@ -1,6 +1,6 @@
 # Two commands are all a newcomer needs: `make run` and `make test`. Each sets up what it needs from uv.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo up test lint format clean
+.PHONY: help setup run demo fresh up test lint format
 
 UV_VERSION := 0.13.9
 PYTHON ?= python3
@@ -46,5 +46,5 @@ lint: setup
 format: setup
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
-clean:  ## Forget the sample market and its history (your own stores stay)
-	@rm -rf data/sample_market data/sample_store
+fresh: setup  ## Like run, but forget the sample market's history first
+	@$(BIN)/tradebot demo --fresh --stay --port $(PORT)

@@ -190,7 +190,7 @@ def build(config: Config, config_path: Path) -> Tradebot:
     """Raises ConfigurationError naming file and line when a block cannot be made."""
     calendar = xnys(config.decision_cutoff)
     clock: Clock = SampleClock(config.sample_market.path / "clock") if config.sample_market else SystemClock()
-    store = FileStore(config.data_store.path, calendar)
+    store = FileStore(config.data_store.path, calendar, fictional=config.sample_market is not None)
     collectors = {block.name: make_collector(config, config_path, n, calendar) for n, block in enumerate(config.collectors)}
     sleeves = {
         block.name: _sleeve(config, make_strategy(config, config_path, n), block.allocated_capital)

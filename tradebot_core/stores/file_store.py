@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
-from tradebot_core.errors import StoreError
+from tradebot_core.errors import ConfigurationError, StoreError
 from tradebot_core.interfaces import Batch, Ledger, Rejected
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.market import SessionClose
@@ -56,12 +56,13 @@ _EVENT_ORDER = {kind: n for n, kind in enumerate(EventType)}
 
 
 class FileStore:
-    """See interfaces.DataStore."""
+    """See interfaces.DataStore. `fictional` stores and real ones refuse each other's data."""
 
-    def __init__(self, path: Path, calendar: TradingCalendar) -> None:
+    def __init__(self, path: Path, calendar: TradingCalendar, fictional: bool = False) -> None:
         self._path = path
         self._calendar = calendar
         self._check_version()
+        self._check_kind("the sample market" if fictional else "real markets")
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -230,6 +231,18 @@ class FileStore:
 
     def _results(self, table: ResultTable, strategy: str, book: str, layer: str) -> Path:
         return self._path / "results" / strategy / book / (f"{table.name}.{layer}" if layer else table.name)
+
+    def _check_kind(self, kind: str) -> None:
+        path = self._path / "holds"
+        with parquet_files.storage_errors(self._path):
+            if not path.exists():
+                path.write_text(kind)
+            found = path.read_text()
+        if found != kind:
+            raise ConfigurationError(
+                f"The store {self._path} holds {found}, the configuration speaks of {kind}.",
+                "Give each its own data_store.path: fiction and money must not mix.",
+            )
 
     def _check_version(self) -> None:
         path = self._path / "schema_version"

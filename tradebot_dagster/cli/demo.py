@@ -4,6 +4,7 @@ The market is fictional, its clock is ours: backtests run as backfills, then the
 the schedule decides, the sensor submits, and the orders fill at the next open.
 """
 
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from tradebot_core.clock import SampleClock
 from tradebot_core.errors import ConfigurationError, ExecutionError
 from tradebot_core.model.tables import DECISIONS
 from tradebot_core.wiring import BACKTEST, Tradebot, load
-from tradebot_dagster.serving import serve, webserver_url
+from tradebot_dagster.serving import require_free, serve, webserver_url
 from tradebot_dagster.webserver import Webserver
 
 _PATIENCE_S = 600
@@ -91,9 +92,10 @@ class SampleRun:
 @click.command()
 @click.option("--sessions", default=3, show_default=True, help="Live paper sessions to run after the backtests.")
 @click.option("--stay", is_flag=True, help="Leave the Dagster UI up; the sample market goes on, a session every five minutes.")
+@click.option("--fresh", is_flag=True, help="Forget the sample market's history and begin anew.")
 @click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1.")
 @click.pass_obj
-def demo(config_path: Path, sessions: int, stay: bool, port: int) -> None:
+def demo(config_path: Path, sessions: int, stay: bool, fresh: bool, port: int) -> None:
     """The sample market: backtests by backfill, then live paper sessions, each explained.
 
     \b
@@ -107,6 +109,10 @@ def demo(config_path: Path, sessions: int, stay: bool, port: int) -> None:
             f"{config_path} does not use the sample market.", "The demonstration moves time; it runs on config.yaml as it came."
         )
     click.echo("Sample market: fictional companies, fictional prices, simulated fills.")
+    if fresh:
+        require_free(port)
+        _forget(bot)
+        bot = load(config_path)
     prepare(sample.path)
     clock = SampleClock(sample.path / "clock")
     start = _first_live_session(bot, clock)
@@ -132,6 +138,15 @@ def demo(config_path: Path, sessions: int, stay: bool, port: int) -> None:
         if stay:
             click.echo(f"Open {url}")
             _go_on(run, session)
+
+
+def _forget(bot: Tradebot) -> None:
+    """Empties the store. It holds the sample market and nothing else: stores refuse to mix the two."""
+    for entry in bot.config.data_store.path.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "README.md":
+            entry.unlink()
 
 
 def _first_live_session(bot: Tradebot, clock: SampleClock) -> date:
@@ -182,7 +197,7 @@ def _go_on(run: SampleRun, session: date) -> None:
                 time.sleep(1)
             run.live_session(session)
             session = run.bot.calendar.next(session)
-        click.echo("The sample market has ended; `make clean run` begins it anew. Ctrl-C ends the UI.")
+        click.echo("The sample market has ended; `make fresh` begins it anew. Ctrl-C ends the UI.")
         run.process.wait()
     except KeyboardInterrupt:
         click.echo("\nStopping. `make run` continues where it stopped.")
