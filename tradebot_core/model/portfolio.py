@@ -43,6 +43,11 @@ class Entry:
     symbol: str = ""
 
 
+def fold_order(entry: Entry) -> tuple[date, bool]:
+    """Corporate actions take effect before the open, so they come before the session's trades, whenever they were entered."""
+    return entry.session, entry.kind in (EntryKind.TRADE, EntryKind.COMMISSION)
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """`cost` is what the shares held now were bought for, without commission, USD."""
@@ -60,7 +65,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What a sleeve holds: the fold of its entries, in order. `last_sold` is when a security was last sold out."""
+    """What a sleeve holds: the fold of its entries, in `fold_order`. `last_sold` is when a security was last sold out."""
 
     cash: Decimal = Decimal(0)
     positions: Mapping[int, Position] = field(default_factory=lambda: MappingProxyType({}))

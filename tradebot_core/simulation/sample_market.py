@@ -9,7 +9,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -132,8 +132,7 @@ def _write_market(market: SampleMarket, seed: int) -> None:
     _write_zip(market.companyfacts, facts)
     _write_zip(market.submissions, submissions)
     _write_bars(market.bars, bars)
-    columns = [field.name for field in fields(RawAction)]
-    _write_csv(market.actions, columns, map(astuple, sorted(actions, key=lambda a: (a.session, a.symbol, a.type))))
+    _write_csv(market.actions, RawAction._fields, sorted(actions, key=lambda a: (a.session, a.symbol, a.type)))
     _write_securities(market.securities)
     (market.path / _README_FILE).write_text(_README, encoding="utf-8", newline="\n")
 
@@ -158,7 +157,7 @@ def _write_bars(path: Path, bars: list[RawBar]) -> None:
         "close": pl.Float64,
         "volume": pl.Int64,
     }
-    table = pl.DataFrame(map(astuple, bars), schema=schema, orient="row").sort("symbol", "session")
+    table = pl.DataFrame(bars, schema=schema, orient="row").sort("symbol", "session")
     table.write_parquet(path, compression="zstd", compression_level=3, statistics=False, row_group_size=len(bars))
 
 

@@ -1,6 +1,6 @@
 """Prices of the fictional companies: a noisy pull towards fundamental value, times the mood of the market.
 
-A close is  value a share x mispricing x market + dividend accrued.  Half of a change in value is foreseen while the quarter goes
+A close is value a share x mispricing x mood of the market + dividend accrued. Half of a change in value is foreseen while the quarter goes
 on, half arrives with the filing. Mispricing returns to fair with a half-life of about a year. Arithmetic is plain Python with
 + - * / and sqrt only, for the reason given in sample_noise.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, time, timedelta
 from itertools import pairwise
 from math import sqrt
+from typing import NamedTuple
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.model.market import ActionType
@@ -31,8 +32,7 @@ _DEAL_SPREAD = 0.03  # below the cash offered, on the day a takeover is announce
 _NOISES = 5  # a session: close, open, high, low, volume
 
 
-@dataclass(frozen=True, slots=True)
-class RawBar:
+class RawBar(NamedTuple):
     """As traded, USD rounded to cents; volume in shares."""
 
     symbol: str
@@ -44,8 +44,9 @@ class RawBar:
     volume: int
 
 
-@dataclass(frozen=True, slots=True)
-class RawAction:
+class RawAction(NamedTuple):
+    """As in model.market.CorporateAction, by symbol."""
+
     symbol: str
     session: date
     type: ActionType
@@ -98,7 +99,7 @@ def trade(
         dividends = {day: amount for day, amount in dividends.items() if day <= sessions[-1]}
     actions += [RawAction(company.symbol, day, ActionType.DIVIDEND, amount) for day, amount in dividends.items()]
     bars = list(_bars(company, quarters, sessions, levels, noise))
-    return TradingHistory(bars, sorted(actions, key=lambda action: (action.session, action.type)))
+    return TradingHistory(bars, sorted(actions))
 
 
 def _values_a_share(

@@ -114,7 +114,7 @@ _SOFTWARE = (
     ),
 )
 _CHIPS = (
-    Company(  # loses its edge in 2025, slowly enough that only its filings tell
+    Company(  # writes off what it cannot sell: a loss over twelve months from the 10-Q of spring 2025 on
         "ZEBON",
         "Ebony Semiconductor",
         CHIPS,
@@ -124,7 +124,8 @@ _CHIPS = (
         exchange=NASDAQ,
         year_end=9,
         weekly=True,
-        regimes=(Regime(date(2025, 3, 1), -0.03, 0.04, sudden=True, step=-0.08),),
+        regimes=(Regime(date(2025, 3, 1), 0.02, 0.12),),
+        charges=(Charge(date(2025, 3, 29), 0.90),),
     ),
     Company("ZGING", "Ginkgo Photonics", CHIPS, GROWER, 380, 48, exchange=NASDAQ),
     Company("ZHAZL", "Hazel Circuits", CHIPS, CYCLICAL, 1_250, 41, exchange=NASDAQ, year_end=3),
@@ -180,17 +181,17 @@ _DEVICES = (
         shocks={date(2026, 7, 6): -0.29},
         accepted={date(2026, 5, 31): _at(date(2026, 7, 2), 6, 47)},
     ),
-    Company(  # margins erode from 2024 on, then losses; the price follows late
+    Company(  # loses a fifth of its sales at the end of 2024, and goes on shrinking; margins follow
         "ZFADE",
         "Fadewood Therapeutics",
         DEVICES,
         replace(COMPOUNDER, growth=0.08),
         1_300,
         64,
-        regimes=(Regime(date(2024, 12, 1), -0.06, 0.06, sudden=True, step=-0.12), Regime(date(2025, 12, 1), -0.10, -0.06)),
+        regimes=(Regime(date(2024, 12, 1), -0.06, 0.15, sudden=True, step=-0.22), Regime(date(2025, 9, 1), -0.10, -0.05)),
         sentiments=(
             Sentiment(date(2022, 10, 3), date(2024, 2, 29), 0.75),
-            Sentiment(date(2024, 3, 1), date(2025, 12, 31), 1.60),
+            Sentiment(date(2024, 3, 1), date(2025, 12, 31), 1.30),
         ),
     ),
 )
@@ -238,6 +239,7 @@ _RESOURCES = (
         39,
         payout=0.30,
         overstatement=Overstatement(2024, 0.16, _at(date(2025, 6, 17), 17, 48)),
+        shocks={date(2025, 6, 18): -0.17},
     ),
     Company(  # acquired for cash: announced 2024-08-06, delisted 2024-11-18
         "ZYEWT",

@@ -77,6 +77,13 @@ class FileStore:
             pl.lit(batch.source).alias("source"), pl.lit(ingested_at).cast(INSTANT).alias("ingested_at")
         )
         fresh = stamped.select(table.schema.names()).cast(dict(table.schema)).unique(maintain_order=True)
+        numbers = [c for c, kind in table.columns.items() if kind == pl.Float64]
+        finite = pl.all_horizontal(pl.lit(True), *(pl.col(c).is_finite().fill_null(True) for c in numbers))
+        strange = fresh.filter(~finite)
+        if not strange.is_empty():
+            reason = "a number is not finite; what is missing is null"
+            self._quarantine(batch, [Rejected(row, "not_finite", reason) for row in strange.iter_rows(named=True)], ingested_at)
+            fresh = fresh.filter(finite)
         doubled = fresh.filter(pl.struct(table.key).is_duplicated())
         if not doubled.is_empty():
             reason = "several rows of one key in one delivery; none can be chosen"
@@ -219,14 +226,13 @@ class FileStore:
         return pl.concat(frames, how="diagonal_relaxed" if table.open_columns else "vertical")
 
     def result_sessions(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Sequence[date]:
-        path = self._results(table, strategy, book, layer) / "sessions.json"
-        return [date.fromisoformat(day) for day in json.loads(path.read_text())] if path.exists() else []
+        return _sessions_in(self._results(table, strategy, book, layer) / "sessions.json")
 
     def _remember_sessions(self, folder: Path, sessions: Sequence[date]) -> None:
         path = folder / "sessions.json"
-        known = set(json.loads(path.read_text())) if path.exists() else set()
+        known = sorted({*_sessions_in(path), *sessions})
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(sorted(known | {session.isoformat() for session in sessions})))
+        fresh.write_text(json.dumps([session.isoformat() for session in known]))
         fresh.replace(path)
 
     def _results(self, table: ResultTable, strategy: str, book: str, layer: str) -> Path:
@@ -250,12 +256,26 @@ class FileStore:
             self._path.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 path.write_text(str(SCHEMA_VERSION))
-            found = int(path.read_text())
+            written = path.read_text()
+        if not written.strip().isdigit():
+            raise StoreError(f"{path} does not hold a version number ({written!r}).", f"Write {SCHEMA_VERSION} into it.")
+        found = int(written)
         if found > SCHEMA_VERSION:
             raise StoreError(
                 f"The store {self._path} was written by a newer version (schema {found}, this one knows {SCHEMA_VERSION}).",
                 "Install the newer version, or point data_store.path at another folder.",
             )
+
+
+def _sessions_in(path: Path) -> list[date]:
+    try:
+        return [date.fromisoformat(day) for day in json.loads(path.read_text())]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"{path} is damaged and was not read ({error}).", "Delete its folder and materialize its sessions again."
+        ) from error
 
 
 def _moment(event: Event) -> tuple[datetime, int, str]:

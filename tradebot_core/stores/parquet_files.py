@@ -1,7 +1,13 @@
-"""Parquet files that are whole or absent: written beside, synced, then renamed into place, under one lock per folder."""
+"""Parquet files that are whole or absent: written beside, synced, then renamed into place, under one lock per folder.
+
+Each carries its own SHA-256 in its footer, computed with the digest's place zeroed: Parquet itself does not notice a flipped
+byte, it returns another number.
+"""
 
 import errno
 import fcntl
+import hashlib
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +16,9 @@ from pathlib import Path
 import polars as pl
 
 from tradebot_core.errors import StoreError
+
+_MARK = b"tradebot_sha256:"
+_BLANK = b"0" * 64
 
 
 @contextmanager
@@ -43,8 +52,14 @@ def write(frame: pl.DataFrame, path: Path) -> None:
     fresh = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(fresh, compression="zstd", compression_level=1, statistics=True)
-        with fresh.open("rb") as file:
+        frame.write_parquet(
+            fresh, compression="zstd", compression_level=1, statistics=True, metadata={"checksum": (_MARK + _BLANK).decode()}
+        )
+        whole = fresh.read_bytes()
+        with fresh.open("r+b") as file:
+            file.seek(whole.rindex(_MARK) + len(_MARK))
+            file.write(hashlib.sha256(whole).hexdigest().encode())
+            file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
         sync_folder(path.parent)
@@ -65,9 +80,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def read(path: Path) -> pl.DataFrame:
-    """Raises StoreError naming the file when it is not the Parquet file that was written."""
+    """Raises StoreError naming the file when it is not, byte for byte, the one that was written."""
     try:
-        return pl.read_parquet(path, memory_map=False)
+        whole = path.read_bytes()
+        at = whole.rfind(_MARK) + len(_MARK)
+        blanked = whole[:at] + _BLANK + whole[at + len(_BLANK) :]
+        if hashlib.sha256(blanked).hexdigest().encode() != whole[at : at + len(_BLANK)]:
+            raise OSError(errno.EIO, "its content does not match its checksum")
+        return pl.read_parquet(io.BytesIO(whole))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StoreError(
             f"{path} is damaged and was not read ({error}).",

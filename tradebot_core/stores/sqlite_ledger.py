@@ -13,7 +13,7 @@ import polars as pl
 from tradebot_core.errors import ExecutionError, NotPermitted, StoreError
 from tradebot_core.interfaces import DecisionSet, Permit
 from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
-from tradebot_core.model.portfolio import Book, Entry, EntryKind, fill_entries
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
 
 _TABLES = {
@@ -50,7 +50,10 @@ class SqliteLedger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"The ledger {path} cannot be made: {error.strerror}.", "Check data_store.path.") from error
         creation = "".join(f"CREATE TABLE IF NOT EXISTS {name} ({columns});" for name, columns in _TABLES.items())
         with self._connection() as database:
             database.execute("PRAGMA journal_mode = WAL")
@@ -189,11 +192,12 @@ class SqliteLedger:
         self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
     ) -> None:
         with self._transaction() as database:
-            present = OrderState(
-                database.execute(
-                    "SELECT state FROM order_states WHERE order_key = ? ORDER BY sequence DESC LIMIT 1", (order_key,)
-                ).fetchone()[0]
-            )
+            last = database.execute(
+                "SELECT state FROM order_states WHERE order_key = ? ORDER BY sequence DESC LIMIT 1", (order_key,)
+            ).fetchone()
+            if last is None:
+                raise _unknown_order(order_key)
+            present = OrderState(last[0])
             if state is present:
                 return
             if state not in TRANSITIONS[present]:
@@ -205,6 +209,8 @@ class SqliteLedger:
 
     def record_fill(self, strategy: str, fill: Fill) -> bool:
         with self._transaction() as database:
+            if database.execute("SELECT 1 FROM intents WHERE order_key = ?", (fill.order_key,)).fetchone() is None:
+                raise _unknown_order(fill.order_key)
             done = database.execute(
                 "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (
@@ -269,12 +275,13 @@ class SqliteLedger:
         with self._connection() as database:
             rows = database.execute(
                 "SELECT entry_key, session, kind, cash, quantity, security_id, symbol FROM entries "
-                "WHERE strategy = ? AND session <= ? ORDER BY session, sequence",
+                "WHERE strategy = ? AND session <= ? ORDER BY sequence",
                 (strategy, _until(until)),
             ).fetchall()
-        return [
+        entries = [
             Entry(key, date.fromisoformat(on), EntryKind(kind), Decimal(cash), *rest) for key, on, kind, cash, *rest in rows
         ]
+        return sorted(entries, key=fold_order)
 
     def book(self, strategy: str, until: date) -> Book:
         return Book().apply_all(self.entries(strategy, until))
@@ -295,6 +302,10 @@ class SqliteLedger:
     def _switch(self, halted: bool, reason: str, at: datetime) -> None:
         with self._transaction() as database:
             database.execute("INSERT INTO halts (halted, reason, at) VALUES (?, ?, ?)", (int(halted), reason, at.isoformat()))
+
+
+def _unknown_order(order_key: str) -> ExecutionError:
+    return ExecutionError(f"There is no order {order_key} in the ledger.", "Compare the ledger with the broker: tradebot reconcile.")
 
 
 def _permit(row: tuple[str, str, str]) -> Permit:

@@ -40,6 +40,7 @@ class LayerVerdict:
     value: float | None
     threshold: float | None
     reasoning: str
+    features: Mapping[str, Any]  # what the layer added for those after it
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,8 @@ def _layer_verdict(layer, row: Mapping[str, Any], knowledge: Knowledge | None, s
         reading = seen[layer.name]
         why = knowledge.why_missing(reading.of_rule.get(verdict.rule, reading.columns))
     words = reasoning.of_layer(layer, verdict, why)
-    return LayerVerdict(layer.name, verdict.passed, verdict.rule, verdict.value, verdict.threshold, words)
+    features = {name: row[name] for name in layer.features}
+    return LayerVerdict(layer.name, verdict.passed, verdict.rule, verdict.value, verdict.threshold, words, features)
 
 
 def _decision(row: Mapping[str, Any]) -> DecisionMade:
@@ -234,48 +236,63 @@ def _what_came_of_it(decision: DecisionMade, orders: Sequence[OrderMade], fills:
 def render_text(explanation: Explanation) -> str:
     """A page for a person."""
     e = explanation
+    sections = {
+        "Layers": [line for layer in e.layers for line in _layer_lines(layer)] or ["none was shown this security"],
+        "Decision": _decision_lines(e.decision),
+        "Orders": [line for order in e.orders for line in _order_lines(order)],
+        "Fills": [
+            f"{fill.session}  {fill.side} {fill.quantity} at {fill.price}, commission {fill.commission}  [{fill.execution_id}]"
+            for fill in e.fills
+        ],
+        "Figures the layers looked at": [_figure_line(figure) for figure in e.figures],
+        "Facts they were made of": [line for fact in e.facts for line in _fact_lines(fact)],
+    }
     lines = [f"{e.symbol}  {e.company}", f"{e.strategy}, session {e.session}, {_book_words(e.book)}", "", e.summary]
-    lines += ["", "Layers"] + [
-        f"  {'passed' if layer.passed else 'FAILED':<8}{layer.layer:<14}{layer.reasoning}" for layer in e.layers
-    ]
-    if not e.layers:
-        lines.append("  none was shown this security")
-    if e.decision:
-        weight = f", target weight {e.decision.target_weight:.1%}" if e.decision.target_weight else ""
-        lines += ["", "Decision", f"  {e.decision.action.upper()}{weight}: {e.decision.reasoning}"]
-    if e.orders:
-        lines += ["", "Orders"]
-    for order in e.orders:
-        lines.append(
-            f"  {order.side} {order.quantity} (reference {order.reference_price}): {order.state}. {order.detail}".rstrip()
-        )
-        lines += [f"    {order.order_key}", f"    {order.reasoning}"]
-    if e.fills:
-        lines += ["", "Fills"]
-    for fill in e.fills:
-        lines.append(
-            f"  {fill.session}  {fill.side} {fill.quantity} at {fill.price}, commission {fill.commission}  [{fill.execution_id}]"
-        )
-    if e.figures:
-        lines += ["", "Figures the layers looked at"]
-    for figure in e.figures:
-        value = (
-            f"{reasoning.number(figure.value):>20}  {figure.rule or ''}"
-            if figure.value is not None
-            else f"{'missing':>20}  {figure.reason}"
-        )
-        lines.append(f"  {figure.figure:<26}{value}".rstrip())
-    if e.facts:
-        lines += ["", "Facts they were made of"]
-    for fact in e.facts:
-        period = f"{fact.period_start} to {fact.period_end}" if fact.period_start else f"{fact.period_end}"
-        lines.append(f"  {fact.concept:<52}{reasoning.number(fact.value):>20} {fact.unit:<10} {period}")
-        origin = f"{fact.form or ''} {fact.accession or ''}".strip()
-        known = f"known {fact.known_at:%Y-%m-%d %H:%M} UTC"
-        lines.append("    " + ", ".join(part for part in (origin, known, fact.source) if part))
-        if fact.link:
-            lines.append(f"    {fact.link}")
+    for title, found in sections.items():
+        if found:
+            lines += ["", title, *(f"  {line}".rstrip() for line in found)]
     return "\n".join(lines) + "\n"
+
+
+def _layer_lines(layer: LayerVerdict) -> list[str]:
+    known = [f"{name} {reasoning.number(value)}" for name, value in layer.features.items() if value is not None]
+    return [
+        f"{'passed' if layer.passed else 'FAILED':<8}{layer.layer:<12}{layer.reasoning}",
+        *([f"{'':<20}{', '.join(known)}"] if known else []),
+    ]
+
+
+def _decision_lines(decision: DecisionMade | None) -> list[str]:
+    if decision is None:
+        return []
+    weight = f", target weight {decision.target_weight:.1%}" if decision.target_weight else ""
+    return [f"{decision.action.upper()}{weight}: {decision.reasoning}"]
+
+
+def _order_lines(order: OrderMade) -> list[str]:
+    became = f"{order.state}. {order.detail}".rstrip()
+    return [
+        f"{order.side} {order.quantity} (reference {order.reference_price}): {became}",
+        f"  {order.order_key}",
+        f"  {order.reasoning}",
+    ]
+
+
+def _figure_line(figure: FigureUsed) -> str:
+    if figure.value is None:
+        return f"{figure.figure:<26}{'missing':>20}  {figure.reason}"
+    return f"{figure.figure:<26}{reasoning.number(figure.value):>20}  {figure.rule or ''}"
+
+
+def _fact_lines(fact: SourceFact) -> list[str]:
+    period = f"{fact.period_start} to {fact.period_end}" if fact.period_start else f"{fact.period_end}"
+    filing = f"{fact.form or ''} {fact.accession or ''}".strip()
+    origin = [filing, f"known {fact.known_at:%Y-%m-%d %H:%M} UTC", fact.source]
+    return [
+        f"{fact.concept:<52}{reasoning.number(fact.value):>20} {fact.unit:<10} {period}",
+        f"  {', '.join(filter(None, origin))}",
+        *([f"  {fact.link}"] if fact.link else []),
+    ]
 
 
 def _book_words(book: str) -> str:

@@ -16,9 +16,7 @@ from tradebot_core.trading.session import LastPrice, sleeve_equity
 def live_positions(store: DataStore, calendar: TradingCalendar, strategy: str, sessions: Sequence[date]) -> pl.DataFrame:
     """Rows of POSITIONS at the close of each session."""
     found = [
-        row
-        for session in sessions
-        for row in rows.of_positions(session, *_book_and_prices(store, calendar, strategy, session))
+        row for session in sessions for row in rows.of_positions(session, *_book_and_prices(store, calendar, strategy, session))
     ]
     return rows.frame(POSITIONS, found)
 

@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 from tradebot_core.errors import ExecutionError
 from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
-from tradebot_core.model.portfolio import Book, Entry, fill_entries
+from tradebot_core.model.portfolio import Book, Entry, fill_entries, fold_order
 
 _CARRIED_OVER = 3  # an order that waits for the next open has been new, sending and working
 
@@ -17,6 +17,10 @@ def next_state(order_key: str, present: OrderState, new: OrderState) -> bool:
     if new not in TRANSITIONS[present]:
         raise ExecutionError(f"Order {order_key} cannot go from {present} to {new}.", "Compare the ledger with the broker.")
     return True
+
+
+def unknown_order(order_key: str) -> ExecutionError:
+    return ExecutionError(f"There is no order {order_key} in the ledger.", "Compare the ledger with the broker.")
 
 
 class MemoryJournal:
@@ -55,6 +59,8 @@ class MemoryJournal:
     def record_state(
         self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
     ) -> None:
+        if order_key not in self.states:
+            raise unknown_order(order_key)
         if next_state(order_key, self.states[order_key], state):
             self._reach(order_key, state, at, detail)
             if state in TERMINAL_STATES:
@@ -63,15 +69,23 @@ class MemoryJournal:
     def record_fill(self, strategy: str, fill: Fill) -> bool:
         if fill.execution_id in self.fills:
             return False
+        if fill.order_key not in self.states:
+            raise unknown_order(fill.order_key)
         self.fills[fill.execution_id] = fill
         self.post(strategy, fill_entries(fill))
         return True
 
     def post(self, strategy: str, entries: Sequence[Entry]) -> int:
         fresh = [entry for entry in entries if entry.key not in self._keys]
-        self._book = self._book.apply_all(fresh)
+        entries = [*self.entries[-1:], *fresh]
+        if entries == sorted(entries, key=fold_order):
+            self._book = self._book.apply_all(fresh)
+            self.entries.extend(fresh)
+        else:
+            ordered = sorted([*self.entries, *fresh], key=fold_order)
+            self._book = self._opening.apply_all(ordered)
+            self.entries = ordered
         self._keys.update(entry.key for entry in fresh)
-        self.entries.extend(fresh)
         return len(fresh)
 
     def open_orders(self, strategy: str) -> Sequence[tuple[OrderIntent, OrderState]]:

@@ -32,18 +32,23 @@ def _check(ledger: Ledger, engine: ExecutionEngine, strategy: str, intent: Order
 
 
 def _compare(state: OrderState, status: OrderStatus, recorded: set[str], absence_is_proof: bool) -> tuple[bool, str]:
-    shown = {fill.execution_id for fill in status.fills}
-    if recorded - shown and status.state is not None:
-        return False, f"the ledger has executions that the broker does not show: {', '.join(sorted(recorded - shown))}"
-    if state is OrderState.NEW:
-        sent = status.state is not None
-        return not sent, "the broker has an order that the ledger never sent" if sent else "not sent yet"
     if status.state is None:
-        if state in (OrderState.SENDING, OrderState.UNKNOWN) and absence_is_proof:
-            return True, "never received; it will be sent again before its deadline"
-        return False, "the broker does not know it"
+        return _compare_with_silence(state, absence_is_proof)
+    unseen = recorded - {fill.execution_id for fill in status.fills}
+    if unseen:
+        return False, f"the ledger has executions that the broker does not show: {', '.join(sorted(unseen))}"
+    if state is OrderState.NEW:
+        return False, "the broker has an order that the ledger never sent"
     if status.state is state:
         return True, "the same state"
     if status.state in TRANSITIONS[state]:
         return True, f"the broker is ahead ({status.state}); the ledger follows when the session is recorded"
     return False, f"an order that is {state} cannot become {status.state}"
+
+
+def _compare_with_silence(state: OrderState, absence_is_proof: bool) -> tuple[bool, str]:
+    if state is OrderState.NEW:
+        return True, "not sent yet"
+    if state in (OrderState.SENDING, OrderState.UNKNOWN) and absence_is_proof:
+        return True, "never received; it will be sent again before its deadline"
+    return False, "the broker does not know it"

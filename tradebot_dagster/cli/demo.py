@@ -13,13 +13,13 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import click
-from tradebot_core.simulation.sample_market import BACKTEST_END, BACKTEST_START, LAST_SESSION, prepare
-from tradebot_core.trading.explain import explain, render_text
 
 from tradebot_core.calendar import NEW_YORK
 from tradebot_core.clock import SampleClock
 from tradebot_core.errors import ConfigurationError, ExecutionError
 from tradebot_core.model.tables import DECISIONS
+from tradebot_core.simulation.sample_market import BACKTEST_END, BACKTEST_START, LAST_SESSION, prepare
+from tradebot_core.trading.explain import explain, render_text
 from tradebot_core.wiring import BACKTEST, Tradebot, load
 from tradebot_dagster.serving import require_free, serve, webserver_url
 from tradebot_dagster.webserver import Webserver
@@ -172,7 +172,9 @@ def _explain_a_purchase(bot: Tradebot, strategy: str) -> None:
             f"The backtest of {strategy} bought nothing.", "The sample market is made so that it does; report it."
         )
     last = bought.row(-1, named=True)
-    click.echo(render_text(explain(bot.store, bot.calendar, strategy, last["symbol"], last["session"], BACKTEST)))
+    click.echo(
+        render_text(explain(bot.store, bot.calendar, bot.sleeve(strategy).strategy, last["symbol"], last["session"], BACKTEST))
+    )
 
 
 def _where_to_look(strategy: str, url: str) -> str:

@@ -32,9 +32,9 @@ class QualityGrowth(Strategy):
     """Sustained growth, good margins and a high return on equity, bought at a price that is not absurd.
 
     Screen: liquid, priced above `min_price`, a recent report. Growth: revenue grew over one year and over three, with an
-    operating margin and an earnings yield above their minimum. Quality: return on equity of at least `min_roe`; where equity is
-    not reported or negative, return on assets stands in and the verdict says so. Decide: the fastest growing (revenue growth plus operating margin)
-    first, equal weights; sell when growth turns, the return falls, or a stop below cost is reached.
+    operating margin and an earnings yield above their minimum. Quality: return on equity of at least `min_roe`; where equity
+    is not reported or negative, return on assets stands in and the verdict says so. Decide: the fastest growing (revenue growth
+    plus operating margin) first, equal weights; sell when growth turns, the return falls, or a stop below cost is reached.
     """
 
     Params = Params

@@ -1,0 +1,61 @@
+"""A backtest from the command line, and its replay from the events."""
+
+import polars as pl
+
+from tests.markets import SESSIONS, START
+from tradebot_core.model.tables import LAYERS
+
+END = SESSIONS[54]
+RANGE = ("--start", START, "--end", END)
+KEYS = ["strategy", "start", "end", "sessions", "initial_capital", "final_equity", "total_return", "cagr", "volatility", "sharpe", "max_drawdown", "trades", "turnover", "commission", "dividends", "run_id"]
+
+
+def test_a_backtest_prints_the_figures_of_its_book(desk):
+    figures = desk.json("backtest", "value_investor", *RANGE)
+    assert list(figures) == KEYS
+    assert (figures["strategy"], figures["start"], figures["end"]) == ("value_investor", str(START), str(END))
+    assert (figures["sessions"], figures["initial_capital"], figures["trades"]) == (30, 50000.0, 2)
+    assert figures["final_equity"] == desk.bot.performance("value_investor").final_equity
+    assert figures["total_return"] == figures["final_equity"] / 50000 - 1
+    assert figures["dividends"] == 211 * 0.5
+    assert round(figures["commission"], 4) == 2.205
+
+    # Continued, it is the one backtest over the longer range.
+    later = SESSIONS[59]
+    longer = desk.json("backtest", "value_investor", "--start", SESSIONS[55], "--end", later, "--continue")
+    assert (longer["start"], longer["end"], longer["sessions"]) == (str(START), str(later), 35)
+    replayed = desk.json("replay", "--strategy", "value_investor", "--start", SESSIONS[50], "--end", later)
+    assert replayed["differences"] == []
+
+
+def test_a_page_for_a_person(desk):
+    page = desk.run("backtest", "quality_growth", "--start", START, "--end", SESSIONS[26]).stdout
+    assert "2" in page and "30,000.00 USD" in page and "max drawdown" in page
+
+
+def test_the_events_lead_to_the_stored_decisions(desk):
+    desk.backtest("value_investor", "quality_growth")
+    found = desk.json("replay", "--strategy", "value_investor", *RANGE)
+    assert found["differences"] == [] and found["sessions"] == 30
+    assert found["compared"] == {"layers.screen": 120, "layers.analyze": 90, "decisions": 60}
+    # Four securities, their bars from twenty sessions before, two actions, five filings, and the session closes.
+    bars = 4 * (30 + 19)
+    assert found["events"] == 4 + bars + 1 + 4 + (30 + 19)
+    assert desk.json("replay", "--strategy", "quality_growth", *RANGE)["differences"] == []
+
+
+def test_a_replay_may_begin_in_the_middle_of_a_book(desk):
+    desk.backtest()
+    found = desk.json("replay", "--strategy", "value_investor", "--start", SESSIONS[40], "--end", SESSIONS[45])
+    assert found["differences"] == [] and found["compared"]["decisions"] == 12
+
+
+def test_a_changed_verdict_is_found(desk):
+    desk.backtest()
+    store, session = desk.bot.store, SESSIONS[30]
+    stored = store.read_results(LAYERS, "value_investor", "market", session, session, "analyze")
+    forged = stored.with_columns(value=pl.when(pl.col("symbol") == "GOOD").then(0.9).otherwise("value"))
+    store.write_results(LAYERS, "value_investor", "market", [session], forged, "analyze")
+    result = desk.run("replay", "--strategy", "value_investor", *RANGE)
+    assert result.exit_code == 1
+    assert "1 differences" in result.stdout and f"layers.analyze {session} GOOD" in result.stdout

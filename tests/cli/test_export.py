@@ -1,0 +1,149 @@
+"""Tables as files: the rows of the store, and the same bytes for the same rows."""
+
+import csv
+import io
+import json
+from datetime import UTC, date, datetime
+
+import polars as pl
+import pytest
+
+from tests.markets import SESSIONS, START
+from tradebot_core.interfaces import Batch, Rejected
+from tradebot_core.model.tables import BARS
+
+VALUE = ("--strategy", "value_investor")
+
+
+def rows_of(desk, table: str, *options: object) -> list[dict]:
+    result = desk.run("export", table, *options, "--format", "json", "-o", "-")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_bars_of_a_range(desk):
+    rows = rows_of(desk, "bars", "--start", START, "--end", SESSIONS[26])
+    assert len(rows) == 8
+    assert rows[0]["session"] == str(START) and rows[0]["close"] == 59.05
+
+
+def test_facts_are_exported_as_the_market_knew_them(desk):
+    def periods(*as_of: object) -> list[str]:
+        faded = [row for row in rows_of(desk, "fundamentals", *as_of) if row["company_name"] == "FADE (test)"]
+        return [row["period_end"] for row in faded]
+
+    assert periods("--as-of", "2024-04-30") == ["2023-12-31"]
+    assert periods("--as-of", "2024-05-01T11:59:59+00:00") == ["2023-12-31"]
+    assert periods("--as-of", "2024-05-01") == ["2023-12-31", "2024-03-31"]  # known at noon, before the cut-off
+    assert periods() == ["2023-12-31", "2024-03-31"]
+
+
+def test_the_tables_of_a_backtest(desk):
+    desk.backtest()
+    decisions = rows_of(desk, "decisions", *VALUE, "--end", START)
+    assert [(row["symbol"], row["action"]) for row in decisions] == [("GOOD", "buy"), ("FADE", "buy")]
+    orders = rows_of(desk, "orders", *VALUE)
+    assert [(row["symbol"], row["quantity"], row["state"]) for row in orders] == [
+        ("GOOD", 211, "filled"),
+        ("FADE", 230, "filled"),
+    ]
+    assert [row["session"] for row in rows_of(desk, "fills", *VALUE)] == ["2024-02-08", "2024-02-08"]
+    assert len(rows_of(desk, "equity", *VALUE)) == 30
+    assert rows_of(desk, "equity", *VALUE)[0]["equity"] == "50000.0000"
+    assert len(rows_of(desk, "positions", *VALUE, "--start", "2024-02-08", "--end", "2024-02-08")) == 2
+
+
+def test_layers_carry_their_name_and_features(desk):
+    desk.backtest()
+    rows = rows_of(desk, "layers", *VALUE, "--start", START, "--end", START)
+    assert [(row["layer"], row["symbol"], row["passed"]) for row in rows] == [
+        ("screen", "GOOD", True),
+        ("screen", "DEAR", True),
+        ("screen", "LOSS", False),
+        ("screen", "FADE", True),
+        ("analyze", "GOOD", True),
+        ("analyze", "DEAR", False),
+        ("analyze", "FADE", True),
+    ]
+    assert rows[0]["score"] is None and rows[4]["score"] == pytest.approx(5 / 6)
+    assert {row["layer"] for row in rows_of(desk, "layers", *VALUE, "--layer", "analyze")} == {"analyze"}
+
+
+def test_the_live_book_is_valued_from_the_ledger(live_desk):
+    live_desk.json("run-session")
+    live_desk.after_close_of(SESSIONS[26])
+    live_desk.json("run-session")
+    live = ("--book", "live", *VALUE)
+    positions = rows_of(live_desk, "positions", *live)
+    assert [(row["session"], row["symbol"], row["quantity"], row["price"]) for row in positions] == [
+        ("2024-02-08", "GOOD", 211, "60.2500"),
+        ("2024-02-08", "FADE", 230, "55.2500"),
+    ]
+    assert [(row["session"], row["equity"]) for row in rows_of(live_desk, "equity", *live)] == [
+        ("2024-02-07", "50000.0000"),
+        ("2024-02-08", "50095.3900"),
+    ]
+    assert len(rows_of(live_desk, "orders", *live)) == 2 and len(rows_of(live_desk, "fills", *live)) == 2
+    assert len(rows_of(live_desk, "decisions", *live)) == 4
+
+
+def test_events_come_in_the_order_in_which_they_became_known(desk):
+    rows = rows_of(desk, "events", "--start", START, "--end", START)
+    assert [row["type"] for row in rows] == ["price_bar"] * 4
+    everything = rows_of(desk, "events")
+    assert len(everything) == 4 + len(SESSIONS) * 4 + 2 + 5
+    assert [row["timestamp"] for row in everything] == sorted(row["timestamp"] for row in everything)
+    assert json.loads(rows[0]["payload"])["session"] == str(START)
+
+
+def test_quarantined_records_keep_their_reason(desk):
+    refused = Rejected({"symbol": "GOOD", "high": 1, "low": 2}, "high_below_low", "the high is below the low")
+    nothing = pl.DataFrame(schema={**BARS.columns, "known_at": BARS.schema["known_at"]})
+    desk.bot.store.append(Batch(BARS, nothing, "test", [refused]), datetime(2024, 3, 1, tzinfo=UTC))
+    (row,) = rows_of(desk, "quarantine")
+    assert (row["rule"], row["reason"]) == ("high_below_low", "the high is below the low")
+    assert rows_of(desk, "quarantine", "--start", "2024-03-02") == []
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "json"])
+def test_the_same_rows_give_the_same_bytes(desk, form):
+    desk.backtest()
+    files = [desk.folder / name for name in ("one", "two")]
+    for file in files:
+        document = desk.json("export", "layers", *VALUE, "--format", form, "-o", file)
+    assert document["rows"] == 30 * 7 and document["table"] == "layers"
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert not list(desk.folder.glob(".*.new"))
+
+
+def test_the_forms_hold_the_same_rows(desk):
+    desk.run("export", "bars", "--format", "parquet", "-o", desk.folder / "bars.parquet")
+    parquet = pl.read_parquet(desk.folder / "bars.parquet")
+    text = desk.run("export", "bars", "--format", "csv", "-o", "-").stdout
+    read = list(csv.DictReader(io.StringIO(text)))
+    assert len(read) == len(parquet) == len(SESSIONS) * 4
+    assert [float(row["close"]) for row in read] == parquet["close"].to_list()
+    assert datetime.fromisoformat(read[0]["known_at"]) == parquet["known_at"][0]
+    assert date.fromisoformat(read[0]["session"]) == parquet["session"][0]
+
+
+def test_a_strategy_may_be_left_out_when_there_is_one(desk_with):
+    from tests.cli.conftest import WITH_CLOCK
+
+    desk = desk_with(WITH_CLOCK.replace("allocated_capital: 30000", "allocated_capital: 30000\n    enabled: false"))
+    desk.backtest()
+    assert len(rows_of(desk, "equity")) == 30
+
+
+def test_a_disk_without_space_leaves_the_old_file(desk, monkeypatch):
+    file = desk.folder / "bars.csv"
+    file.write_text("before")
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    result = desk.run("export", "bars", "--format", "csv", "-o", file)
+    assert result.exit_code == 1
+    assert "The disk is full" in result.stderr and "Free some space" in result.stderr
+    assert file.read_text() == "before"

@@ -1,0 +1,117 @@
+"""The live path by hand: what the schedule and the sensor do, once and only once."""
+
+from datetime import timedelta
+
+import polars as pl
+
+from tests.markets import SESSIONS, START, XNYS
+from tradebot_core.trading.live import issue_permit
+
+NEXT = SESSIONS[26]
+
+
+def orders_of(desk, strategy: str = "value_investor") -> list[tuple[str, int, str]]:
+    return desk.bot.store.ledger.orders(strategy).select("symbol", "quantity", "state").rows()
+
+
+def test_a_session_is_decided_and_its_orders_are_sent(live_desk):
+    document = live_desk.json("run-session")
+    assert document["session"] == str(START)
+    value = document["strategies"][0]
+    assert (value["strategy"], value["live"], value["decisions"], value["outcome"]) == (
+        "value_investor",
+        True,
+        {"buy": 2},
+        "submitted",
+    )
+    assert orders_of(live_desk) == [("GOOD", 211, "working"), ("FADE", 230, "working")]
+
+
+def test_running_it_twice_places_nothing_twice(live_desk):
+    live_desk.json("run-session")
+    placed = (live_desk.folder / "store" / "simulated_engine.jsonl").read_text()
+    again = live_desk.json("run-session")
+    assert (live_desk.folder / "store" / "simulated_engine.jsonl").read_text() == placed
+    assert again["strategies"][0]["note"].startswith("Sealed before")
+    assert orders_of(live_desk) == [("GOOD", 211, "working"), ("FADE", 230, "working")]
+
+
+def test_the_next_session_enters_the_fills_of_the_open(live_desk):
+    live_desk.json("run-session")
+    live_desk.after_close_of(NEXT)
+    document = live_desk.json("run-session")
+    assert document["strategies"][0]["decisions"] == {"hold": 2}
+    fills = live_desk.bot.store.ledger.fills("value_investor")
+    assert fills.select("session", "symbol", "quantity", "price").rows() == [
+        (NEXT, "GOOD", 211, "60.0300"),
+        (NEXT, "FADE", 230, "55.0275"),
+    ]
+    status = live_desk.json("status")
+    cash = 50000 - 211 * 60.03 - 230 * 55.0275 - 1.055 - 1.15
+    assert round(status["strategies"][0]["cash"], 4) == round(cash, 4)
+    assert status["strategies"][0]["positions"] == {"GOOD": 211, "FADE": 230}
+    assert status["strategies"][0]["last_live_session"] == str(NEXT)
+
+
+def test_a_permit_that_another_run_holds_makes_it_a_review_that_sends_nothing(live_desk):
+    bot = live_desk.bot
+    permit = issue_permit(bot.store.ledger, bot.calendar, live_desk.clock.now())
+    for name in bot.sleeves:
+        bot.store.ledger.claim_permit(permit.permit_id, name, "a-dagster-run", live_desk.clock.now())
+    document = live_desk.json("run-session")
+    value = document["strategies"][0]
+    assert not value["live"] and "claimed by run a-dagster-run" in value["note"]
+    assert value["outcome"] == "nothing_live" and value["orders"] == []
+    assert not (live_desk.folder / "store" / "simulated_engine.jsonl").exists()
+
+
+def test_after_the_deadline_nothing_is_decided(live_desk):
+    live_desk.clock.set(XNYS.opens_at(NEXT))
+    result = live_desk.run("run-session")
+    assert result.exit_code == 1
+    assert f"The time to submit orders of {START} has passed" in result.stdout and str(NEXT) in result.stdout
+    assert live_desk.bot.store.ledger.decision_sets("value_investor") == []
+
+
+def test_without_bars_of_the_session_nothing_is_decided(live_desk):
+    path = live_desk.folder / "store" / "facts" / "bars" / "2024.parquet"
+    pl.read_parquet(path).filter(pl.col("session") != START).write_parquet(path)
+    result = live_desk.run("run-session")
+    assert result.exit_code == 1
+    assert f"No bar of {START} has arrived" in result.stderr
+    assert live_desk.bot.store.ledger.decision_sets("value_investor") == []
+
+
+def test_a_halt_stops_the_orders_until_it_is_ended(live_desk):
+    assert live_desk.json("halt", "odd prices") == {"halted": "odd prices"}
+    assert live_desk.json("status")["halted"] == "odd prices"
+    halted = live_desk.json("run-session")
+    assert halted["strategies"][0]["outcome"] == "halted" and "odd prices" in halted["strategies"][0]["submission"]
+    assert orders_of(live_desk) == []
+    assert live_desk.json("resume") == {"halted": None, "was_halted": "odd prices"}
+    live_desk.json("run-session")
+    assert orders_of(live_desk) == [("GOOD", 211, "working"), ("FADE", 230, "working")]
+
+
+def test_reconcile_passes_when_ledger_and_broker_agree(live_desk):
+    assert live_desk.json("reconcile") == {"passed": True, "breaks": 0, "orders": []}
+    live_desk.json("run-session")
+    document = live_desk.json("reconcile")
+    assert document["passed"] and len(document["orders"]) == 5
+    assert {order["broker_state"] for order in document["orders"]} == {"working"}
+
+
+def test_reconcile_sees_that_the_broker_is_ahead(live_desk):
+    live_desk.json("run-session")
+    live_desk.clock.set(XNYS.opens_at(NEXT) + timedelta(hours=1))
+    document = live_desk.json("reconcile")
+    assert document["passed"] and {order["broker_state"] for order in document["orders"]} == {"filled"}
+    assert "the ledger follows" in document["orders"][0]["reason"]
+
+
+def test_reconcile_breaks_when_the_broker_does_not_know_an_order(live_desk):
+    live_desk.json("run-session")
+    (live_desk.folder / "store" / "simulated_engine.jsonl").write_text("")
+    result = live_desk.run("reconcile")
+    assert result.exit_code == 1
+    assert result.stdout.count("BREAK") == 5 and "the broker does not know it" in result.stdout

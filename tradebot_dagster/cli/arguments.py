@@ -1,0 +1,46 @@
+"""Types of arguments that several commands take."""
+
+from datetime import date, datetime
+from typing import Any
+
+import click
+
+from tradebot_core.calendar import TradingCalendar
+
+
+class _Day(click.ParamType):
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a day. Write it as 2024-03-28.", param, ctx)
+
+
+class _Instant(click.ParamType):
+    """A day stands for its decision cut-off; an instant needs its time zone."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date | datetime:
+        if isinstance(value, date):
+            return value
+        try:
+            if len(value) == len("2024-03-28"):
+                return date.fromisoformat(value)
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time. Write 2024-03-28 or 2024-03-28T22:00:00+00:00.", param, ctx)
+        if instant.tzinfo is None:
+            self.fail(f"{value!r} has no time zone. Write 2024-03-28T22:00:00+00:00.", param, ctx)
+        return instant
+
+
+DAY, INSTANT = _Day(), _Instant()
+
+
+def instant_of(given: date | datetime, calendar: TradingCalendar) -> datetime:
+    return given if isinstance(given, datetime) else calendar.cutoff(given)

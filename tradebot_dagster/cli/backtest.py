@@ -1,0 +1,91 @@
+"""`tradebot backtest`: the backfill of a strategy's assets over past sessions, in process or by the running instance."""
+
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+import click
+
+from tradebot_core.errors import ExecutionError, UsageError
+from tradebot_core.wiring import Tradebot, load
+from tradebot_dagster.cli.arguments import DAY
+from tradebot_dagster.cli.output import emit, progress
+from tradebot_dagster.webserver import Webserver
+
+_REMOTE_PATIENCE_S = 6 * 3600
+
+
+@click.command()
+@click.argument("strategy")
+@click.option("--start", type=DAY, required=True, help="First session.")
+@click.option("--end", type=DAY, required=True, help="Last session.")
+@click.option("--continue", "continued", is_flag=True, help="Go on with the book of the session before instead of a new one.")
+@click.option("--remote", is_flag=True, help="Let the running instance do it, as a backfill that continues a stored book.")
+@click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="The running instance, for --remote.")
+@click.pass_obj
+def backtest(config_path: Path, strategy: str, start: date, end: date, continued: bool, remote: bool, url: str) -> int:
+    """Backtest STRATEGY from one session to another, and print what came of it.
+
+    Money is USD; returns, volatility and drawdown are fractions. Exit code 0 only when every session was done.
+
+    \b
+    Example: tradebot backtest value_investor --start 2024-01-02 --end 2025-12-31 --json
+    """
+    bot = load(config_path)
+    bot.sleeve(strategy)
+    sessions = _past_sessions(bot, start, end)
+    progress(f"Backtest of {strategy} over {len(sessions)} sessions from {start} to {end} ...")
+    if remote:
+        run_id = _backfill(bot, strategy, sessions, Webserver(url.rstrip("/")))
+    else:
+        from tradebot_dagster.instance import run_backtest_in_process  # noqa: PLC0415  loads Dagster
+
+        run_id = run_backtest_in_process(config_path.resolve(), strategy, start, end, restart=not continued)
+    book = bot.backtest_sessions(strategy, end)
+    if not set(sessions) <= set(book):
+        missing = sorted(set(sessions) - set(book))
+        raise ExecutionError(
+            f"The book of {strategy} does not reach over {len(missing)} of the sessions, the first being {missing[0]}.",
+            f"Look at run {run_id} in the Dagster UI, or run it again without --continue and --remote.",
+        )
+    figures = asdict(bot.performance(strategy, book[0], end))
+    emit({"strategy": strategy, "start": book[0], "end": end, **figures, "run_id": run_id}, _page(figures, run_id))
+    return 0
+
+
+def _past_sessions(bot: Tradebot, start: date, end: date) -> list[date]:
+    """All sessions of the range; both ends must be sessions, and over."""
+    calendar = bot.calendar
+    calendar.require_session(start)
+    calendar.require_session(end)
+    first, last = bot.config.first_session, calendar.last_cut_off(bot.clock.now())
+    if start < first:
+        raise UsageError(f"{start} is before first_session {first}.", "Start later, or set first_session in the configuration.")
+    if end > last:
+        raise UsageError(f"{end} is not over: the last session with all its data is {last}.", f"End at {last} or before.")
+    return list(calendar.sessions(start, end))
+
+
+def _backfill(bot: Tradebot, strategy: str, sessions: list[date], server: Webserver) -> str:
+    layers = [layer.name for layer in bot.sleeve(strategy).strategy.layers()]
+    assets = [[name] for name in bot.collectors] + [[strategy, step] for step in (*layers, "backtest", "performance")]
+    keys = [session.isoformat() for session in sessions]
+    backfill = server.launch_backfill(assets, keys, f"{strategy} {keys[0]} to {keys[-1]}")
+    progress(f"Backfill {backfill}: {server.url}/runs/b/{backfill}")
+    server.wait_for_backfill(backfill, _REMOTE_PATIENCE_S)
+    return backfill
+
+
+def _page(figures: dict[str, float | None], run_id: str) -> str:
+    def line(name: str, value: float | None) -> str:
+        if value is None:
+            text = "not known"
+        elif name in ("total_return", "cagr", "volatility", "max_drawdown"):
+            text = f"{value:+.2%}"
+        elif name in ("initial_capital", "final_equity", "commission", "dividends"):
+            text = f"{value:,.2f} USD"
+        else:
+            text = f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
+        return f"  {name.replace('_', ' '):<16}{text:>20}"
+
+    return "\n".join([*(line(name, value) for name, value in figures.items()), f"  run {run_id}"])

@@ -1,0 +1,164 @@
+"""`tradebot doctor`: the set-up examined, each finding with its mend."""
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from tradebot_core.config import Config
+from tradebot_core.errors import TradebotError
+from tradebot_core.simulation.market_data import ACTIONS_FILE, BARS_FILE, SECURITIES_FILE
+from tradebot_core.wiring import Tradebot, load
+from tradebot_dagster.cli.output import emit
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+GATEWAY = "ibkr gateway"
+_LEAST_FREE_GB, _COMFORTABLE_FREE_GB = 0.5, 5
+_CALENDAR_HORIZON_DAYS = 60
+_GATEWAY_TIMEOUT_S = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    level: str
+    what: str
+    text: str
+    mend: str = ""
+
+
+@click.command()
+@click.pass_obj
+def doctor(config_path: Path) -> int:
+    """Examine the set-up: Python, packages, configuration, store, disk, calendar, sources, broker. Exit code 1 on a failure.
+
+    \b
+    Example: tradebot doctor --config my.yaml
+    """
+    findings = list(examine(config_path))
+    document = {"healthy": all(finding.level != FAIL for finding in findings), "findings": findings}
+    emit(document, "\n".join(map(_lines, findings)))
+    return 0 if document["healthy"] else 1
+
+
+def examine(config_path: Path) -> Iterator[Finding]:
+    yield _python()
+    yield _dagster_packages()
+    try:
+        bot = load(config_path)
+    except TradebotError as error:
+        yield Finding(FAIL, "configuration", error.cause, error.mend)
+        return
+    yield Finding(OK, "configuration", f"{config_path} is sound; strategies: {', '.join(bot.sleeves) or 'none is enabled'}")
+    yield _store(bot)
+    yield _disk(bot.config)
+    yield _calendar(bot)
+    yield from _sources(bot.config)
+    if bot.config.sample_market is not None:
+        yield _sample_market(bot.config.sample_market.path)
+    if bot.config.ibkr is not None:
+        yield _gateway(bot.config.ibkr.host, bot.config.ibkr.port)
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        return Finding(
+            WARN,
+            "python",
+            f"Python {found} without compiled bytecode: Dagster starts three times slower.",
+            "Unset PYTHONDONTWRITEBYTECODE.",
+        )
+    return Finding(OK, "python", f"Python {found}")
+
+
+def _dagster_packages() -> Finding:
+    names = ("dagster", "dagster-webserver", "dagster-graphql")
+    try:
+        found = {name: version(name) for name in names}
+    except PackageNotFoundError as error:
+        return Finding(FAIL, "packages", f"{error.name} is not installed.", "Run `make setup`.")
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"{name} {release}" for name, release in found.items())
+        return Finding(FAIL, "packages", f"Dagster's parts are of different releases: {listed}.", "Run `make setup`.")
+    return Finding(OK, "packages", f"Dagster {found['dagster']}")
+
+
+def _store(bot: Tradebot) -> Finding:
+    """That it loads has been shown: a store of a newer schema does not."""
+    folder = bot.config.data_store.path
+    if not os.access(folder, os.W_OK):
+        return Finding(FAIL, "store", f"{folder} cannot be written to.", "Change its owner or rights, or data_store.path.")
+    try:
+        halted = bot.store.ledger.halted()
+    except TradebotError as error:
+        return Finding(FAIL, "store", error.cause, error.mend)
+    if halted is not None:
+        return Finding(WARN, "store", f"Trading is halted: {halted}.", "`tradebot resume` ends the halt.")
+    return Finding(OK, "store", f"{folder} can be read and written")
+
+
+def _disk(config: Config) -> Finding:
+    free = shutil.disk_usage(config.data_store.path).free / 1e9
+    text, mend = f"{free:,.1f} GB are free where the store is", "Free some space, or move data_store.path."
+    level = FAIL if free < _LEAST_FREE_GB else WARN if free < _COMFORTABLE_FREE_GB else OK
+    return Finding(level, "disk", text, "" if level == OK else mend)
+
+
+def _calendar(bot: Tradebot) -> Finding:
+    left = (bot.calendar.last - datetime.now(UTC).date()).days
+    text = f"The calendar of sessions reaches to {bot.calendar.last}."
+    if left > _CALENDAR_HORIZON_DAYS:
+        return Finding(OK, "calendar", text)
+    return Finding(
+        FAIL if left <= 0 else WARN, "calendar", text, "Update Tradebot: each release brings the exchange's new days."
+    )
+
+
+def _sources(config: Config) -> Iterator[Finding]:
+    if not config.collectors:
+        yield Finding(WARN, "sources", "No collector is configured: nothing new comes into the store.", "Add collectors.")
+    for block in config.collectors:
+        missing = [path for path in block.params.values() if isinstance(path, Path) and not path.exists()]
+        if missing:
+            mend = (
+                "Run `tradebot demo` once."
+                if config.sample_market
+                else "Correct the path in the configuration, or put the file there."
+            )
+            yield Finding(FAIL, block.name, f"{missing[0]} does not exist.", mend)
+        else:
+            yield Finding(OK, block.name, "its source is there")
+
+
+def _sample_market(folder: Path) -> Finding:
+    missing = [name for name in (BARS_FILE, ACTIONS_FILE, SECURITIES_FILE, "clock") if not (folder / name).is_file()]
+    if missing:
+        return Finding(
+            FAIL, "sample market", f"{folder} lacks {', '.join(missing)}.", "Run `tradebot demo` once to prepare it."
+        )
+    return Finding(OK, "sample market", f"prepared in {folder} (fictional)")
+
+
+def _gateway(host: str, port: int) -> Finding:
+    try:
+        socket.create_connection((host, port), timeout=_GATEWAY_TIMEOUT_S).close()
+    except OSError as error:
+        return Finding(
+            FAIL,
+            GATEWAY,
+            f"Nothing answers at {host}:{port} ({error.strerror or error}).",
+            "Start IB Gateway or TWS, sign in, and enable its API on that port.",
+        )
+    return Finding(OK, GATEWAY, f"a gateway listens at {host}:{port}")
+
+
+def _lines(finding: Finding) -> str:
+    line = f"{finding.level:<5} {finding.what}: {finding.text}"
+    return f"{line}\n      {finding.mend}" if finding.mend else line

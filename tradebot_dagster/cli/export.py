@@ -1,0 +1,92 @@
+"""`tradebot export`: tables of the store as files."""
+
+import hashlib
+from datetime import date, datetime
+from pathlib import Path
+
+import click
+
+from tradebot_core.errors import UsageError
+from tradebot_core.wiring import load
+from tradebot_dagster.cli.arguments import DAY, INSTANT, instant_of
+from tradebot_dagster.cli.output import emit
+from tradebot_dagster.cli.tables import FACTS, OF_A_STRATEGY, TABLES, Selection, table_of
+from tradebot_dagster.cli.writing import FORMATS, contents, write
+
+
+@click.command()
+@click.argument("table", type=click.Choice(TABLES), metavar="TABLE")
+@click.option("--strategy", help="For the tables of a strategy; needed when more than one is enabled.")
+@click.option(
+    "--book", type=click.Choice(["live", "backtest"]), default=None, help="Whose decisions, orders ...  [default: backtest]"
+)
+@click.option("--layer", help="For layers: only this one.")
+@click.option("--start", type=DAY, help="First session (or day).")
+@click.option("--end", type=DAY, help="Last session (or day).")
+@click.option("--as-of", type=INSTANT, help="For facts: as the market knew them then (a day: at its cut-off).  [default: now]")
+@click.option("--format", "form", type=click.Choice(FORMATS), required=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The file; - for standard output (csv, json)."
+)
+@click.pass_obj
+def export(
+    config_path: Path,
+    table: str,
+    strategy: str | None,
+    book: str | None,
+    layer: str | None,
+    start: date | None,
+    end: date | None,
+    as_of: date | datetime | None,
+    form: str,
+    output: Path,
+) -> None:
+    """Write TABLE to a file: the same rows, the same bytes.
+
+    \b
+    TABLE is one of
+      bars facts fundamentals securities actions events    what was collected
+      layers decisions orders fills positions equity       what a strategy made of it
+      quarantine                                           what was refused, and why
+
+    \b
+    Examples:
+      tradebot export decisions --strategy value_investor --format csv -o decisions.csv
+      tradebot export fundamentals --as-of 2019-03-01 --format parquet -o known.parquet
+      tradebot export quarantine --format json -o -
+    """
+    if start is not None and end is not None and start > end:
+        raise UsageError(f"The range from {start} to {end} is empty.", "Give a start that is not after the end.")
+    _refuse_idle_options(table, {"--strategy": strategy, "--book": book, "--layer": layer, "--as-of": as_of})
+    to_stdout = str(output) == "-"
+    if to_stdout and form == "parquet":
+        raise UsageError("Parquet is not written to standard output.", "Give a file with -o, or --format csv.")
+    bot = load(config_path)
+    if table in OF_A_STRATEGY:
+        strategy = bot.sleeve(strategy or _only(list(bot.sleeves))).name
+    known_at = instant_of(as_of, bot.calendar) if as_of is not None else bot.clock.now()
+    rows = table_of(bot, table, Selection(strategy, book or "backtest", layer, start, end, known_at))
+    if to_stdout:
+        click.echo(contents(rows, form).decode(), nl=False)
+        return
+    write(rows, form, output)
+    digest = hashlib.sha256(output.read_bytes()).hexdigest()
+    document = {"table": table, "rows": len(rows), "file": output, "format": form, "sha256": digest}
+    emit(document, f"{len(rows)} rows of {table} in {output}")
+
+
+def _refuse_idle_options(table: str, given: dict[str, object]) -> None:
+    """An option that would change nothing is a misunderstanding."""
+    allowed = {"--as-of"} if table in FACTS else {"--strategy", "--book"} if table in OF_A_STRATEGY else set()
+    if table == "layers":
+        allowed = {"--strategy", "--layer"}
+    idle = [option for option, value in given.items() if value is not None and option not in allowed]
+    if idle:
+        hint = f"It takes {', '.join(sorted(allowed))}." if allowed else "It takes --start and --end only."
+        raise UsageError(f"{idle[0]} means nothing for {table}.", hint)
+
+
+def _only(strategies: list[str]) -> str:
+    if len(strategies) != 1:
+        raise UsageError("Which strategy's?", f"Add --strategy with one of: {', '.join(strategies) or 'none is enabled'}.")
+    return strategies[0]

@@ -1,0 +1,116 @@
+"""`tradebot run-session`: the live path without the daemon; what the schedule and the sensor do, one after the other."""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import click
+import polars as pl
+
+from tradebot_core.errors import MissingData, StrategyError, UsageError
+from tradebot_core.model.tables import BARS, FACT_TABLES
+from tradebot_core.trading.audit import sessions_without_bars
+from tradebot_core.trading.live import current_session, issue_permit
+from tradebot_core.wiring import Sleeve, Tradebot, load
+from tradebot_dagster.cli.arguments import DAY
+from tradebot_dagster.cli.output import emit, progress
+
+
+@dataclass(frozen=True)
+class SleeveOutcome:
+    """What became of one strategy. `error` is set when it failed; the others went on."""
+
+    strategy: str
+    live: bool
+    note: str
+    decisions: dict[str, int]  # by action
+    outcome: str
+    submission: str
+    orders: list[dict[str, object]]
+    error: str | None = None
+
+
+@click.command("run-session")
+@click.option("--session", type=DAY, help="Must be the current session, which is the default: the last one to be cut off.")
+@click.pass_obj
+def run_session(config_path: Path, session: date | None) -> int:
+    """Collect, decide and submit the current session now.
+
+    Running it again places nothing twice: decisions are sealed once, and every order is sent at most once.
+
+    \b
+    Example: tradebot run-session --config my.yaml
+    """
+    bot = load(config_path)
+    current = current_session(bot.calendar, bot.clock.now())
+    if session is not None and bot.calendar.require_session(session) != current:
+        raise UsageError(
+            f"{session} cannot be run live: the current session is {current}.",
+            f"For past sessions use `tradebot backtest`; without --session, {current} is run.",
+        )
+    permit = issue_permit(bot.store.ledger, bot.calendar, bot.clock.now())
+    if permit is None:
+        after = bot.calendar.next(current)
+        note = (
+            f"The time to submit orders of {current} has passed; {after} can be run after its cut-off, {_cutoff(bot, after)}."
+        )
+        emit({"session": current, "note": note, "strategies": []}, note)
+        return 1
+    _collect(bot, current)
+    outcomes = [_run_sleeve(bot, sleeve, current, permit.permit_id) for sleeve in bot.sleeves.values()]
+    document = {"session": current, "note": "", "strategies": outcomes}
+    emit(document, "\n".join(map(_paragraph, outcomes)) or "No strategy is enabled.")
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _cutoff(bot: Tradebot, session: date) -> str:
+    return f"{bot.calendar.cutoff(session):%Y-%m-%d %H:%M} UTC"
+
+
+def _collect(bot: Tradebot, session: date) -> None:
+    """All sources, securities first: the others are asked about those."""
+    order = list(FACT_TABLES)
+    for name in sorted(bot.collectors, key=lambda name: order.index(bot.collectors[name].table.name)):
+        collected = bot.collect(name, session, session)
+        progress(f"{name}: {collected.new_rows} new rows, {collected.refused} refused")
+    bars = bot.store.read(BARS, as_of=bot.calendar.cutoff(session), start=session, end=session)
+    if not sessions_without_bars(bars, [session]).is_empty():
+        raise MissingData(
+            f"No bar of {session} has arrived; nothing was decided.", "Run it again when the source of bars has the session."
+        )
+
+
+def _run_sleeve(bot: Tradebot, sleeve: Sleeve, session: date, permit_id: str) -> SleeveOutcome:
+    name, strategy, desk = sleeve.name, sleeve.strategy, bot.desk
+    try:
+        for layer in strategy.layers():
+            bot.markets.run_layer(strategy, layer.name, [session])
+        # One name for the session, so that a run that was interrupted can be taken up again.
+        decided = desk.decide(strategy, sleeve.capital, session, permit_id, f"run-session:{session}", bot.clock.now())
+    except StrategyError as error:
+        return SleeveOutcome(name, False, "", {}, "", "", [], str(error))
+    submission = desk.submit(strategy, session, bot.clock.now())
+    actions = [str(decision.action) for decision in decided.decisions]
+    orders = bot.store.ledger.orders(name, session, session)
+    return SleeveOutcome(
+        name,
+        decided.live,
+        decided.note,
+        {action: actions.count(action) for action in sorted(set(actions))},
+        str(submission.outcome),
+        submission.note,
+        orders.with_columns(pl.col("session").cast(pl.String)).to_dicts(),
+    )
+
+
+def _paragraph(outcome: SleeveOutcome) -> str:
+    if outcome.error:
+        return f"{outcome.strategy}: FAILED. {outcome.error}"
+    counts = ", ".join(f"{count} {action}" for action, count in outcome.decisions.items()) or "nothing to decide"
+    lines = [f"{outcome.strategy}: {counts}. {outcome.note}", f"  {outcome.submission}"]
+    lines += [
+        f"  {order['side']} {order['quantity']} {order['symbol']} at about {order['reference_price']}: {order['state']}"
+        + ("" if order["approved"] else f" by the risk gate ({order['rule']})")
+        for order in outcome.orders
+    ]
+    return "\n".join(lines)

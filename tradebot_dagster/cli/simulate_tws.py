@@ -1,0 +1,42 @@
+"""`tradebot simulate-tws`: the sample market behind a socket that speaks as TWS does."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import click
+
+from tradebot_core.errors import UsageError
+from tradebot_core.wiring import load
+from tradebot_dagster.cli.output import progress
+from tradebot_dagster.serving import LOOPBACK, require_free
+
+
+@click.command("simulate-tws")
+@click.option("--port", type=int, help="Default: the port of the ibkr block, else 7497.")
+@click.option("--cash", type=float, default=100_000.0, show_default=True, help="USD in the account when it is opened.")
+@click.option("--read-only", is_flag=True, help="Refuse orders, as the gateway's setting does.")
+@click.pass_obj
+def simulate_tws(config_path: Path, port: int | None, cash: float, read_only: bool) -> None:
+    """Serve the sample market as a simulated TWS on 127.0.0.1 until Ctrl-C: contracts, bars, orders, account.
+
+    The market is fictional and its time is the sample market's clock.
+
+    \b
+    Example: tradebot simulate-tws --port 7497
+    """
+    bot = load(config_path)
+    sample, ibkr = bot.config.sample_market, bot.config.ibkr
+    if sample is None:
+        raise UsageError(f"{config_path} has no sample_market block to serve.", "Add one, or use config.yaml as it came.")
+    from tradebot_core.simulation.market_data import MarketData  # noqa: PLC0415
+    from tradebot_core.simulation.tws import SimulatedTws, serve  # noqa: PLC0415
+
+    bot.clock.now()  # a market that was never prepared has no clock
+    port = port or (ibkr.port if ibkr else 7497)
+    require_free(port)
+    account = ibkr.account if ibkr else "DU0000001"
+    state = sample.path / "broker_account.json"
+    market = MarketData.read(sample.path)
+    tws = SimulatedTws(market, bot.clock, account, Decimal(str(cash)), state, calendar=bot.calendar, read_only=read_only)
+    progress(f"Simulated TWS, account {account}, on {LOOPBACK}:{port}. Fictional market. Ctrl-C ends it.")
+    serve(tws, LOOPBACK, port)

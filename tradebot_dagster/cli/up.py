@@ -1,0 +1,34 @@
+"""`tradebot up`: the Dagster UI and daemon of this configuration, in the foreground."""
+
+import os
+from pathlib import Path
+
+import click
+
+from tradebot_core.errors import ConfigurationError
+from tradebot_core.wiring import load
+from tradebot_dagster.cli.doctor import FAIL, GATEWAY, examine
+from tradebot_dagster.cli.output import progress
+from tradebot_dagster.serving import PROJECT_ROOT, dagster_command, dagster_environment, require_free, webserver_url
+
+
+@click.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1.")
+@click.pass_obj
+def up(config_path: Path, port: int) -> None:
+    """Check the set-up, then start the Dagster UI and daemon on 127.0.0.1 and stay until Ctrl-C.
+
+    \b
+    Example: tradebot up --config my.yaml --port 3001
+    """
+    bot = load(config_path)
+    require_free(port)
+    failed = [finding for finding in examine(config_path) if finding.level == FAIL]
+    for finding in failed:
+        if finding.what != GATEWAY:  # a gateway may be started later
+            raise ConfigurationError(finding.text, finding.mend)
+        progress(f"{finding.text} {finding.mend}")
+    progress(f"Dagster UI and daemon: {webserver_url(port)}  (Ctrl-C ends them)")
+    command = dagster_command(port)
+    os.chdir(PROJECT_ROOT)
+    os.execve(command[0], command, dagster_environment(bot.config, config_path))

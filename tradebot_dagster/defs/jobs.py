@@ -1,0 +1,55 @@
+"""What is run together: the live decision, its orders, backtests."""
+
+from collections.abc import Iterable
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from tradebot_core.wiring import Sleeve, Tradebot
+from tradebot_dagster.defs.backtests import backtest_key, performance_key
+from tradebot_dagster.defs.live import decisions_key, orders_key, positions_key
+from tradebot_dagster.defs.strategies import layer_keys
+
+DECIDE = "decide"
+SUBMIT_ORDERS = "submit_orders"
+SHADOW_BACKTEST = "shadow_backtest"
+
+
+def backtest_job_name(strategy: str) -> str:
+    return f"backtest_{strategy}"
+
+
+def shadow_keys(sleeve: Sleeve) -> list[dg.AssetKey]:
+    return [*layer_keys(sleeve), backtest_key(sleeve), performance_key(sleeve)]
+
+
+def session_jobs(tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> list[UnresolvedAssetJobDefinition]:
+    sleeves = tradebot.sleeves.values()
+    facts = [dg.AssetKey(name) for name in tradebot.collectors]
+
+    def job(name: str, keys: Iterable[dg.AssetKey], description: str) -> UnresolvedAssetJobDefinition:
+        selection = dg.AssetSelection.assets(*keys)
+        return dg.define_asset_job(name, selection, partitions_def=partitions, description=description)
+
+    live = [key for s in sleeves for key in (*layer_keys(s), decisions_key(s.name), positions_key(s.name))]
+    backtests = [
+        job(
+            backtest_job_name(s.name),
+            [*facts, *shadow_keys(s)],
+            f"{s.name} over a range of sessions, from facts to figures, in one run. Choose the sessions with Materialize "
+            "(“Show all partitions” for the old ones).",
+        )
+        for s in sleeves
+    ]
+    if not sleeves:
+        return []
+    return [
+        job(DECIDE, [*facts, *live], "After the close: collect the session's facts, run the layers, decide, record fills."),
+        job(SUBMIT_ORDERS, [orders_key(s.name) for s in sleeves], "Before the open: send the orders of the live decisions."),
+        job(
+            SHADOW_BACKTEST,
+            [key for s in sleeves for key in shadow_keys(s)],
+            "Carries each backtest on to the session just decided, beside the live book.",
+        ),
+        *backtests,
+    ]

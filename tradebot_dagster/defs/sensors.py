@@ -1,0 +1,108 @@
+"""What happens on an event: live decisions are submitted, failures are told.
+
+The order sensor keeps no cursor and looks at no materialization: a backfill or re-execution makes those as well. It asks the
+ledger one question, whether the current session's decisions were sealed live and not yet planned.
+"""
+
+import json
+from datetime import UTC, datetime, time
+from pathlib import Path
+
+import dagster as dg
+
+from tradebot_core.calendar import NEW_YORK
+from tradebot_core.errors import MissingData
+from tradebot_core.trading.live import current_session, submit_deadline
+from tradebot_core.wiring import Tradebot
+from tradebot_dagster.defs.jobs import SUBMIT_ORDERS
+from tradebot_dagster.defs.live import orders_key
+
+_SUBMIT_FROM = time(8, 0)  # New York, on the day of the open: the evening before is left for a look at the decisions
+
+
+def order_sensor(tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> dg.SensorDefinition:
+    sample = tradebot.config.sample_market is not None
+
+    @dg.sensor(
+        name="submit_live_decisions",
+        job_name=SUBMIT_ORDERS,
+        minimum_interval_seconds=5,
+        # Arming it is a human act; on the sample market there is nothing to lose.
+        default_status=dg.DefaultSensorStatus.RUNNING if sample else dg.DefaultSensorStatus.STOPPED,
+        description="Requests the order run for live decisions of the current session, from 08:00 New York until five minutes "
+        "before the open. Decisions made by backfills, re-executions and launches by hand are not live. While this sensor is "
+        "stopped, nothing is sent.",
+    )
+    def submit_live_decisions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            now = tradebot.clock.now()
+        except MissingData as absent:
+            return dg.SkipReason(str(absent))
+        session, calendar, ledger = current_session(tradebot.calendar, now), tradebot.calendar, tradebot.store.ledger
+        deadline = submit_deadline(calendar, session)
+        if now >= deadline:
+            return dg.SkipReason(f"The time to submit orders of {session} ended at {deadline:%Y-%m-%d %H:%M} UTC.")
+        opens_on = calendar.next(session)
+        if not sample and now < datetime.combine(opens_on, _SUBMIT_FROM, NEW_YORK):
+            return dg.SkipReason(f"Orders of {session} are submitted from {_SUBMIT_FROM:%H:%M} New York on {opens_on}.")
+        halt = ledger.halted()
+        if halt is not None:
+            return dg.SkipReason(f"Trading is halted: {halt}. `tradebot resume` ends the halt.")
+        if not partitions.has_partition_key(session.isoformat()):
+            return dg.SkipReason(f"{session} is not among the partitions, which begin on {tradebot.config.first_session}.")
+        sealed = {name: ledger.live_decisions(name, session) for name in tradebot.sleeves}
+        requests = [
+            dg.RunRequest(
+                run_key=f"{name}:{session}:{decisions.digest}",
+                partition_key=session.isoformat(),
+                asset_selection=[orders_key(name)],
+            )
+            for name, decisions in sealed.items()
+            if decisions is not None and not ledger.is_planned(name, session)
+        ]
+        if requests:
+            return dg.SensorResult(run_requests=requests)
+        undecided = [name for name, decisions in sealed.items() if decisions is None]
+        return dg.SkipReason(
+            f"No live decisions of {session} by {', '.join(undecided)}." if undecided else f"Orders of {session} are planned."
+        )
+
+    return submit_live_decisions
+
+
+def failure_sensor(alerts: Path) -> dg.SensorDefinition:
+    """Appends a line to `alerts` for each run that failed."""
+
+    @dg.run_failure_sensor(
+        name="tell_of_failures",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Writes a line to {alerts} for every failed run: what, which session, why.",
+    )
+    def tell_of_failures(context: dg.RunFailureSensorContext) -> None:
+        run = context.dagster_run
+        record = context.instance.get_run_record_by_id(run.run_id)
+        ended = datetime.fromtimestamp(record.end_time, UTC) if record and record.end_time else None
+        line = {
+            "at": ended.isoformat(timespec="seconds") if ended else None,
+            "job": run.job_name,
+            "run_id": run.run_id,
+            "session": run.tags.get("dagster/partition") or run.tags.get("dagster/asset_partition_range_end"),
+            "failed": [event.step_key for event in context.get_step_failure_events()],
+            "why": why_failed(context.get_step_failure_events()) or context.failure_event.message,
+        }
+        alerts.parent.mkdir(parents=True, exist_ok=True)
+        with alerts.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    return tell_of_failures
+
+
+def why_failed(failures: list[dg.DagsterEvent]) -> str:
+    """What the failed steps said themselves, without Dagster's words around it."""
+    reasons = []
+    for failure in failures:
+        error = failure.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        reasons.append(f"{failure.step_key}: {error.message.strip() if error else failure.message}")
+    return "\n".join(reasons)

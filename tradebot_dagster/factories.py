@@ -1,0 +1,104 @@
+"""What all assets of the project have in common: sessions as partitions, ranges in one run, and how they report."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_dagster.resources import Execution, Research
+
+BROKER_POOL = "broker"  # one run at a time stands at the desk
+_ROWS_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an asset has to say for itself.
+
+    `summary` is about the whole range, `sessions` holds a few numbers of each session, for Dagster to plot.
+    """
+
+    summary: Mapping[str, Any]
+    sessions: Mapping[date, Mapping[str, float | int]] = field(default_factory=dict)
+    checks: Sequence[dg.AssetCheckResult] = ()
+
+
+Work = Callable[[dg.AssetExecutionContext, Any, Sequence[date]], Report]
+
+
+def session_asset(
+    key: Sequence[str],
+    work: Work,
+    resource: type[Research] | type[Execution],
+    partitions: dg.PartitionsDefinition,
+    *,
+    group: str,
+    description: str,
+    deps: Iterable[dg.AssetDep | dg.AssetKey],
+    kinds: set[str],
+    owner: str,
+    checks: Sequence[dg.AssetCheckSpec] = (),
+    config: type[dg.Config] | None = None,
+    code_version: str | None = None,
+) -> dg.AssetsDefinition:
+    """An asset that does `work` for all sessions of a run at once."""
+    name = resource.__name__.lower()
+
+    @dg.asset(
+        key=dg.AssetKey(key),
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        required_resource_keys={name},
+        group_name=group,
+        description=description,
+        deps=list(deps),
+        kinds=kinds,
+        owners=[f"team:{owner}"],
+        check_specs=checks,
+        config_schema=config.to_config_schema() if config else None,
+        code_version=code_version,
+        pool=BROKER_POOL if resource is Execution else None,
+    )
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        given = getattr(context.resources, name)
+        report = work(context, given, sessions_of(context, given.calendar))
+        _attach(context, report)
+        return dg.MaterializeResult(check_results=report.checks)
+
+    return asset
+
+
+def sessions_of(context: dg.AssetExecutionContext, calendar: TradingCalendar) -> Sequence[date]:
+    """The sessions this run is about, ascending."""
+    wanted = context.partition_key_range
+    return calendar.sessions(date.fromisoformat(wanted.start), date.fromisoformat(wanted.end))
+
+
+def _attach(context: dg.AssetExecutionContext, report: Report) -> None:
+    """The summary goes to the last session only: Dagster would copy it, pictures and all, into the events of every one."""
+    for session, numbers in report.sessions.items():
+        context.add_asset_metadata(numbers, partition_key=session.isoformat())
+    context.add_asset_metadata(report.summary, partition_key=context.partition_key_range.end)
+
+
+def table(rows: pl.DataFrame) -> dg.MetadataValue:
+    """The first rows as a table of the UI."""
+    plain = rows.head(_ROWS_SHOWN).with_columns(
+        pl.selectors.temporal().cast(pl.String), pl.selectors.float().round(4), pl.selectors.decimal().cast(pl.String)
+    )
+    columns = [dg.TableColumn(name, str(kind).lower()) for name, kind in plain.schema.items()]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in plain.iter_rows(named=True)], dg.TableSchema(columns))
+
+
+def range_of(sessions: Sequence[date]) -> str:
+    return str(sessions[0]) if len(sessions) == 1 else f"{sessions[0]} to {sessions[-1]} ({len(sessions)} sessions)"
+
+
+def text_of(described: type) -> str:
+    """The docstring as the text of the UI."""
+    return inspect.getdoc(described) or ""

@@ -1,0 +1,62 @@
+"""Dagster's own records for one configuration, and backtests run in this process on them."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from ruamel.yaml import YAML
+
+from tradebot_core.config import Config, load_config
+from tradebot_core.errors import TradebotError
+from tradebot_dagster.defs import definitions_of
+from tradebot_dagster.defs.jobs import backtest_job_name
+from tradebot_dagster.defs.sensors import why_failed
+from tradebot_dagster.resources import tradebot_of
+
+_SETTINGS = Path(__file__).resolve().parent.parent / "dagster.yaml"
+_WRITTEN_BASE = Path("data/dagster")  # what the base_dirs in dagster.yaml begin with
+
+
+def dagster_home(config: Config) -> Path:
+    """The DAGSTER_HOME of a configuration: a folder of its store, with the project's dagster.yaml made to point into it."""
+    home = config.data_store.path / "dagster"
+    yaml = YAML()
+    settings = yaml.load(_SETTINGS.read_text(encoding="utf-8"))
+    for block in settings.values():
+        given = block.get("config", {})
+        if "base_dir" in given:
+            given["base_dir"] = str(home / Path(given["base_dir"]).relative_to(_WRITTEN_BASE))
+    home.mkdir(parents=True, exist_ok=True)
+    fresh = home / "dagster.yaml.new"
+    with fresh.open("w", encoding="utf-8") as file:
+        yaml.dump(settings, file)
+    fresh.replace(home / "dagster.yaml")
+    return home
+
+
+def instance(config: Config) -> dg.DagsterInstance:
+    """To be closed by the caller (`with`)."""
+    return dg.DagsterInstance.from_config(str(dagster_home(config)))
+
+
+def run_backtest_in_process(config_path: Path, strategy: str, start: date, end: date, restart: bool = True) -> str:
+    """Collects, screens, backtests and sums up in one run over the sessions from `start` to `end`; returns the run's id.
+
+    Raises UsageError when there is no such strategy or session, TradebotError with the failing step's words when it fails.
+    """
+    tradebot = tradebot_of(config_path)
+    tradebot.sleeve(strategy)
+    sessions = tradebot.calendar.sessions(start, end)
+    job = definitions_of(tradebot).resolve_job_def(backtest_job_name(strategy))
+    settings: dict[str, Any] = {"ops": {f"{strategy}__backtest": {"config": {"restart": restart}}}}
+    tags = {
+        "dagster/asset_partition_range_start": sessions[0].isoformat(),
+        "dagster/asset_partition_range_end": sessions[-1].isoformat(),
+    }
+    with instance(load_config(config_path)) as records:
+        result = job.execute_in_process(settings, instance=records, tags=tags, raise_on_error=False)
+        if not result.success:
+            failures = [event for event in result.all_events if event.is_step_failure]
+            raise TradebotError(f"The backtest of {strategy} failed. {why_failed(failures)}", f"Its run is {result.run_id}.")
+        return result.run_id

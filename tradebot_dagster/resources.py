@@ -1,0 +1,118 @@
+"""What assets are given to work with. They are plain objects: run configuration cannot point them at another store or mode.
+
+`research` has no way to an engine; it is all that collectors, layers and backtests are given. `execution` has the trading
+desk, and only the assets of the live path ask for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.interfaces import DataStore, Ledger
+from tradebot_core.quant.performance import Performance
+from tradebot_core.trading.collection import Collected
+from tradebot_core.trading.live import Decided, Submission
+from tradebot_core.wiring import Tradebot, load
+
+
+@cache
+def tradebot_of(config_path: Path) -> Tradebot:
+    """The Tradebot of a configuration, made once in a process."""
+    return load(config_path)
+
+
+class Research:
+    """Facts, layers and backtests."""
+
+    def __init__(self, tradebot: Tradebot) -> None:
+        self._tradebot = tradebot
+
+    @property
+    def calendar(self) -> TradingCalendar:
+        return self._tradebot.calendar
+
+    @property
+    def store(self) -> DataStore:
+        return self._tradebot.store
+
+    def collect(self, collector: str, sessions: Sequence[date]) -> Collected:
+        return self._tradebot.collect(collector, sessions[0], sessions[-1])
+
+    def securities(self, session: date) -> pl.DataFrame:
+        return self._tradebot.securities(session)
+
+    def panel(self, sessions: Sequence[date]) -> pl.DataFrame:
+        return self._tradebot.markets.panel(sessions)
+
+    def run_layer(self, strategy: str, layer: str, sessions: Sequence[date]) -> pl.DataFrame:
+        return self._tradebot.markets.run_layer(self._tradebot.sleeve(strategy).strategy, layer, sessions)
+
+    def backtest(self, strategy: str, sessions: Sequence[date], restart: bool) -> dict[str, pl.DataFrame]:
+        return self._tradebot.backtest(strategy, sessions, restart)
+
+    def backtest_sessions(self, strategy: str, until: date) -> Sequence[date]:
+        return self._tradebot.backtest_sessions(strategy, until)
+
+    def performance(self, strategy: str, until: date) -> Performance:
+        return self._tradebot.performance(strategy, end=until)
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """A sleeve's positions and money at a session's close; `equity` is None where a holding has no price of that session."""
+
+    positions: pl.DataFrame
+    cash: float
+    equity: float | None
+
+
+class Execution:
+    """The trading desk. It checks every right itself: a run without the live permit gets reviews and readings only."""
+
+    def __init__(self, tradebot: Tradebot) -> None:
+        self._tradebot = tradebot
+
+    @property
+    def calendar(self) -> TradingCalendar:
+        return self._tradebot.calendar
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._tradebot.store.ledger
+
+    def decide(self, name: str, session: date, permit_id: str | None, run_id: str) -> Decided:
+        sleeve = self._tradebot.sleeve(name)
+        return self._tradebot.desk.decide(sleeve.strategy, sleeve.capital, session, permit_id, run_id, self._now)
+
+    def submit(self, name: str, session: date) -> Submission:
+        return self._tradebot.desk.submit(self._tradebot.sleeve(name).strategy, session, self._now)
+
+    def record(self, name: str, session: date, permit_id: str | None, run_id: str) -> bool:
+        """Brings the ledger up to the session's close when the run holds the permit; otherwise touches nothing."""
+        desk, now = self._tradebot.desk, self._now
+        permitted = desk.holds_permit(name, session, permit_id, run_id, now)
+        if permitted:
+            desk.record(self._tradebot.sleeve(name).strategy, session, now)
+        return permitted
+
+    def holdings(self, name: str, session: date) -> Holdings:
+        book = self.ledger.book(name, session)
+        closes = self._tradebot.markets.closes(session, sorted(book.positions))
+        rows = [
+            (p.symbol, p.quantity, float(p.average_cost), float(closes[held].price) if held in closes else None, p.opened)
+            for held, p in sorted(book.positions.items())
+        ]
+        schema = {"symbol": pl.String, "quantity": pl.Int64, "average_cost": pl.Float64, "close": pl.Float64, "opened": pl.Date}
+        positions = pl.DataFrame(rows, schema=schema, orient="row")
+        priced = {held: last.price for held, last in closes.items()}
+        equity = float(book.equity(priced)) if book.positions.keys() <= priced.keys() else None
+        return Holdings(positions, float(book.cash), equity)
+
+    @property
+    def _now(self) -> datetime:
+        return self._tradebot.clock.now()
