@@ -94,12 +94,13 @@ class BacktestWalk:
             for intent in self._state.working:
                 self._engine.submit(intent)
         self._history = history
-        market = history.advance(session, sorted(journal.book(name, session).positions))
+        close = history.close(session)
         if self._deposit is not None:
             journal.post(name, [Entry(f"deposit:{session}", session, EntryKind.DEPOSIT, self._deposit)])
             self._deposit = None
-        settle(journal, self._engine, name, market, self._calendar.previous(session), clock.now())
+        settle(journal, self._engine, name, close, self._calendar.previous(session), clock.now())
         book = journal.book(name, session)
+        market = history.market(session, sorted(book.positions))
         decisions = decide(self._strategy, market, book, self._limits)
         submit(journal, self._engine, self._gate, self._limits, name, decisions, market, clock.now())
         working = tuple(intent for intent, _ in journal.open_orders(name))

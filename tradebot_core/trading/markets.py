@@ -8,7 +8,7 @@ import polars as pl
 from tradebot_core.model.decision import Candidate, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
-from tradebot_core.trading.session import LastPrice, SessionMarket
+from tradebot_core.trading.session import Close, LastPrice, SessionMarket
 
 
 class SessionRows:
@@ -51,10 +51,25 @@ class MarketHistory:
         """Prices known before the first session, so that a held security which does not trade has one."""
         self._prices.update(prices)
 
-    def advance(self, session: date, held: Sequence[int]) -> SessionMarket:
-        """The market of the next session; call in session order. `held` are the securities whose verdicts are needed."""
+    def close(self, session: date) -> Close:
+        """The session's close; call in session order."""
         self._learn_prices(session)
-        return self._market(session, held)
+        actions = [
+            CorporateAction(security, on, ActionType(kind), value)
+            for on, security, kind, value in self._actions.of(session).iter_rows()
+        ]
+        return Close(session, self._prices, actions)
+
+    def market(self, session: date, held: Sequence[int]) -> SessionMarket:
+        """What a decision at the close may look at. `held` are the securities held then, the day's purchases included."""
+        panel = self._panel.of(session)
+        volumes = {
+            security: volume
+            for security, volume in panel.select("security_id", "median_dollar_volume_20d").iter_rows()
+            if volume is not None
+        }
+        candidates, verdicts = self._candidates(session, panel), self._verdicts(session, held)
+        return SessionMarket(session, candidates, verdicts, self._prices, volumes)
 
     def open_price(self, security_id: int, session: date) -> float | None:
         return self._opens.get(security_id) if session == self._session else None
@@ -70,24 +85,14 @@ class MarketHistory:
         for security, close in zip(ids, bars["close"].to_list(), strict=True):
             self._prices[security] = LastPrice(usd(close), session)
 
-    def _market(self, session: date, held: Sequence[int]) -> SessionMarket:
-        panel = self._panel.of(session)
-        volumes = {
-            security: volume
-            for security, volume in panel.select("security_id", "median_dollar_volume_20d").iter_rows()
-            if volume is not None
-        }
+    def _verdicts(self, session: date, held: Sequence[int]) -> dict[int, Verdict]:
+        """Of each held security the verdict of the last layer that saw it."""
         verdicts: dict[int, Verdict] = {}
-        for layer in self._layers:
-            seen = layer.of(session)
-            seen = seen.filter(pl.col("security_id").is_in(held)) if held else seen.clear()
+        for layer in self._layers if held else ():
+            seen = layer.of(session).filter(pl.col("security_id").is_in(held))
             for row in seen.select("security_id", "passed", "rule", "value", "threshold").iter_rows():
                 verdicts[row[0]] = Verdict(*row[1:])
-        actions = [
-            CorporateAction(security, on, ActionType(kind), value)
-            for on, security, kind, value in self._actions.of(session).iter_rows()
-        ]
-        return SessionMarket(session, self._candidates(session, panel), verdicts, self._prices, volumes, actions)
+        return verdicts
 
     def _candidates(self, session: date, panel: pl.DataFrame) -> list[Candidate]:
         passed = self._layers[-1].of(session).filter("passed").join(panel, on=["session", "security_id"], how="left")

@@ -43,16 +43,22 @@ class SessionMarket:
     verdicts: Mapping[int, Verdict]
     prices: Mapping[int, LastPrice]
     volumes: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Close:
+    """A session's last prices and the corporate actions that took effect in it."""
+
+    session: date
+    prices: Mapping[int, LastPrice]
     actions: Sequence[CorporateAction]
 
 
-def settle(
-    journal: Journal, engine: ExecutionEngine, strategy: str, market: SessionMarket, previous: date, now: datetime
-) -> None:
+def settle(journal: Journal, engine: ExecutionEngine, strategy: str, close: Close, previous: date, now: datetime) -> None:
     """Enters what happened to the sleeve in the session: actions on what was held before the open, then fills."""
     held = journal.book(strategy, previous)
-    journal.post(strategy, action_entries(held, market.actions, market.session, market.prices))
-    take_fills(journal, engine, strategy, market.session, now)
+    journal.post(strategy, action_entries(held, close.actions, close.session, close.prices))
+    take_fills(journal, engine, strategy, close.session, now)
 
 
 def take_fills(journal: Journal, engine: ExecutionEngine, strategy: str, session: date, now: datetime) -> None:

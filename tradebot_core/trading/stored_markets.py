@@ -74,7 +74,8 @@ class StoredMarkets:
         """The market of one session, with a price for every held security however long it has not traded."""
         history = self.history(strategy, [session])
         history.warm_up(self._last_prices(held, session))
-        return history.advance(session, held)
+        history.close(session)
+        return history.market(session, held)
 
     def actions_since(self, session: date, until: date) -> pl.DataFrame:
         return self.store.read(ACTIONS, as_of=self.calendar.cutoff(until), start=session, end=until)
