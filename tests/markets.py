@@ -47,6 +47,7 @@ def security_of(symbol: str) -> int:
 
 
 def write_config(folder: Path, text: str = CONFIG) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.yaml"
     path.write_text(text.format(store=folder / "store"))
     return path

@@ -243,11 +243,16 @@ def check_decisions(strategy: Strategy, view: SessionView, decisions: Iterable[D
     if undecided:
         raise StrategyError(f"{where}: nothing decided about held securities {sorted(undecided)}.", "Return hold or sell.")
     held = {holding.security_id for holding in view.holdings}
+    shown = {candidate.security_id for candidate in view.candidates}
     for decision in made:
         if not 0 <= decision.target_weight <= 1:  # false for NaN as well
             raise StrategyError(f"{where}: weight {decision.target_weight} for {decision.symbol} is not within 0 and 1.")
         if decision.action in (Action.HOLD, Action.SELL) and decision.security_id not in held:
             raise StrategyError(f"{where}: {decision.action} of {decision.symbol}, which is not held.")
+        if decision.security_id not in held | shown:
+            raise StrategyError(f"{where}: {decision.action} of {decision.symbol}, which is neither held nor a candidate.")
+        if decision.session != view.session:
+            raise StrategyError(f"{where}: the decision about {decision.symbol} is dated {decision.session}.")
     total = sum(decision.target_weight for decision in made)
     if not total <= 1 + 1e-9:
         raise StrategyError(f"{where}: the target weights add up to {total:.4f} of the sleeve.", "Keep the sum at most 1.")

@@ -18,7 +18,7 @@ from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import Clock, Collector, DataStore, ExecutionEngine, OpeningMarket, RiskGate
 from tradebot_core.model.portfolio import usd
-from tradebot_core.model.tables import BARS, BOOKS, FACTS, RESULT_TABLES, SECURITIES
+from tradebot_core.model.tables import BARS, BOOKS, EQUITY, FACTS, RESULT_TABLES, SECURITIES
 from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
 from tradebot_core.quant.statements import normalise_many
@@ -159,7 +159,16 @@ class Tradebot:
             table: self.store.read_results(RESULT_TABLES[table], name, BACKTEST, start, end)
             for table in ("equity", "fills", "entries")
         }
-        return summarise(tables["equity"], tables["fills"], tables["entries"], float(self.sleeve(name).capital))
+        return summarise(tables["equity"], tables["fills"], tables["entries"], self._equity_before(name, start))
+
+    def _equity_before(self, name: str, start: date) -> float:
+        """What a range began with: the equity of the session before, or the capital where the book was opened in it."""
+        opened = self.store.read_results(BOOKS, name, BACKTEST, start, start)
+        before = self.calendar.previous(start)
+        equity = self.store.read_results(EQUITY, name, BACKTEST, before, before)
+        if equity.is_empty() or (not opened.is_empty() and opened["before"][0] == ""):
+            return float(self.sleeve(name).capital)
+        return float(equity["equity"][0])
 
     # Live
 

@@ -100,6 +100,10 @@ class Execution:
             desk.record(self._tradebot.sleeve(name).strategy, session, now)
         return permitted
 
+    def record_fills(self) -> dict[str, int]:
+        """Asks the engine about the orders past their open: by strategy, how many now have a final state."""
+        return {name: self._tradebot.desk.record_fills(name, self._now) for name in self._tradebot.sleeves}
+
     def holdings(self, name: str, session: date) -> Holdings:
         book = self.ledger.book(name, session)
         closes = self._tradebot.markets.closes(session, sorted(book.positions))

@@ -65,7 +65,9 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
 
 
 def _is_of_asset(event: EventLogEntry) -> bool:
-    return event.is_dagster_event and event.dagster_event_type in ASSET_EVENTS and event.get_dagster_event().asset_key is not None
+    return (
+        event.is_dagster_event and event.dagster_event_type in ASSET_EVENTS and event.get_dagster_event().asset_key is not None
+    )
 
 
 def _planned_once(event: EventLogEntry) -> EventLogEntry:

@@ -1,9 +1,10 @@
 """The command line on the small market of tests.markets, whose time a test can move."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,9 @@ class Desk:
         self.clock.set(XNYS.cutoff(session) + timedelta(hours=1))
 
 
-def make_desk(folder: Path, text: str = WITH_CLOCK) -> Desk:
+def make_desk(folder: Path, text: str = WITH_CLOCK, sessions: Sequence[date] = SESSIONS) -> Desk:
     bot = markets.tradebot(folder, text=text)
-    markets.fill_store(bot)
+    markets.fill_store(bot, sessions)
     desk = Desk(folder, bot, SampleClock(folder / "store" / "market" / "clock"))
     desk.after_close_of(SESSIONS[-1])
     return desk
@@ -67,5 +68,6 @@ def live_desk(desk: Desk) -> Desk:
 
 
 @pytest.fixture
-def desk_with(tmp_path: Path) -> Callable[[str], Desk]:
-    return lambda text: make_desk(tmp_path, text)
+def desk_with(tmp_path: Path) -> Callable[..., Desk]:
+    """A desk with another configuration, or with bars of other sessions."""
+    return partial(make_desk, tmp_path)

@@ -7,7 +7,24 @@ from tradebot_core.model.tables import LAYERS
 
 END = SESSIONS[54]
 RANGE = ("--start", START, "--end", END)
-KEYS = ["strategy", "start", "end", "sessions", "initial_capital", "final_equity", "total_return", "cagr", "volatility", "sharpe", "max_drawdown", "trades", "turnover", "commission", "dividends", "run_id"]
+KEYS = [
+    "strategy",
+    "start",
+    "end",
+    "sessions",
+    "initial_capital",
+    "final_equity",
+    "total_return",
+    "cagr",
+    "volatility",
+    "sharpe",
+    "max_drawdown",
+    "trades",
+    "turnover",
+    "commission",
+    "dividends",
+    "run_id",
+]
 
 
 def test_a_backtest_prints_the_figures_of_its_book(desk):

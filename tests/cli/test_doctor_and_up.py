@@ -3,7 +3,6 @@
 import socket
 from contextlib import closing
 
-from tests.cli.conftest import WITH_CLOCK
 from tests.markets import CONFIG
 
 
@@ -98,4 +97,3 @@ def test_simulate_tws_needs_a_sample_market(desk_with):
     result = desk.run("simulate-tws")
     assert result.exit_code == 2
     assert "no sample_market block" in result.stderr
-    assert "sample_market" in WITH_CLOCK

@@ -6,9 +6,10 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from tests.markets import START, filing, security_of
+from tests.cli.conftest import WITH_CLOCK
+from tests.markets import SESSIONS, START, filing, run_layers, security_of
 from tradebot_core.interfaces import Batch
-from tradebot_core.model.tables import DECISIONS, FUNDAMENTALS
+from tradebot_core.model.tables import DECISIONS, FUNDAMENTALS, SECURITIES
 from tradebot_core.trading.evidence import filing_link
 
 VALUE = ("--strategy", "value_investor")
@@ -127,8 +128,6 @@ def test_a_missing_figure_gives_its_reason(desk):
 
 
 def test_a_name_that_found_no_place_says_so(desk_with):
-    from tests.cli.conftest import WITH_CLOCK
-
     desk = desk_with(WITH_CLOCK.replace("max_positions: 4", "max_positions: 1"))
     desk.backtest()
     found = desk.json("explain", "GOOD", START, *VALUE)
@@ -139,8 +138,6 @@ def test_a_name_that_found_no_place_says_so(desk_with):
 
 
 def test_a_refusal_by_the_risk_gate_says_which_limit(desk_with):
-    from tests.cli.conftest import WITH_CLOCK
-
     desk = desk_with(WITH_CLOCK.replace("max_order_notional: 20000", "restricted: [GOOD], max_order_notional: 20000"))
     desk.backtest()
     found = desk.json("explain", "GOOD", START, *VALUE)
@@ -151,10 +148,8 @@ def test_a_refusal_by_the_risk_gate_says_which_limit(desk_with):
 
 def test_a_sale_names_what_deteriorated(desk):
     sold = date(2024, 5, 1)
-    from tests import markets
-
-    sessions = markets.SESSIONS[25:95]
-    markets.run_layers(desk.bot, "value_investor", sessions)
+    sessions = SESSIONS[25:95]
+    run_layers(desk.bot, "value_investor", sessions)
     desk.bot.backtest("value_investor", sessions, restart=True)
     found = desk.json("explain", "FADE", sold, *VALUE)
     assert (found["decision"]["action"], found["decision"]["rule"]) == ("sell", "positive_net_income")
@@ -163,16 +158,11 @@ def test_a_sale_names_what_deteriorated(desk):
 
 
 def test_a_security_without_a_bar_was_not_considered(desk):
-    from tests import markets
-
-    sessions = markets.SESSIONS[25:27]
-    only_good = pl.col("security_id") == security_of("GOOD")
-    store = desk.bot.store
-    bars = store._path / "facts" / "bars" / "2024.parquet"
-    pl.read_parquet(bars).filter(only_good | (pl.col("session") != START)).write_parquet(bars)
-    markets.run_layers(desk.bot, "value_investor", sessions)
-    desk.bot.backtest("value_investor", sessions, restart=True)
-    found = desk.json("explain", "DEAR", START, *VALUE)
+    known = desk.bot.store.read(SECURITIES, as_of=JANUARY).head(1).drop("source", "ingested_at")
+    idle = known.with_columns(security_id=pl.lit(990_000_000_900), cik=pl.lit(9_900_000_009), symbol=pl.lit("IDLE"))
+    desk.bot.store.append(Batch(SECURITIES, idle, "test"), JANUARY)
+    desk.backtest()
+    found = desk.json("explain", "IDLE", START, *VALUE)
     assert found["summary"] == "Not considered: no bar of the session was known at the cut-off."
     assert found["layers"] == [] and found["facts"] == []
 
@@ -204,9 +194,7 @@ def test_what_came_into_the_store_after_a_live_decision_is_not_shown_as_its_reas
 
 def test_a_review_is_called_a_review(live_desk):
     bot = live_desk.bot
-    from tests import markets
-
-    markets.run_layers(bot, "value_investor", [START])
+    run_layers(bot, "value_investor", [START])
     sleeve = bot.sleeve("value_investor")
     bot.desk.decide(sleeve.strategy, sleeve.capital, START, None, "somebody", live_desk.clock.now())
     result = live_desk.run("explain", "GOOD", START, *VALUE)

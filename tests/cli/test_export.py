@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
+from tests.cli.conftest import WITH_CLOCK
 from tests.markets import SESSIONS, START
 from tradebot_core.interfaces import Batch, Rejected
 from tradebot_core.model.tables import BARS
@@ -128,8 +129,6 @@ def test_the_forms_hold_the_same_rows(desk):
 
 
 def test_a_strategy_may_be_left_out_when_there_is_one(desk_with):
-    from tests.cli.conftest import WITH_CLOCK
-
     desk = desk_with(WITH_CLOCK.replace("allocated_capital: 30000", "allocated_capital: 30000\n    enabled: false"))
     desk.backtest()
     assert len(rows_of(desk, "equity")) == 30

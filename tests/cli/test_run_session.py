@@ -2,8 +2,6 @@
 
 from datetime import timedelta
 
-import polars as pl
-
 from tests.markets import SESSIONS, START, XNYS
 from tradebot_core.trading.live import issue_permit
 
@@ -73,13 +71,13 @@ def test_after_the_deadline_nothing_is_decided(live_desk):
     assert live_desk.bot.store.ledger.decision_sets("value_investor") == []
 
 
-def test_without_bars_of_the_session_nothing_is_decided(live_desk):
-    path = live_desk.folder / "store" / "facts" / "bars" / "2024.parquet"
-    pl.read_parquet(path).filter(pl.col("session") != START).write_parquet(path)
-    result = live_desk.run("run-session")
+def test_without_bars_of_the_session_nothing_is_decided(desk_with):
+    desk = desk_with(sessions=SESSIONS[:25])
+    desk.after_close_of(START)
+    result = desk.run("run-session")
     assert result.exit_code == 1
     assert f"No bar of {START} has arrived" in result.stderr
-    assert live_desk.bot.store.ledger.decision_sets("value_investor") == []
+    assert desk.bot.store.ledger.decision_sets("value_investor") == []
 
 
 def test_a_halt_stops_the_orders_until_it_is_ended(live_desk):

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tradebot_core.errors import ExecutionError
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import Fill, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, fill_entries, usd
-from tradebot_core.trading.session import LastPrice, action_entries
+from tradebot_core.trading.session import LastPrice, action_entries, sleeve_equity
 
 DAY = date(2024, 6, 28)
 AAA = 100
@@ -198,3 +199,10 @@ def test_equity_names_a_held_security_without_a_price():
     assert book.equity({AAA: Decimal("9")}) == Decimal(-81) + Decimal(90)
     with pytest.raises(KeyError, match=str(AAA)):
         book.equity({})
+
+
+def test_a_sleeve_with_a_holding_whose_price_was_never_known_has_no_equity():
+    book = after(Book(), fill(1, Side.BUY, 10, "8"))
+    assert sleeve_equity(book, closing("9")) == Decimal(9)
+    with pytest.raises(ExecutionError, match="No price was ever known of AAA"):
+        sleeve_equity(book, {})

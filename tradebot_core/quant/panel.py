@@ -9,7 +9,6 @@ Point in time: bars in the version known at their own session's cut-off, filings
 A median is used for liquidity because, unlike a running mean, it is the same number bit for bit wherever a window begins.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
@@ -129,7 +128,7 @@ class MarketMemory:
     """What a strategy has heard from the event bus, as much of it as the panel of the next session needs."""
 
     def __init__(self) -> None:
-        self._bars: dict[int, deque[dict[str, Any]]] = {}
+        self._bars: dict[int, dict[date, list[dict[str, Any]]]] = {}  # by security and session, every version heard
         self._rows: dict[EventType, dict[Any, dict[str, Any]]] = {
             EventType.SECURITY: {},
             EventType.CORPORATE_ACTION: {},
@@ -140,11 +139,7 @@ class MarketMemory:
         payload = event.payload
         times = {"source": event.source, "known_at": event.timestamp, "ingested_at": event.ingested_at}
         if event.type is EventType.PRICE_BAR:
-            row = asdict(payload) | times
-            bars = self._bars.setdefault(row["security_id"], deque(maxlen=LIQUIDITY_WINDOW))
-            if bars and bars[-1]["session"] == row["session"]:
-                bars.pop()
-            bars.append(row)
+            self._remember_bar(asdict(payload) | times)
         elif event.type is EventType.FUNDAMENTALS:
             assert isinstance(payload, Fundamentals)
             self._rows[event.type][payload.cik] = _fundamentals_row(payload) | times
@@ -153,10 +148,21 @@ class MarketMemory:
             key = tuple(row[c] for c in (SECURITIES if event.type is EventType.SECURITY else ACTIONS).key)
             self._rows[event.type][key] = row
 
+    def _remember_bar(self, row: dict[str, Any]) -> None:
+        """Of a corrected bar the earlier version is kept: the panel shows what stood at its own session's cut-off."""
+        sessions = self._bars.setdefault(row["security_id"], {})
+        if row["session"] in sessions:
+            sessions[row["session"]].append(row)
+        elif not sessions or row["session"] > next(reversed(sessions)):
+            sessions[row["session"]] = [row]
+            if len(sessions) > LIQUIDITY_WINDOW:
+                del sessions[next(iter(sessions))]
+
     @property
     def bars(self) -> pl.DataFrame:
-        """The last bars heard of each security."""
-        return pl.DataFrame([row for held in self._bars.values() for row in held], schema=BARS.schema)
+        """The last bars heard of each security, every version in the order in which they were heard."""
+        rows = [row for sessions in self._bars.values() for versions in sessions.values() for row in versions]
+        return pl.DataFrame(rows, schema=BARS.schema)
 
     @property
     def actions(self) -> pl.DataFrame:

@@ -89,8 +89,9 @@ class BacktestWalk:
     def step(self, session: date, history: MarketHistory) -> None:
         name, journal, clock = self._strategy.name, self._journal, self._clock
         clock.at = self._calendar.cutoff(session)
-        if self._history is None:
+        if history is not self._history:
             history.warm_up(self._state.prices)
+        if self._history is None:
             for intent in self._state.working:
                 self._engine.submit(intent)
         self._history = history

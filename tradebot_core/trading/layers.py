@@ -39,5 +39,6 @@ def evaluate_layer(strategy: Strategy, layer: Layer, rows: pl.DataFrame) -> pl.D
         raise StrategyError(f"{where} failed: {type(error).__name__}: {error}", "The author's lines are above.") from error
     if len(verdicts) != len(rows) or verdicts["passed"].null_count() or verdicts["rule"].null_count():
         raise StrategyError(f"{where} gave {len(verdicts)} verdicts on {len(rows)} rows.", "Every row needs passed and rule.")
-    finite = [pl.col(c).fill_nan(None) for c, kind in verdicts.schema.items() if kind == pl.Float64]
+    # What is no finite number is not known.
+    finite = [pl.when(pl.col(c).is_finite()).then(pl.col(c)) for c, kind in verdicts.schema.items() if kind == pl.Float64]
     return verdicts.with_columns(finite).sort(_KEY)

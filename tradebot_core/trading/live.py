@@ -25,7 +25,7 @@ from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import rows
 from tradebot_core.trading.digest import digest_of
-from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills
+from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills, take_status
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
 
 LIVE = "live"
@@ -156,6 +156,23 @@ class LiveDesk:
         # Only after the actions: a split of the day comes before its fills.
         if ledger.open_orders(name):
             take_fills(ledger, self.engine_factory(), name, session, now)
+
+    def orders_past_their_open(self, strategy: str, now: datetime) -> list[OrderIntent]:
+        """Orders without a final state whose session of filling has opened."""
+        return [
+            intent
+            for intent, state in self.store.ledger.open_orders(strategy)
+            if state is not OrderState.NEW and self.calendar.opens_at(self.calendar.next(intent.session)) <= now
+        ]
+
+    def record_fills(self, strategy: str, now: datetime) -> int:
+        """Asks the engine about the orders past their open; returns how many now have a final state. Sends nothing."""
+        due = self.orders_past_their_open(strategy, now)
+        if due:
+            engine = self.engine_factory()
+            for intent in due:
+                take_status(self.store.ledger, strategy, intent, engine.get_order_status(intent.key), now)
+        return len(due) - len(self.orders_past_their_open(strategy, now))
 
     def _post_actions(self, strategy: str, entries: Sequence[Entry], until: date) -> None:
         ledger = self.store.ledger

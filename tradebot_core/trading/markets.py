@@ -101,5 +101,5 @@ class MarketHistory:
         features = [c for c in passed.columns if c not in plain]
         return [
             Candidate(row["security_id"], row["symbol"], row["close"], {c: row[c] for c in features})
-            for row in passed.sort(order).iter_rows(named=True)
+            for row in passed.sort(order, nulls_last=True).iter_rows(named=True)
         ]

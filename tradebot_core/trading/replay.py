@@ -60,7 +60,7 @@ def replay(
         memory = strategy.memory
         panel = restrict_to_universe(memory.panel(session, calendar), symbols)
         verdicts = evaluate_layers(strategy, panel)
-        bars = memory.bars.filter(pl.col("session") == session)
+        bars = memory.bars.filter(pl.col("session") == session).unique("security_id", keep="last", maintain_order=True)
         walk.step(session, MarketHistory(bars, memory.actions, verdicts, panel))
         for name, rows in verdicts.items():
             seen[name].append(rows)

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from decimal import ROUND_FLOOR, Decimal
 
 from tradebot_core.config import RiskSettings
-from tradebot_core.errors import ExecutionError, OrderUnknown
+from tradebot_core.errors import ExecutionError, OrderUnknown, StrategyError, TradebotError
 from tradebot_core.interfaces import ExecutionEngine, Journal, RiskGate, Situation
 from tradebot_core.model.decision import Candidate, Decision, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
@@ -153,7 +153,16 @@ def view_of(market: SessionMarket, book: Book, cash_buffer: float) -> SessionVie
 
 def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSettings) -> tuple[Decision, ...]:
     view = view_of(market, book, limits.cash_buffer)
-    return check_decisions(strategy, view, strategy.decide(view))
+    try:
+        made = list(strategy.decide(view))
+    except TradebotError:
+        raise
+    except Exception as error:
+        raise StrategyError(
+            f"Strategy {strategy.name} failed to decide session {market.session}: {type(error).__name__}: {error}",
+            "The author's lines are above.",
+        ) from error
+    return check_decisions(strategy, view, made)
 
 
 def submit(

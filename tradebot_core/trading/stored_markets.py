@@ -10,7 +10,7 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import MissingData
 from tradebot_core.interfaces import DataStore
 from tradebot_core.model.portfolio import usd
-from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, LAYERS, SECURITIES
+from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
 from tradebot_core.quant.panel import build_panel, first_bar_needed, restrict_to_universe
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.layers import evaluate_layer, layer_input
@@ -32,6 +32,12 @@ class StoredMarkets:
         """quant.panel of consecutive sessions, restricted to the universe."""
         until = self.calendar.cutoff(sessions[-1])
         bars = self.store.read_versions(BARS, as_of=until, start=first_bar_needed(sessions[0], self.calendar), end=sessions[-1])
+        missing = sorted(set(sessions) - set(bars["session"].unique()))
+        if missing:
+            raise MissingData(
+                f"There is no bar of {len(missing)} of {len(sessions)} sessions, the first of them {missing[0]}.",
+                "Materialize price_bars for them first; where they exist nowhere, choose another range.",
+            )
         panel = build_panel(
             bars,
             self.store.read_versions(ACTIONS, as_of=until),
@@ -67,8 +73,8 @@ class StoredMarkets:
         until = self.calendar.cutoff(sessions[-1])
         layers = {layer.name: self._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
         panel = self.panel(sessions)
-        actions = self.store.read(ACTIONS, as_of=until, start=sessions[0], end=sessions[-1])
-        return MarketHistory(self._bars(sessions), actions, layers, panel)
+        actions = self.store.read_versions(ACTIONS, as_of=until, start=sessions[0], end=sessions[-1])
+        return MarketHistory(self._bars(sessions), self._at_own_cutoff(actions, ACTIONS), layers, panel)
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""
@@ -92,20 +98,25 @@ class StoredMarkets:
         return not self.actions_since(session, session).filter(security_id=security_id, type="split").is_empty()
 
     def _bars(self, sessions: Sequence[date]) -> pl.DataFrame:
-        """One version of each bar: the one known at the cut-off of its own session."""
-        cutoffs = pl.DataFrame({"session": sessions, "cutoff": [self.calendar.cutoff(s) for s in sessions]})
         until = self.calendar.cutoff(sessions[-1])
-        versions = self.store.read_versions(BARS, as_of=until, start=sessions[0], end=sessions[-1])
-        known = versions.join(cutoffs, on="session").filter(pl.col("known_at") <= pl.col("cutoff"))
-        return known.sort("security_id", "session", "known_at", "ingested_at").unique(
-            ["security_id", "session"], keep="last", maintain_order=True
+        return self._at_own_cutoff(self.store.read_versions(BARS, as_of=until, start=sessions[0], end=sessions[-1]), BARS)
+
+    def _at_own_cutoff(self, versions: pl.DataFrame, table: FactTable) -> pl.DataFrame:
+        """Of each row the version known at the cut-off of its own session: what a decision of that session could see."""
+        sessions = versions["session"].unique().sort()
+        cutoffs = pl.DataFrame(
+            {"session": sessions, "cutoff": [self.calendar.cutoff(s) for s in sessions]},
+            schema={"session": pl.Date, "cutoff": INSTANT},
         )
+        known = versions.join(cutoffs, on="session").filter(pl.col("known_at") <= pl.col("cutoff"))
+        return known.sort(*table.key, "known_at", "ingested_at").unique(table.key, keep="last", maintain_order=True)
 
     def _last_prices(self, held: Sequence[int], session: date) -> dict[int, LastPrice]:
         if not held:
             return {}
-        bars = self.store.read(BARS, as_of=self.calendar.cutoff(session), end=session)
-        last = bars.filter(pl.col("security_id").is_in(list(held))).sort("session").unique("security_id", keep="last")
+        versions = self.store.read_versions(BARS, as_of=self.calendar.cutoff(session), end=session)
+        bars = self._at_own_cutoff(versions.filter(pl.col("security_id").is_in(list(held))), BARS)
+        last = bars.sort("session").unique("security_id", keep="last")
         return {
             security: LastPrice(usd(close), on)
             for security, close, on in last.select("security_id", "close", "session").iter_rows()

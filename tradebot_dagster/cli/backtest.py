@@ -1,5 +1,6 @@
 """`tradebot backtest`: the backfill of a strategy's assets over past sessions, in process or by the running instance."""
 
+import warnings
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -38,9 +39,7 @@ def backtest(config_path: Path, strategy: str, start: date, end: date, continued
     if remote:
         run_id = _backfill(bot, strategy, sessions, Webserver(url.rstrip("/")))
     else:
-        from tradebot_dagster.instance import run_backtest_in_process  # noqa: PLC0415  loads Dagster
-
-        run_id = run_backtest_in_process(config_path.resolve(), strategy, start, end, restart=not continued)
+        run_id = _run_in_process(config_path, strategy, start, end, restart=not continued)
     book = bot.backtest_sessions(strategy, end)
     if not set(sessions) <= set(book):
         missing = sorted(set(sessions) - set(book))
@@ -64,6 +63,14 @@ def _past_sessions(bot: Tradebot, start: date, end: date) -> list[date]:
     if end > last:
         raise UsageError(f"{end} is not over: the last session with all its data is {last}.", f"End at {last} or before.")
     return list(calendar.sessions(start, end))
+
+
+def _run_in_process(config_path: Path, strategy: str, start: date, end: date, restart: bool) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Dagster announces its beta features once per asset
+        from tradebot_dagster.instance import run_backtest_in_process  # noqa: PLC0415  loads Dagster
+
+        return run_backtest_in_process(config_path.resolve(), strategy, start, end, restart)
 
 
 def _backfill(bot: Tradebot, strategy: str, sessions: list[date], server: Webserver) -> str:

@@ -46,7 +46,6 @@ class SampleRun:
             layers = [layer.name for layer in self.bot.sleeve(name).strategy.layers()]
             assets = sources + [[name, step] for step in (*layers, "backtest", "performance")]
             backfills[name] = self.server.launch_backfill(assets, sessions, f"{name} {start} to {end}")
-            sources = []  # the second strategy finds the facts in the store
         for name, backfill in backfills.items():
             self.server.wait_for_backfill(backfill, _PATIENCE_S)
             figures = self.bot.performance(name)

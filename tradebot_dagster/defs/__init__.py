@@ -5,6 +5,7 @@ import dagster as dg
 from tradebot_core.wiring import Tradebot
 from tradebot_dagster.defs.backtests import backtest_assets
 from tradebot_dagster.defs.collect import collector_assets
+from tradebot_dagster.defs.fills import fills_sensor, record_fills
 from tradebot_dagster.defs.jobs import session_jobs
 from tradebot_dagster.defs.live import live_assets
 from tradebot_dagster.defs.schedules import session_schedules
@@ -21,12 +22,16 @@ def definitions_of(tradebot: Tradebot) -> dg.Definitions:
     for sleeve in tradebot.sleeves.values():
         for assets_of in (layer_assets, live_assets, backtest_assets):
             assets += assets_of(sleeve, tradebot, partitions)
-    orders = [order_sensor(tradebot, partitions)] if tradebot.sleeves else []
+    sensors = [failure_sensor(tradebot.config.data_store.path / "alerts.jsonl")]
+    if tradebot.sleeves:
+        sensors.append(order_sensor(tradebot, partitions))
+    if tradebot.sleeves and tradebot.config.ibkr is not None:  # the simulated engine learns the open with the session's bars
+        sensors.append(fills_sensor(tradebot))
     return dg.Definitions(
         assets=assets,
-        jobs=session_jobs(tradebot, partitions),
+        jobs=[*session_jobs(tradebot, partitions), record_fills],
         schedules=session_schedules(tradebot, partitions),
-        sensors=[*orders, failure_sensor(tradebot.config.data_store.path / "alerts.jsonl")],
+        sensors=sensors,
         resources={"research": Research(tradebot), "execution": Execution(tradebot)},
         # A process for each step would cost two seconds each and save nothing: the steps of a run follow one another.
         executor=dg.in_process_executor,

@@ -3,7 +3,7 @@
 A schedule asks the project's clock, not Dagster's, which session is to be decided: the sample market has a time of its own.
 """
 
-from collections.abc import Iterator
+from datetime import date
 
 import dagster as dg
 
@@ -74,34 +74,32 @@ def _shadow_schedule(tradebot: Tradebot, partitions: dg.PartitionsDefinition) ->
         description="Carries each strategy's backtest on to the session it has just decided live, so that the two books can be "
         "compared. It comes after the decisions and in its own run: it can neither delay nor stop them.",
     )
-    def shadow_backtest_after_decisions(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def shadow_backtest_after_decisions(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         try:
-            tradebot.clock.now()
+            session = current_session(tradebot.calendar, tradebot.clock.now())
         except MissingData as absent:
-            yield dg.SkipReason(str(absent))
-            return
-        for sleeve in tradebot.sleeves.values():
-            yield _shadow_of(sleeve, tradebot, context.instance)
+            return dg.SkipReason(str(absent))
+        answers = [_shadow_of(sleeve, session, tradebot, context.instance) for sleeve in tradebot.sleeves.values()]
+        requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]
+        return requests or dg.SkipReason(" ".join(answer for answer in answers if isinstance(answer, str)))
 
     return shadow_backtest_after_decisions
 
 
-def _shadow_of(sleeve: Sleeve, tradebot: Tradebot, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+def _shadow_of(sleeve: Sleeve, session: date, tradebot: Tradebot, instance: dg.DagsterInstance) -> dg.RunRequest | str:
+    """The run that carries a backtest on to `session`, or why there is none to make."""
     name, calendar = sleeve.name, tradebot.calendar
-    session = current_session(calendar, tradebot.clock.now())
     if tradebot.store.ledger.live_decisions(name, session) is None:
-        return dg.SkipReason(f"{name} has not decided {session} live.")
+        return f"{name} has not decided {session} live."
     walked = tradebot.store.result_sessions(BOOKS, name, BACKTEST)
     if walked and walked[-1] >= session:
-        return dg.SkipReason(f"The backtest of {name} has reached {session}.")
+        return f"The backtest of {name} has reached {session}."
     missing = calendar.sessions(calendar.next(walked[-1]), session) if walked else [session]
     if len(missing) > _MOST_SHADOW_SESSIONS:
-        return dg.SkipReason(
-            f"The backtest of {name} ends on {walked[-1]}, {len(missing)} sessions ago. Backtest it up to {session} to have it carried on."
-        )
+        return f"The backtest of {name} ends on {walked[-1]}, {len(missing)} sessions ago. Backtest it up to {session} to have it carried on."
     tags = {SHADOW_TAG: f"{name}:{session}"}
     if instance.get_runs(dg.RunsFilter(job_name=SHADOW_BACKTEST, tags=tags), limit=1):
-        return dg.SkipReason(f"The shadow backtest of {name} for {session} was started; look at its run.")
+        return f"The shadow backtest of {name} for {session} was started; look at its run."
     first_to_last = {
         "dagster/asset_partition_range_start": missing[0].isoformat(),
         "dagster/asset_partition_range_end": session.isoformat(),

@@ -1,0 +1,116 @@
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tests.dagster_project.project import Project, on_sample_market, project
+from tests.markets import SESSIONS
+from tradebot_core.errors import TradebotError, UsageError
+from tradebot_core.model.tables import BARS, BOOKS
+from tradebot_core.wiring import BACKTEST, load
+from tradebot_dagster.instance import instance, run_backtest_in_process
+
+FACTS = ("contract_details", "price_bars", "corporate_actions", "fundamentals")
+BACKTESTED = tuple(f"value_investor/{step}" for step in ("screen", "analyze", "backtest", "performance"))
+FIRST, LAST = SESSIONS[25], SESSIONS[60]
+
+
+def files_of(store: Path) -> dict[str, bytes]:
+    """What the store holds, by name."""
+    return {str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()}
+
+
+def test_three_sessions_one_by_one_leave_the_same_bytes_as_their_range(tmp_path: Path, sample_market: Path) -> None:
+    sessions = [date(2024, 5, 14), date(2024, 5, 15), date(2024, 5, 16)]
+    (_, daily), (_, ranged) = (on_sample_market(tmp_path, sample_market, name) for name in ("daily", "ranged"))
+    with project(daily) as one_by_one:
+        assert all(one_by_one.run(*FACTS, *BACKTESTED, first=session).success for session in sessions)
+    with project(ranged) as at_once:
+        assert at_once.run(*FACTS, *BACKTESTED, first=sessions[0], last=sessions[-1]).success
+    written = files_of(tmp_path / "ranged")
+    assert written == files_of(tmp_path / "daily")
+    assert "results/value_investor/backtest/books/2024.parquet" in written
+
+
+def test_a_backtest_is_continued_from_the_session_before(small: Project) -> None:
+    assert small.run(*BACKTESTED, first=FIRST, last=SESSIONS[40]).success
+    assert small.run(*BACKTESTED, first=SESSIONS[41], last=LAST).success
+    assert small.metadata("value_investor/performance", LAST)["book"] == f"{FIRST} to {LAST} (36 sessions)"
+
+
+def test_restart_opens_a_new_book(small: Project) -> None:
+    assert small.run(*BACKTESTED, first=FIRST, last=SESSIONS[40]).success
+    restart = {"ops": {"value_investor__backtest": {"config": {"restart": True}}}}
+    assert small.run(*BACKTESTED, first=SESSIONS[41], last=LAST, config=restart).success
+    performance = small.metadata("value_investor/performance", LAST)
+    assert performance["book"] == f"{SESSIONS[41]} to {LAST} (20 sessions)"
+    assert performance["initial_capital"] == 50_000
+
+
+def test_what_a_backtest_reports(small: Project) -> None:
+    assert small.run(*BACKTESTED, first=FIRST, last=LAST).success
+    equity = small.bot.store.read_results(BOOKS, "value_investor", BACKTEST)
+    assert len(equity) == 36
+    reported = small.metadata("value_investor/backtest", LAST)
+    assert reported["fills"] == 2 == len(reported["last_fills"].records)
+    assert reported["equity_curve"].startswith("![sparkline](data:image/svg+xml;base64,")
+    assert len(reported["equity_curve"]) < 1000  # shown in place
+    performance = small.metadata("value_investor/performance", LAST)
+    assert performance["chart"].startswith("![value_investor, 2024-02-07 to 2024-03-28](data:image/png;base64,")
+    assert performance["final_equity"] == pytest.approx(reported["equity"], abs=1e-3)
+
+
+def test_each_session_has_its_equity_and_only_the_last_one_the_pictures(small: Project) -> None:
+    """What is attached to a range is copied into the event of each of its sessions."""
+    assert small.run(*BACKTESTED, first=FIRST, last=LAST).success
+    assert set(small.metadata("value_investor/backtest", SESSIONS[30])) == {"equity"}
+    assert set(small.metadata("value_investor/performance", SESSIONS[30])) == set()
+
+
+def test_layers_report_who_was_rejected_and_why(small: Project) -> None:
+    assert small.run("value_investor/screen", first=FIRST, last=LAST).success
+    reported = small.metadata("value_investor/screen", LAST)
+    assert (reported["dagster/row_count"], reported["passed"], reported["passed_share"]) == (144, 108, 0.75)
+    (rejecting,) = [record.data for record in reported["rejecting_rules"].records]
+    assert (rejecting["rule"], rejecting["rejected"], rejecting["median_value"]) == ("positive_net_income", 36, -2e8)
+    assert small.metadata("value_investor/screen", SESSIONS[30]) == {"seen_in_session": 4, "passed_in_session": 3}
+
+
+def test_collectors_report_what_is_new_and_what_was_refused(tmp_path: Path, sample_market: Path) -> None:
+    _, bot = on_sample_market(tmp_path, sample_market)
+    day = date(2024, 5, 14)
+    with project(bot) as collecting:
+        assert collecting.run(*FACTS, first=day).success
+        bars = collecting.metadata("price_bars", day)
+        assert bars["new_rows"] == len(bot.store.read_versions(BARS, as_of=bot.clock.now()))
+        assert bars["refused_records"] == 0
+        assert collecting.run("price_bars", first=day).success
+        assert collecting.metadata("price_bars", day)["new_rows"] == 0
+
+
+def test_in_one_process_a_backtest_runs_from_facts_to_figures(tmp_path: Path, sample_market: Path) -> None:
+    path, _ = on_sample_market(tmp_path, sample_market)
+    first, last = date(2024, 5, 14), date(2024, 5, 31)
+    run_id = run_backtest_in_process(path, "value_investor", first, last)
+    bot = load(path)
+    assert list(bot.backtest_sessions("value_investor")) == list(bot.calendar.sessions(first, last))
+    with instance(bot.config) as records:
+        assert records.get_run_by_id(run_id).is_success
+    # Again, for a part of it: a new book, and figures of that book.
+    run_backtest_in_process(path, "value_investor", first, date(2024, 5, 20))
+    assert bot.performance("value_investor", end=date(2024, 5, 20)).sessions == 5
+
+
+def test_a_backtest_that_fails_says_what_failed_and_where_to_look(tmp_path: Path, sample_market: Path) -> None:
+    path, bot = on_sample_market(tmp_path, tmp_path / "no_such_market")
+    said = r"contract_details: .*securities\.csv does not exist\. .*Its run is [0-9a-f-]{36}\."
+    with pytest.raises(TradebotError, match=said):
+        run_backtest_in_process(path, "value_investor", date(2024, 5, 14), date(2024, 5, 14))
+
+
+def test_an_unknown_strategy_or_a_day_without_trading_is_refused_before_anything_runs(tmp_path: Path, sample_market) -> None:
+    path, _ = on_sample_market(tmp_path, sample_market)
+    with pytest.raises(UsageError, match="There is no strategy value_investr"):
+        run_backtest_in_process(path, "value_investr", date(2024, 5, 14), date(2024, 5, 14))
+    with pytest.raises(UsageError, match="There is no trading session"):
+        run_backtest_in_process(path, "value_investor", date(2024, 5, 18), date(2024, 5, 19))

@@ -1,0 +1,95 @@
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from tests import markets
+from tests.dagster_project.project import Project, live_keys, new_york
+from tests.dagster_project.test_schedules import seal
+from tests.markets import SESSIONS, XNYS
+from tradebot_dagster.defs import definitions_of
+
+SESSION = SESSIONS[40]
+OPENS_ON = SESSIONS[41]
+MORNING = new_york(OPENS_ON, 8)
+
+
+def tick(project: Project, now: datetime) -> str | list[dg.RunRequest]:
+    """The requests, or the reason there are none."""
+    repository = definitions_of(project.at(now).bot).get_repository_def()
+    context = dg.build_sensor_context(project.instance, repository_def=repository)
+    evaluated = repository.get_sensor_def("submit_live_decisions").evaluate_tick(context)
+    return evaluated.run_requests or evaluated.skip_message
+
+
+def test_live_decisions_of_the_current_session_are_submitted_one_run_a_strategy(small: Project, engines: list[str]) -> None:
+    seal(small, SESSION)
+    requests = tick(small, MORNING)
+    assert [(r.run_key, r.partition_key, r.asset_selection) for r in requests] == [
+        (f"{name}:{SESSION}:{'d' * 64}", str(SESSION), [dg.AssetKey([name, "orders"])])
+        for name in ("value_investor", "quality_growth")
+    ]
+    assert engines == []
+
+
+def test_one_strategy_does_not_wait_for_the_other(small: Project) -> None:
+    seal(small, SESSION, "quality_growth")
+    (request,) = tick(small, MORNING)
+    assert request.asset_selection == [dg.AssetKey(["quality_growth", "orders"])]
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        (XNYS.cutoff(SESSION) + timedelta(minutes=1), f"Orders of {SESSION} are submitted from 08:00 New York on {OPENS_ON}."),
+        (new_york(OPENS_ON, 7, 59), f"Orders of {SESSION} are submitted from 08:00 New York on {OPENS_ON}."),
+        (new_york(OPENS_ON, 9, 25), f"The time to submit orders of {SESSION} ended at"),
+        (new_york(OPENS_ON, 15), f"The time to submit orders of {SESSION} ended at"),
+    ],
+)
+def test_outside_the_hours_of_submission_nothing_is_requested(small: Project, now: datetime, reason: str) -> None:
+    seal(small, SESSION)
+    assert tick(small, now).startswith(reason)
+
+
+def test_decisions_of_another_session_are_not_requested(small: Project) -> None:
+    seal(small, SESSIONS[39])
+    seal(small, SESSIONS[41])
+    assert tick(small, MORNING) == f"No live decisions of {SESSION} by value_investor, quality_growth."
+
+
+def test_reviews_are_not_requested(small: Project) -> None:
+    """Materialized by hand or by a backfill on the very morning: the event is there, the live decision is not."""
+    assert small.at(MORNING).run(*live_keys(), first=SESSIONS[38], last=SESSION).success
+    assert tick(small, MORNING) == f"No live decisions of {SESSION} by value_investor, quality_growth."
+
+
+def test_planned_orders_are_not_requested_again(small: Project) -> None:
+    seal(small, SESSION)
+    for name in small.bot.sleeves:
+        small.bot.store.ledger.commit_orders(name, SESSION, [], MORNING)  # decided to do nothing
+    assert tick(small, MORNING) == f"Orders of {SESSION} are planned."
+
+
+def test_a_halt_holds_everything(small: Project) -> None:
+    seal(small, SESSION)
+    small.bot.store.ledger.halt("a look at the broker first", MORNING)
+    assert tick(small, MORNING).startswith("Trading is halted: a look at the broker first.")
+    small.bot.store.ledger.resume(MORNING)
+    assert len(tick(small, MORNING)) == 2
+
+
+def test_it_keeps_no_cursor_and_asks_the_same_again(small: Project) -> None:
+    """Dagster starts one run for one run_key; the ledger ends the asking."""
+    seal(small, SESSION)
+    assert [r.run_key for r in tick(small, MORNING)] == [r.run_key for r in tick(small, MORNING)]
+
+
+@pytest.mark.parametrize(
+    ("sample", "status"), [("", dg.DefaultSensorStatus.STOPPED), ("sample_market: {{}}\n", dg.DefaultSensorStatus.RUNNING)]
+)
+def test_arming_it_is_a_human_act_except_on_the_sample_market(tmp_path: Path, sample: str, status) -> None:
+    path = markets.write_config(tmp_path, markets.CONFIG + sample)
+    sensor = definitions_of(markets.build(markets.load_config(path), path)).resolve_sensor_def("submit_live_decisions")
+    assert (sensor.default_status, sensor.minimum_interval_seconds) == (status, 5)
