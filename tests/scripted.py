@@ -81,7 +81,7 @@ def scripted(
 
 
 def security_of(symbol: str) -> int:
-    return security_id_of(1 + "AAA BBB CCC DDD".split().index(symbol))
+    return security_id_of(1 + ["AAA", "BBB", "CCC", "DDD"].index(symbol))
 
 
 def quote(
@@ -103,7 +103,12 @@ def quote(
         known_at = XNYS.closes_at(session) + timedelta(minutes=15)
         rows.append({"security_id": security, "session": session, "known_at": known_at} | prices)
     append(bot, BARS, *rows)
-    name = dict.fromkeys(SECURITIES.columns) | {"security_id": security, "cik": security // 100, "symbol": symbol, "name": symbol}
+    name = dict.fromkeys(SECURITIES.columns) | {
+        "security_id": security,
+        "cik": security // 100,
+        "symbol": symbol,
+        "name": symbol,
+    }
     dates = {"valid_from": date(2020, 1, 1), "valid_to": date.max, "known_at": datetime(2020, 1, 1, tzinfo=UTC)}
     append(bot, SECURITIES, name | {"exchange": "TEST"} | dates)
 
@@ -116,7 +121,9 @@ def act(bot: Tradebot, symbol: str, session: date, kind: str, value: float, know
     )
 
 
-def append(bot: Tradebot, table: FactTable, *rows: dict[str, Any], ingested: datetime = datetime(2024, 1, 1, tzinfo=UTC)) -> None:
+def append(
+    bot: Tradebot, table: FactTable, *rows: dict[str, Any], ingested: datetime = datetime(2024, 1, 1, tzinfo=UTC)
+) -> None:
     frame = pl.DataFrame(list(rows), schema={**table.columns, "known_at": table.schema["known_at"]})
     bot.store.append(Batch(table, frame, "test"), ingested)
 

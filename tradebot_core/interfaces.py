@@ -75,9 +75,18 @@ class DataStore(Protocol):
         ...
 
     def read_versions(
-        self, table: FactTable, *, as_of: datetime, start: date | None = None, end: date | None = None
+        self,
+        table: FactTable,
+        *,
+        as_of: datetime,
+        start: date | None = None,
+        end: date | None = None,
+        without: Sequence[str] = (),
     ) -> pl.DataFrame:
-        """All versions with known_at <= as_of, ordered by key, known_at and ingested_at; start and end as in `read`."""
+        """All versions with known_at <= as_of, ordered by key, known_at and ingested_at; start and end as in `read`.
+
+        `without` names columns that are not needed (null in the answer): the provenance of figures is most of their bytes.
+        """
         ...
 
     def quarantined(self) -> pl.DataFrame: ...
@@ -142,8 +151,9 @@ class Journal(Protocol):
 
     def record_state(
         self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
-    ) -> None:
-        """Raises ExecutionError on a transition that model.order.TRANSITIONS lacks; the present state again is nothing."""
+    ) -> bool:
+        """True when the state is new, False when it is the present one. Raises ExecutionError on a transition that
+        model.order.TRANSITIONS lacks."""
         ...
 
     def record_fill(self, strategy: str, fill: Fill) -> bool:

@@ -49,7 +49,10 @@ def run_backtest_in_process(config_path: Path, strategy: str, start: date, end: 
     tradebot.sleeve(strategy)
     sessions = tradebot.calendar.sessions(start, end)
     job = definitions_of(tradebot).resolve_job_def(backtest_job_name(strategy))
-    settings: dict[str, Any] = {"ops": {f"{strategy}__backtest": {"config": {"restart": restart}}}}
+    settings: dict[str, Any] = {
+        "ops": {f"{strategy}__backtest": {"config": {"restart": restart}}},
+        "loggers": {"console": {"config": {"log_level": "WARNING"}}},  # the figures are the output, not each event
+    }
     tags = {
         "dagster/asset_partition_range_start": sessions[0].isoformat(),
         "dagster/asset_partition_range_end": sessions[-1].isoformat(),

@@ -78,7 +78,7 @@ def test_a_flipped_byte_never_gives_other_figures(store, bars_file):
 def test_a_damaged_list_of_sessions_is_named(store, tmp_path):
     path = tmp_path / "store" / "results" / "s" / "live" / "equity" / "sessions.json"
     path.write_text('["2024-01-0')
-    with pytest.raises(StoreError, match="sessions.json"):
+    with pytest.raises(StoreError, match=r"sessions\.json"):
         store.result_sessions(EQUITY, "s", "live")
 
 
@@ -90,7 +90,11 @@ def test_a_full_disk_is_said_so_and_the_store_stays_as_it_was(store, tmp_path, m
     def full(*_args, **_kwargs):
         raise OSError(number, os.strerror(number))
 
-    where = {"fsync": (parquet_files.os, "fsync"), "replace": (Path, "replace"), "write_parquet": (pl.DataFrame, "write_parquet")}
+    where = {
+        "fsync": (parquet_files.os, "fsync"),
+        "replace": (Path, "replace"),
+        "write_parquet": (pl.DataFrame, "write_parquet"),
+    }
     with monkeypatch.context() as patched:
         patched.setattr(*where[step], full)
         with pytest.raises(StoreError) as refused:

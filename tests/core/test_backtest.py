@@ -12,6 +12,7 @@ from tests.scripted import SESSIONS, act, append, quote, scripted, walk
 from tests.scripted import security_of as scripted_id
 from tradebot_core.errors import MissingData, StrategyError, UsageError
 from tradebot_core.model.tables import BARS, BOOKS, DECISIONS, EQUITY, LAYERS
+from tradebot_core.trading.markets import MarketHistory
 
 RANGE = HALF_YEAR[25:]
 D = Decimal
@@ -198,6 +199,7 @@ def test_an_uneven_split_pays_cash_in_lieu_at_the_close(tmp_path):
 def test_an_order_for_a_security_that_does_not_trade_expires(tmp_path):
     bot = scripted(tmp_path, f"{day(0)} buy AAA 0.5")
     quote(bot, "AAA", 10.0, {day(1): None})
+    quote(bot, "BBB", 20.0)
     tables = walk(bot, days(3))
     assert states_of(tables)[3] == ("expired", f"AAA did not trade on {day(1)}.")
     assert tables["fills"].is_empty()
@@ -206,6 +208,7 @@ def test_an_order_for_a_security_that_does_not_trade_expires(tmp_path):
 def test_a_security_that_stops_trading_is_valued_at_its_last_price_which_says_its_age(tmp_path):
     bot = scripted(tmp_path, f"{day(0)} buy AAA 0.5")
     quote(bot, "AAA", 10.0, {day(2): 12.0} | {session: None for session in SESSIONS if session > day(2)})
+    quote(bot, "BBB", 20.0)
     tables = walk(bot, days(6))
     assert tables["positions"].select("session", "price", "price_session").rows() == [
         (day(1), "10.0000", day(1)),
@@ -219,6 +222,7 @@ def test_a_security_that_stops_trading_is_valued_at_its_last_price_which_says_it
 def test_a_delisting_pays_and_ends_the_position(tmp_path):
     bot = scripted(tmp_path, f"{day(0)} buy AAA 0.5")
     quote(bot, "AAA", 10.0, {session: None for session in SESSIONS if session > day(2)})
+    quote(bot, "BBB", 20.0)
     act(bot, "AAA", day(4), "delisting", 7.5)
     tables = walk(bot, days(6))
     assert tables["entries"].filter(kind="delisting").select("session", "quantity", "cash").rows() == [
@@ -341,6 +345,33 @@ def test_the_layers_must_have_been_evaluated(tmp_path):
         bot.backtest("scripted", days(2))
 
 
+def test_a_session_without_any_bar_is_refused_and_not_taken_for_a_quiet_day(tmp_path):
+    bot = scripted(tmp_path)
+    quote(bot, "AAA", 10.0, {day(1): None})
+    with pytest.raises(MissingData, match=f"no bar of 1 of 3 sessions, the first of them {day(1)}"):
+        walk(bot, days(3))
+
+
+def test_candidates_come_by_rank_then_security_and_those_without_a_rank_last():
+    ranks = {"AAA": None, "BBB": 2.0, "CCC": 1.0, "DDD": 2.0}
+    layer = pl.DataFrame(
+        [(day(0), scripted_id(symbol), symbol, True, "r", 1.0, 1.0, rank) for symbol, rank in ranks.items()],
+        schema={**LAYERS.schema, "rank": pl.Float64},
+        orient="row",
+    )
+    prices = {"session": [day(0)] * 4, "security_id": [scripted_id(s) for s in ranks], "close": [1.0] * 4, "open": [1.0] * 4}
+    bars = pl.DataFrame(prices).with_columns(median_dollar_volume_20d=pl.lit(1e6))
+    actions = pl.DataFrame(schema={"session": pl.Date, "security_id": pl.Int64, "type": pl.String, "value": pl.Float64})
+
+    def candidates(rows: pl.DataFrame) -> list[str]:
+        history = MarketHistory(bars, actions, {"last": rows}, bars)
+        history.close(day(0))
+        return [candidate.symbol for candidate in history.market(day(0), []).candidates]
+
+    assert candidates(layer) == ["CCC", "BBB", "DDD", "AAA"]
+    assert candidates(layer.drop("rank")) == ["AAA", "BBB", "CCC", "DDD"]
+
+
 # Figures
 
 
@@ -368,7 +399,7 @@ def test_the_figures_of_a_part_start_from_the_equity_it_began_with(tmp_path):
 
 
 def test_figures_without_a_backtest_are_refused_with_the_command_to_run(tmp_path):
-    with pytest.raises(MissingData, match="no backtest of scripted. Run `tradebot backtest scripted"):
+    with pytest.raises(MissingData, match=r"no backtest of scripted\. Run `tradebot backtest scripted"):
         scripted(tmp_path).performance("scripted")
 
 
@@ -381,7 +412,9 @@ def test_one_failing_strategy_does_not_change_the_other(tmp_path, market):
     ).replace("params: {{max_positions: 3}}", "params: {{}}")
     bot = tradebot(tmp_path, text="allowed_packages: [tradebot_core, tests]\n" + text)
     fill_store(bot)
-    with pytest.raises(StrategyError, match=r"Layer screen of quality_growth failed: ZeroDivisionError: float division by zero"):
+    with pytest.raises(
+        StrategyError, match=r"Layer screen of quality_growth failed: ZeroDivisionError: float division by zero"
+    ):
         run_layers(bot, "quality_growth", RANGE)
     run_layers(bot, "value_investor", RANGE)
     bot.backtest("value_investor", RANGE)

@@ -102,7 +102,7 @@ def test_a_ticker_that_yaml_reads_as_a_truth_is_refused_and_not_guessed(tmp_path
 
 
 def test_a_file_that_is_not_there_is_refused_with_what_to_do(tmp_path):
-    with pytest.raises(ConfigurationError, match="nowhere.yaml cannot be read .No such file or directory.*--config"):
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml cannot be read .No such file or directory.*--config"):
         load_config(tmp_path / "nowhere.yaml")
 
 

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradebot_core.config import CostSettings
@@ -45,6 +45,7 @@ def test_a_price_that_is_no_number_cannot_fill(price):
         fill_price(price, Side.BUY, COSTS)
 
 
+@settings(deadline=None)
 @given(
     st.decimals(min_value="-1000", max_value="1000000", places=4),
     st.decimals(min_value="-10", max_value="10000", places=4),

@@ -40,7 +40,13 @@ def split(security: int, session: date, value: float, known_at: datetime | None 
 
 
 def filing(cik: int, known_at: datetime, **figures: Any) -> dict:
-    row = {"cik": cik, "company_name": "A", "form": "10-K", "accession": f"acc-{known_at:%m%d%H}", "period_end": date(2023, 12, 31)}
+    row = {
+        "cik": cik,
+        "company_name": "A",
+        "form": "10-K",
+        "accession": f"acc-{known_at:%m%d%H}",
+        "period_end": date(2023, 12, 31),
+    }
     return row | {"shares_basis_date": known_at.date(), "known_at": known_at} | figures
 
 
@@ -154,9 +160,7 @@ def test_the_first_bar_needed_is_nineteen_sessions_back():
 
 
 def test_a_bar_that_came_after_its_cut_off_was_not_there_to_decide_on():
-    late = [
-        bar(AAA, s, known_at=XNYS.cutoff(s) + HOUR) if s == DAYS[3] else bar(AAA, s) for s in SESSIONS[:40]
-    ]
+    late = [bar(AAA, s, known_at=XNYS.cutoff(s) + HOUR) if s == DAYS[3] else bar(AAA, s) for s in SESSIONS[:40]]
     assert DAYS[3] not in of(panel(bars=late), "session")
 
 
@@ -215,7 +219,7 @@ def with_facts(facts, keep=lambda row: True, sessions=DAYS) -> pl.DataFrame:
     return panel(sessions, **given_rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(later_facts, st.integers(0, 9))
 def test_facts_known_after_a_cut_off_change_no_row_up_to_it(facts, at):
     cutoff = XNYS.cutoff(DAYS[at])
@@ -224,7 +228,7 @@ def test_facts_known_after_a_cut_off_change_no_row_up_to_it(facts, at):
     assert repr(with_all.rows()) == repr(with_earlier.rows())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(later_facts, st.integers(0, 9), st.integers(0, 9))
 def test_the_panel_of_one_session_is_the_slice_of_any_range_bit_for_bit(facts, first, last):
     first, last = sorted((first, last))

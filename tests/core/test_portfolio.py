@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradebot_core.errors import ExecutionError
@@ -57,6 +57,7 @@ def honest_trades(draw) -> list[Fill]:
     return made
 
 
+@settings(deadline=None)
 @given(honest_trades())
 def test_a_position_is_the_sum_of_its_fills_and_cash_balances_to_the_last_decimal(trades):
     book = after(Book().apply(deposit("1000000")), *trades)
@@ -69,6 +70,7 @@ def test_a_position_is_the_sum_of_its_fills_and_cash_balances_to_the_last_decima
     assert book.cash == Decimal("1000000") - paid
 
 
+@settings(deadline=None)
 @given(honest_trades())
 def test_the_cost_of_a_position_follows_its_average_cost(trades):
     book, cost, held = Book(), Decimal(0), 0
@@ -110,6 +112,7 @@ def test_selling_out_is_remembered_with_its_day_and_a_new_position_opens_anew():
     assert again.positions[AAA].cost == Decimal("7.0000")
 
 
+@settings(deadline=None)
 @given(quantities, prices, st.integers(2, 20))
 def test_a_split_changes_no_value_and_no_cost(quantity, price, ratio):
     book = after(Book(), fill(1, Side.BUY, quantity, price * ratio))
@@ -120,6 +123,7 @@ def test_a_split_changes_no_value_and_no_cost(quantity, price, ratio):
     assert after_split.equity({AAA: price}) == book.equity({AAA: price * ratio})
 
 
+@settings(deadline=None)
 @given(quantities, prices, st.sampled_from([0.5, 0.1, 0.05, 1 / 3, 1.5, 0.025, 7 / 3]))
 def test_an_uneven_split_pays_cash_for_the_fraction_at_the_close_and_nothing_is_lost(quantity, price, ratio):
     book = after(Book(), fill(1, Side.BUY, quantity, "10"))

@@ -5,7 +5,7 @@ from decimal import Decimal
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradebot_core.config import RiskSettings
@@ -123,6 +123,7 @@ def test_an_order_carries_its_key_and_the_price_it_was_decided_at():
 weights = st.floats(min_value=0, max_value=1)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([Action.BUY, Action.SELL, Action.HOLD]), weights), min_size=1, max_size=8),
     st.lists(st.integers(0, 300), min_size=8, max_size=8),

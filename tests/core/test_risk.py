@@ -6,7 +6,7 @@ from decimal import Decimal
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradebot_core.config import RiskSettings
@@ -35,7 +35,12 @@ def order(side: Side = Side.BUY, quantity: int = 100, price: str = "10") -> Orde
 
 
 def situation(
-    cash: str = "100000", held: int = 0, price: str = "10", volume: float | None = 1e9, orders: int = 0, equity: str | None = None
+    cash: str = "100000",
+    held: int = 0,
+    price: str = "10",
+    volume: float | None = 1e9,
+    orders: int = 0,
+    equity: str | None = None,
 ) -> Situation:
     positions = {AAA: Position(AAA, "AAA", held, Decimal(held), DAY)} if held else {}
     book = Book(Decimal(cash), MappingProxyType(positions))
@@ -219,6 +224,7 @@ situations = st.builds(
 orders = st.builds(order, side=st.sampled_from(Side), quantity=st.integers(0, 2000))
 
 
+@settings(deadline=None)
 @given(limit_pairs(), orders, situations)
 def test_tightening_a_limit_never_turns_a_refusal_into_a_pass(limits, intent, around):
     loose, tight = limits
@@ -226,6 +232,7 @@ def test_tightening_a_limit_never_turns_a_refusal_into_a_pass(limits, intent, ar
         assert not LimitGate(tight).check(intent, around).approved
 
 
+@settings(deadline=None)
 @given(limit_pairs(), orders, situations)
 def test_what_passes_keeps_every_limit(limits, intent, around):
     settings = limits[0]

@@ -62,7 +62,7 @@ def test_the_recipe_of_the_documentation_works_as_written(tmp_path, package):
     bot = start(tmp_path, textwrap.indent(block, "  "))
     assert bot.sleeve("low_leverage").strategy.params.max_debt_to_assets == 0.25
     tables = backtest(bot, "low_leverage")
-    assert {symbol for symbol in tables["fills"]["symbol"]} == {"GOOD", "DEAR", "FADE"}  # LOSS loses money
+    assert set(tables["fills"]["symbol"]) == {"GOOD", "DEAR", "FADE"}  # LOSS loses money
     screen = bot.store.read_results(LAYERS, "low_leverage", "market", RANGE[0], RANGE[0], "screen")
     assert screen.select("symbol", "passed", "rule", "value", "threshold").rows() == [
         ("GOOD", True, "max_debt_to_assets", 1 / 6, 0.25),
@@ -168,9 +168,9 @@ def test_taking_the_block_away_takes_the_strategy_away_and_leaves_the_other_alon
 @pytest.mark.parametrize("names", [("screen", "screen"), ("decisions",), ("orders",), ()])
 def test_layers_that_share_a_name_or_take_a_reserved_one_stop_the_start(tmp_path, package, names):
     made = ", ".join(f'TableLayer("{name}", rules=())' for name in names)
-    code = "from tradebot_core.strategy import *\nclass Odd(Strategy):\n    def layers(self):\n        return [%s]\n" % made
+    code = f"from tradebot_core.strategy import *\nclass Odd(Strategy):\n    def layers(self):\n        return [{made}]\n"
     (package / "odd.py").write_text(code + "    def decide(self, view):\n        return []\n")
-    with pytest.raises(ConfigurationError, match=r"config.yaml, line 5: the layers .* of odd must be one or more, differ"):
+    with pytest.raises(ConfigurationError, match=r"config\.yaml, line 5: the layers .* of odd must be one or more, differ"):
         start(tmp_path, "  - {{name: odd, class_path: my_strategies.odd.Odd, allocated_capital: 1}}\n")
 
 
@@ -178,7 +178,9 @@ def test_layers_that_share_a_name_or_take_a_reserved_one_stop_the_start(tmp_path
 
 
 def breaking(folder: Path, which: str) -> Tradebot:
-    return start(folder, f"  - {{{{name: hostile, class_path: tests.core.failing_strategies.{which}, allocated_capital: 20000}}}}\n")
+    return start(
+        folder, f"  - {{{{name: hostile, class_path: tests.core.failing_strategies.{which}, allocated_capital: 20000}}}}\n"
+    )
 
 
 IN_LAYER = {
@@ -238,9 +240,7 @@ def judged(rules: tuple[Rule, ...], rows: pl.DataFrame) -> list[tuple]:
     return TableLayer("screen", rules=rules).evaluate(rows).select("passed", "rule", "value", "threshold").rows()
 
 
-@pytest.mark.parametrize(
-    ("comparison", "passing"), [(">=", [2.0, 3.0]), (">", [3.0]), ("<=", [1.0, 2.0]), ("<", [1.0])]
-)
+@pytest.mark.parametrize(("comparison", "passing"), [(">=", [2.0, 3.0]), (">", [3.0]), ("<=", [1.0, 2.0]), ("<", [1.0])])
 def test_a_rule_compares_at_its_boundary_as_written(comparison, passing):
     rows = rows_of(x=[1.0, 2.0, 3.0])
     found = judged((Rule("x", pl.col("x"), comparison, 2.0),), rows)
@@ -256,7 +256,12 @@ def test_a_missing_value_passes_no_rule(comparison):
 def test_the_first_rule_that_fails_is_the_verdict_and_the_last_one_when_all_hold():
     rows = rows_of(a=[1.0, 0.0, 1.0, 0.0], b=[1.0, 1.0, 0.0, None])
     rules = (Rule("a", pl.col("a"), ">", 0), Rule("b", pl.col("b"), ">", 0.5))
-    assert judged(rules, rows) == [(True, "b", 1.0, 0.5), (False, "a", 0.0, 0.0), (False, "b", 0.0, 0.5), (False, "a", 0.0, 0.0)]
+    assert judged(rules, rows) == [
+        (True, "b", 1.0, 0.5),
+        (False, "a", 0.0, 0.0),
+        (False, "b", 0.0, 0.5),
+        (False, "a", 0.0, 0.0),
+    ]
 
 
 def test_a_rank_is_of_the_session_and_missing_values_have_none():

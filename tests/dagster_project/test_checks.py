@@ -8,7 +8,7 @@ import pytest
 from tests import markets
 from tests.dagster_project.project import Project, on_sample_market, project
 from tests.markets import SESSIONS
-from tradebot_core.model.tables import BOOKS, ENTRIES, FUNDAMENTALS
+from tradebot_core.model.tables import BOOKS, ENTRIES, FILLS, FUNDAMENTALS
 from tradebot_core.trading import audit
 from tradebot_core.wiring import BACKTEST
 
@@ -149,12 +149,7 @@ def test_weights_may_not_exceed_the_sleeve_and_missing_ones_are_not_within_it() 
 def test_the_ledger_and_the_executions_must_agree(small: Project) -> None:
     markets.run_layers(small.bot, "value_investor", SESSIONS[25:40])
     small.bot.backtest("value_investor", SESSIONS[25:40])
-    fills = small.bot.store.read_results(markets_fills(), "value_investor", BACKTEST)
+    fills = small.bot.store.read_results(FILLS, "value_investor", BACKTEST)
     missing = audit.trades_without_their_fill(fills, [])
     assert missing["entry_key"].to_list() == sorted(f"fill:{key}" for key in fills["execution_id"])
 
-
-def markets_fills():
-    from tradebot_core.model.tables import FILLS
-
-    return FILLS

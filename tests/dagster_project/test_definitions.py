@@ -58,6 +58,7 @@ def test_the_jobs_schedules_and_sensors_have_these_names(config: Path) -> None:
     assert {job.name for job in repository.get_all_jobs()} == {
         "decide",
         "submit_orders",
+        "record_fills",
         "shadow_backtest",
         "backtest_value_investor",
         "backtest_quality_growth",

@@ -5,7 +5,7 @@ import dataclasses
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 
 import pytest
@@ -229,18 +229,21 @@ def relay(port: int, *, cut: bool) -> Iterator[int]:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
         answers = asyncio.create_task(pump(there_reader, writer))
         there_writer.write(await reader.readexactly(4))  # API\0
-        while True:
-            try:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
                 head = await reader.readexactly(4)
                 body = await reader.readexactly(struct.unpack(">I", head)[0])
-            except asyncio.IncompleteReadError:
-                break
-            if body.startswith(b"3\0"):
-                answers.cancel()
-            there_writer.write(head + body)
-            if body.startswith(b"3\0") and cut:
-                writer.close()
+                if body.startswith(b"3\0"):
+                    answers.cancel()
+                there_writer.write(head + body)
+                if body.startswith(b"3\0") and cut:
+                    writer.close()
         there_writer.close()
+        await there_writer.wait_closed()  # or the gateway would still hold the client id for the next connection
+
+    async def carried() -> None:
+        lines = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        await asyncio.wait_for(asyncio.gather(*lines, return_exceptions=True), timeout=10)
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -251,6 +254,7 @@ def relay(port: int, *, cut: bool) -> Iterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         loop.call_soon_threadsafe(server.close)
+        asyncio.run_coroutine_threadsafe(carried(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
 
 

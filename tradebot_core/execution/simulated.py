@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.config import CostSettings
+from tradebot_core.errors import ExecutionError
 from tradebot_core.interfaces import Clock, OpeningMarket
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus
 from tradebot_core.quant.costs import commission, fill_price
@@ -38,8 +39,13 @@ class SimulatedEngine:
         self._orders: dict[str, OrderIntent] = {}
         self._cancelled: set[str] = set()
         if path is not None and path.exists():
-            for line in path.read_text().splitlines():
-                self._replay(json.loads(line))
+            try:
+                for line in path.read_text(encoding="utf-8").splitlines():
+                    self._replay(json.loads(line))
+            except (ValueError, KeyError) as error:
+                raise ExecutionError(
+                    f"The simulated engine's record {path} cannot be read ({error}).", "Remove its damaged line, or the file."
+                ) from error
 
     def submit(self, intent: OrderIntent) -> OrderStatus:
         if intent.key not in self._orders:

@@ -122,7 +122,13 @@ class FileStore:
         return versions.unique(table.key, keep="last", maintain_order=True)
 
     def read_versions(
-        self, table: FactTable, *, as_of: datetime, start: date | None = None, end: date | None = None
+        self,
+        table: FactTable,
+        *,
+        as_of: datetime,
+        start: date | None = None,
+        end: date | None = None,
+        without: Sequence[str] = (),
     ) -> pl.DataFrame:
         dated = "session" in table.columns
         on = pl.col("session") if dated else pl.col("known_at").dt.convert_time_zone("America/New_York").dt.date()
@@ -131,14 +137,16 @@ class FileStore:
             wanted &= on >= start
         if end is not None:
             wanted &= on <= end
+        wanted_columns = [column for column in table.schema if column not in without]
         frames = []
         for path in sorted((self._path / "facts" / table.name).glob("*.parquet")):
             year = int(path.stem)
             if dated and ((start is not None and year < start.year) or (end is not None and year > end.year)):
                 continue
-            frames.append(parquet_files.read(path).filter(wanted))
-        rows = pl.concat(frames) if frames else pl.DataFrame(schema=table.schema)
-        return rows.sort(*table.key, "known_at", "ingested_at")
+            frames.append(parquet_files.read(path, wanted_columns).filter(wanted))
+        rows = pl.concat(frames) if frames else pl.DataFrame(schema={c: table.schema[c] for c in wanted_columns})
+        nothing = [pl.lit(None, table.schema[column]).alias(column) for column in without]
+        return rows.with_columns(nothing).select(table.schema.names()).sort(*table.key, "known_at", "ingested_at")
 
     # Quarantine
 

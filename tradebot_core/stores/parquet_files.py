@@ -79,15 +79,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read(path: Path) -> pl.DataFrame:
-    """Raises StoreError naming the file when it is not, byte for byte, the one that was written."""
+def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """The file, or some of its columns. Raises StoreError naming the file when it is not, byte for byte, the one that was written."""
     try:
         whole = path.read_bytes()
         at = whole.rfind(_MARK) + len(_MARK)
         blanked = whole[:at] + _BLANK + whole[at + len(_BLANK) :]
         if hashlib.sha256(blanked).hexdigest().encode() != whole[at : at + len(_BLANK)]:
             raise OSError(errno.EIO, "its content does not match its checksum")
-        return pl.read_parquet(io.BytesIO(whole))
+        return pl.read_parquet(io.BytesIO(whole), columns=columns)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StoreError(
             f"{path} is damaged and was not read ({error}).",

@@ -190,7 +190,7 @@ class SqliteLedger:
 
     def record_state(
         self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
-    ) -> None:
+    ) -> bool:
         with self._transaction() as database:
             last = database.execute(
                 "SELECT state FROM order_states WHERE order_key = ? ORDER BY sequence DESC LIMIT 1", (order_key,)
@@ -199,13 +199,14 @@ class SqliteLedger:
                 raise _unknown_order(order_key)
             present = OrderState(last[0])
             if state is present:
-                return
+                return False
             if state not in TRANSITIONS[present]:
                 raise ExecutionError(
                     f"Order {order_key} cannot go from {present} to {state}.",
                     "Compare the ledger with the broker: tradebot reconcile.",
                 )
             _insert_state(database, order_key, state, at, detail, broker_order_id)
+            return True
 
     def record_fill(self, strategy: str, fill: Fill) -> bool:
         with self._transaction() as database:
@@ -305,7 +306,9 @@ class SqliteLedger:
 
 
 def _unknown_order(order_key: str) -> ExecutionError:
-    return ExecutionError(f"There is no order {order_key} in the ledger.", "Compare the ledger with the broker: tradebot reconcile.")
+    return ExecutionError(
+        f"There is no order {order_key} in the ledger.", "Compare the ledger with the broker: tradebot reconcile."
+    )
 
 
 def _permit(row: tuple[str, str, str]) -> Permit:

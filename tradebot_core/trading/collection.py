@@ -41,7 +41,7 @@ def refresh_fundamentals(
 ) -> int:
     """Normalises the issuers whose facts are newer than their figures; returns the number of new rows of FUNDAMENTALS."""
     facts = store.read_versions(FACTS, as_of=as_of)
-    figures = store.read_versions(FUNDAMENTALS, as_of=as_of)
+    figures = store.read_versions(FUNDAMENTALS, as_of=as_of, without=("provenance",))
     newest = facts.group_by("cik").agg(newest=pl.col("ingested_at").max())
     done = figures.group_by("cik").agg(done=pl.col("ingested_at").max())
     stale = newest.join(done, on="cik", how="left").filter(pl.col("done").is_null() | (pl.col("newest") > pl.col("done")))

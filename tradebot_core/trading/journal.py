@@ -58,13 +58,15 @@ class MemoryJournal:
 
     def record_state(
         self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
-    ) -> None:
+    ) -> bool:
         if order_key not in self.states:
             raise unknown_order(order_key)
-        if next_state(order_key, self.states[order_key], state):
-            self._reach(order_key, state, at, detail)
-            if state in TERMINAL_STATES:
-                self._open.pop(order_key, None)
+        if not next_state(order_key, self.states[order_key], state):
+            return False
+        self._reach(order_key, state, at, detail)
+        if state in TERMINAL_STATES:
+            self._open.pop(order_key, None)
+        return True
 
     def record_fill(self, strategy: str, fill: Fill) -> bool:
         if fill.execution_id in self.fills:

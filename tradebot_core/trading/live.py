@@ -120,8 +120,11 @@ class LiveDesk:
     def _claim(self, strategy: str, session: date, permit_id: str | None, run_id: str, now: datetime) -> None:
         if permit_id is None:
             raise NotPermitted("This run holds no permit.")
+        current = current_session(self.calendar, now)
+        if session != current:  # before the claim, which would take the permit from the run that may use it
+            raise NotPermitted(f"Only {current} may be decided now, not {session}.")
         permit = self.store.ledger.claim_permit(permit_id, strategy, run_id, now)
-        if permit.session != session or session != current_session(self.calendar, now):
+        if permit.session != session:
             raise NotPermitted(f"The permit is for {permit.session}, not for {session}.")
 
     def _review(self, strategy: Strategy, capital: Decimal, session: date, run_id: str, now: datetime, why: str) -> Decided:
@@ -149,13 +152,12 @@ class LiveDesk:
     def record(self, strategy: Strategy, session: date, now: datetime) -> None:
         """Enters what happened to the sleeve up to the session's close: corporate actions (of missed sessions too), fills."""
         name, ledger = strategy.name, self.store.ledger
-        entries = ledger.entries(name)
-        if not entries:
+        if not ledger.entries(name):
             return
-        self._post_actions(name, entries, session)
-        # Only after the actions: a split of the day comes before its fills.
+        # Fills first: the actions of missed sessions fall on what their fills had made of the book.
         if ledger.open_orders(name):
             take_fills(ledger, self.engine_factory(), name, session, now)
+        self._post_actions(name, ledger.entries(name), session)
 
     def orders_past_their_open(self, strategy: str, now: datetime) -> list[OrderIntent]:
         """Orders without a final state whose session of filling has opened."""
@@ -224,8 +226,8 @@ class LiveDesk:
         return plan(self.gate, self.limits, strategy.name, rows.to_decisions(stored), book, market)
 
     def _expire(self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime) -> None:
-        ledger = self.store.ledger
         """Keeps on record what was decided too late to be sent. Orders committed in time but never sent expire as well."""
+        ledger = self.store.ledger
         expired = tuple((intent, RiskVerdict(False, "decision_expired")) for intent, _ in self._plan(strategy, session, stored))
         ledger.commit_orders(strategy.name, session, expired, now)
         for intent, state in ledger.open_orders(strategy.name):

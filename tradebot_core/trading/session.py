@@ -64,8 +64,16 @@ def settle(journal: Journal, engine: ExecutionEngine, strategy: str, close: Clos
 def take_fills(journal: Journal, engine: ExecutionEngine, strategy: str, session: date, now: datetime) -> None:
     """Asks the engine about every order that was sent before the session, and records its answers."""
     for intent, state in journal.open_orders(strategy):
-        if intent.session < session and state is not OrderState.NEW:
-            take_status(journal, strategy, intent, engine.get_order_status(intent.key), now)
+        if intent.session >= session:
+            continue
+        if state is OrderState.NEW:
+            journal.record_state(intent.key, OrderState.EXPIRED, now, "Its session passed before it was sent.")
+            continue
+        status = engine.get_order_status(intent.key)
+        in_doubt = state in (OrderState.SENDING, OrderState.UNKNOWN)
+        if status.state is None and in_doubt and engine.absence_is_proof:
+            status = OrderStatus(OrderState.EXPIRED, detail="Never received by the engine, and its session has passed.")
+        take_status(journal, strategy, intent, status, now)
 
 
 def take_status(journal: Journal, strategy: str, intent: OrderIntent, status: OrderStatus, now: datetime) -> None:
@@ -224,7 +232,12 @@ def send(
         journal.record_state(intent.key, OrderState.UNKNOWN, now, "Never received by the engine.")
     elif state is not OrderState.NEW:
         return
-    journal.record_state(intent.key, OrderState.SENDING, now)
+    try:
+        ours = journal.record_state(intent.key, OrderState.SENDING, now)
+    except ExecutionError:  # it has moved on since it was read
+        ours = False
+    if not ours:
+        return  # another process sends it at this moment, or has
     try:
         status = engine.submit(intent)
     except OrderUnknown as error:

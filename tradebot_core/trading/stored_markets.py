@@ -42,7 +42,7 @@ class StoredMarkets:
             bars,
             self.store.read_versions(ACTIONS, as_of=until),
             self.store.read_versions(SECURITIES, as_of=until),
-            self.store.read_versions(FUNDAMENTALS, as_of=until),
+            self.store.read_versions(FUNDAMENTALS, as_of=until, without=("provenance",)),
             sessions,
             self.calendar,
         )

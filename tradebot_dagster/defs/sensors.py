@@ -104,5 +104,6 @@ def why_failed(failures: list[dg.DagsterEvent]) -> str:
         error = failure.step_failure_data.error
         while error is not None and error.cause is not None:
             error = error.cause
-        reasons.append(f"{failure.step_key}: {error.message.strip() if error else failure.message}")
+        said = error.message.strip().removeprefix(f"{error.cls_name}: ") if error else failure.message
+        reasons.append(f"{failure.step_key}: {said}")
     return "\n".join(reasons)

@@ -1,0 +1,674 @@
+"""The live desk: a permit, a decision, an order sent at most once, a fill, a position; and everything that must not reach an engine."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from threading import Barrier
+from typing import ClassVar
+
+import polars as pl
+import pytest
+
+from tests.markets import SESSIONS as HALF_YEAR
+from tests.markets import XNYS, at, fill_store, run_layers, tradebot
+from tests.scripted import SESSIONS, act, quote, scripted, security_of
+from tradebot_core.errors import NotPermitted, OrderUnknown, ReconciliationError
+from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus
+from tradebot_core.model.portfolio import usd
+from tradebot_core.model.tables import DECISIONS, LAYERS
+from tradebot_core.trading.live import (
+    Decided,
+    LiveDesk,
+    Outcome,
+    Submission,
+    current_session,
+    issue_permit,
+    submit_deadline,
+)
+from tradebot_core.wiring import Tradebot
+
+HOUR = timedelta(hours=1)
+D = Decimal
+
+
+def day(n: int) -> date:
+    """The n-th session of a story; 0 is the first."""
+    return SESSIONS[20 + n]
+
+
+def evening(session: date) -> datetime:
+    """An hour after the cut-off, when the session is decided."""
+    return XNYS.cutoff(session) + HOUR
+
+
+def morning_after(session: date) -> datetime:
+    """Ten minutes before the next open."""
+    return XNYS.opens_at(XNYS.next(session)) - HOUR / 6
+
+
+class Crash(BaseException):
+    """The process is gone; nothing after this line happens."""
+
+
+class NoEngine(AssertionError):
+    pass
+
+
+def forbidden() -> None:
+    raise NoEngine("an engine was made where none may be")
+
+
+@dataclass
+class FakeEngine:
+    """Keeps what it received. `on_submit` may lose the order, or the answer, or the process."""
+
+    absence_is_proof: bool = True
+    on_submit: Callable[["FakeEngine", OrderIntent], None] = lambda engine, intent: engine.receive(intent)
+    received: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    told: dict[str, OrderStatus] = field(default_factory=dict)
+    name: ClassVar[str] = "fake"
+
+    def receive(self, intent: OrderIntent) -> None:
+        self.received.append(intent.key)
+        self.told[intent.key] = OrderStatus(OrderState.WORKING, broker_order_id=f"b{len(self.received)}")
+
+    def submit(self, intent: OrderIntent) -> OrderStatus:
+        self.on_submit(self, intent)
+        return self.get_order_status(intent.key)
+
+    def cancel(self, order_key: str) -> OrderStatus:
+        raise NotImplementedError
+
+    def get_order_status(self, order_key: str) -> OrderStatus:
+        self.asked.append(order_key)
+        return self.told.get(order_key, OrderStatus(None))
+
+
+@dataclass
+class Desk:
+    """The scripted sleeve's desk at any time, with the engine a test gives it (else the simulated one of the wiring)."""
+
+    bot: Tradebot
+    engine: Callable[[], object] | None = None
+
+    def desk(self, now: datetime) -> LiveDesk:
+        made = at(self.bot, now).desk
+        return replace(made, engine_factory=self.engine) if self.engine is not None else made
+
+    @property
+    def strategy(self):
+        return self.bot.sleeve("scripted").strategy
+
+    @property
+    def ledger(self):
+        return self.bot.store.ledger
+
+    def layers(self, session: date) -> None:
+        self.bot.markets.run_layer(self.strategy, "trades", [session])
+
+    def permit(self, now: datetime) -> str | None:
+        issued = issue_permit(self.ledger, XNYS, now)
+        return issued.permit_id if issued else None
+
+    def decide(self, session: date, run: str = "run", now: datetime | None = None, permit: str | None = "issue") -> Decided:
+        now = now or evening(session)
+        self.layers(session)
+        held = self.permit(now) if permit == "issue" else permit
+        capital = self.bot.sleeve("scripted").capital
+        return self.desk(now).decide(self.strategy, capital, session, held, run, now)
+
+    def submit(self, session: date, now: datetime | None = None) -> Submission:
+        now = now or evening(session)
+        return self.desk(now).submit(self.strategy, session, now)
+
+    def night(self, session: date, run: str | None = None) -> Decided:
+        """What the schedule and the sensor do after a session."""
+        decided = self.decide(session, run or f"run of {session}")
+        self.submit(session)
+        return decided
+
+    def states(self) -> dict[str, str]:
+        """By symbol and side, the state of the latest order."""
+        rows = self.ledger.orders("scripted").sort("session").iter_rows(named=True)
+        return {f"{row['side']} {row['symbol']}": row["state"] for row in rows}
+
+    def holding(self, session: date, symbol: str = "AAA") -> int:
+        position = self.ledger.book("scripted", session).positions.get(security_of(symbol))
+        return position.quantity if position else 0
+
+    def cash(self, session: date) -> Decimal:
+        return self.ledger.book("scripted", session).cash
+
+
+def a_desk(folder: Path, *script: str, engine=None, **settings) -> Desk:
+    desk = Desk(scripted(folder, *script, **settings), engine)
+    quote(desk.bot, "AAA", 10.0)
+    quote(desk.bot, "BBB", 20.0)
+    return desk
+
+
+BUY = f"{day(0)} buy AAA 0.5"
+
+
+# The way an order takes
+
+
+def test_a_decision_becomes_an_order_a_fill_at_the_next_open_and_a_position(tmp_path):
+    desk = a_desk(tmp_path, BUY)
+    decided = desk.decide(day(0))
+    assert (decided.live, [(d.symbol, d.action, d.target_weight) for d in decided.decisions]) == (True, [("AAA", "buy", 0.5)])
+    assert desk.ledger.live_decisions("scripted", day(0)).digest == decided.digest
+    submission = desk.submit(day(0))
+    assert (submission.outcome, desk.states()) == (Outcome.SUBMITTED, {"buy AAA": "working"})
+    assert (desk.holding(day(0)), desk.cash(day(0))) == (0, D(10_000))
+    desk.night(day(1))
+    assert (desk.states(), desk.holding(day(1)), desk.cash(day(1))) == ({"buy AAA": "filled"}, 500, D(5_000))
+    fills = desk.ledger.fills("scripted").select("session", "symbol", "side", "quantity", "price", "filled_at").rows()
+    assert fills == [(day(1), "AAA", "buy", 500, "10.0000", XNYS.opens_at(day(1)))]
+    assert [entry.kind for entry in desk.ledger.entries("scripted")] == ["deposit", "trade", "commission"]
+
+
+def test_the_capital_is_deposited_once_in_the_first_session(tmp_path):
+    desk = a_desk(tmp_path)
+    for n in range(3):
+        desk.night(day(n))
+    deposits = [(entry.session, entry.cash) for entry in desk.ledger.entries("scripted") if entry.kind == "deposit"]
+    assert deposits == [(day(0), usd(10_000))]
+
+
+def test_the_verdicts_a_live_decision_rests_on_are_kept_with_it(tmp_path):
+    desk = a_desk(tmp_path, BUY)
+    desk.decide(day(0))
+    kept = desk.bot.store.read_results(LAYERS, "scripted", "live", layer="trades")
+    assert kept.equals(desk.bot.store.read_results(LAYERS, "scripted", "market", layer="trades"))
+    assert kept["symbol"].to_list() == ["AAA", "BBB"]
+
+
+@pytest.mark.parametrize("name", ["value_investor", "quality_growth"])
+def test_live_decides_and_fills_exactly_what_the_backtest_of_the_same_sessions_does(tmp_path, name):
+    bot = tradebot(tmp_path)
+    fill_store(bot)
+    # From a purchase over a split to a sale on deterioration.
+    sessions = HALF_YEAR[66:86] if name == "value_investor" else HALF_YEAR[25:30]
+    run_layers(bot, name, sessions)
+    simulated = bot.backtest(name, sessions)
+    sleeve = bot.sleeve(name)
+    for session in sessions:
+        now = evening(session)
+        desk = at(bot, now).desk
+        permit = issue_permit(bot.store.ledger, XNYS, now)
+        decided = desk.decide(sleeve.strategy, sleeve.capital, session, permit.permit_id, str(session), now)
+        assert decided.live
+        desk.submit(sleeve.strategy, session, now)
+    assert bot.store.read_results(DECISIONS, name, "live").equals(simulated["decisions"])
+    assert bot.store.ledger.fills(name).equals(simulated["fills"].sort("session", "execution_id"))
+    assert bot.store.ledger.orders(name).select(simulated["orders"].columns).equals(simulated["orders"])
+    final = bot.store.ledger.book(name, sessions[-1])
+    assert str(final.cash) == simulated["equity"]["cash"][-1]
+    if name == "value_investor":
+        assert {"buy", "sell"} == set(simulated["fills"]["side"])
+        assert "split" in set(simulated["entries"]["kind"])
+
+
+# At most once
+
+
+def test_running_a_session_twice_places_nothing_twice(tmp_path):
+    engine = FakeEngine()
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    first = desk.night(day(0), "run-1")
+    again = desk.night(day(0), "run-1")
+    assert again.live
+    assert again.digest == first.digest
+    assert again.decisions == first.decisions
+    desk.submit(day(0), morning_after(day(0)))
+    assert engine.received == [f"scripted|{day(0)}|{security_of('AAA')}|buy"]
+    assert len(desk.ledger.orders("scripted")) == 1
+    assert len(desk.ledger.decision_sets("scripted")) == 1
+
+
+def test_another_run_of_the_same_session_gets_a_review_and_places_nothing(tmp_path):
+    engine = FakeEngine()
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.night(day(0), "run-1")
+    other = desk.night(day(0), "run-2")
+    assert not other.live
+    assert "was claimed by run run-1" in other.note
+    assert len(engine.received) == 1
+
+
+def test_a_crash_before_anything_was_committed_leaves_the_same_run_free_to_decide(tmp_path):
+    engine = FakeEngine()
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    write = desk.bot.store.write_results
+
+    def crash(table, *rest, **more):
+        if table is DECISIONS:
+            raise Crash
+        write(table, *rest, **more)
+
+    desk.bot.store.write_results = crash
+    with pytest.raises(Crash):
+        desk.decide(day(0), "run-1")
+    desk.bot.store.write_results = write
+    assert desk.ledger.live_decisions("scripted", day(0)) is None
+    assert desk.submit(day(0)).outcome is Outcome.NOTHING_LIVE
+    assert desk.night(day(0), "run-1").live
+    assert len(engine.received) == 1
+
+
+def test_a_crash_between_the_commit_and_the_first_byte_is_made_good_once(tmp_path):
+    def crashing():
+        raise Crash
+
+    desk = a_desk(tmp_path, BUY, engine=crashing)
+    desk.decide(day(0))
+    with pytest.raises(Crash):
+        desk.submit(day(0))
+    assert desk.states() == {"buy AAA": "new"}
+    engine = FakeEngine()
+    desk.engine = lambda: engine
+    for _ in range(3):
+        desk.submit(day(0))
+    assert (len(engine.received), desk.states()) == (1, {"buy AAA": "working"})
+
+
+def crash_after_receiving(engine: FakeEngine, intent: OrderIntent) -> None:
+    engine.receive(intent)
+    raise Crash
+
+
+def crash_before_receiving(engine: FakeEngine, intent: OrderIntent) -> None:
+    raise Crash
+
+
+def lose_the_answer(engine: FakeEngine, intent: OrderIntent) -> None:
+    engine.receive(intent)
+    raise OrderUnknown("No answer within 10 s.")
+
+
+def lose_the_order(engine: FakeEngine, intent: OrderIntent) -> None:
+    raise OrderUnknown("No answer within 10 s.")
+
+
+@pytest.mark.parametrize("absence_is_proof", [True, False])
+@pytest.mark.parametrize(("fault", "left"), [(crash_after_receiving, "sending"), (lose_the_answer, "unknown")])
+def test_an_order_left_in_doubt_that_the_broker_has_is_adopted_and_not_resent(tmp_path, fault, left, absence_is_proof):
+    engine = FakeEngine(absence_is_proof, fault)
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.decide(day(0))
+    with suppress(Crash):
+        desk.submit(day(0))
+    assert desk.states() == {"buy AAA": left}
+    engine.asked.clear()
+    for _ in range(2):
+        desk.submit(day(0))
+    assert engine.asked[0] == engine.received[0]
+    assert (len(engine.received), desk.states()) == (1, {"buy AAA": "working"})
+
+
+@pytest.mark.parametrize(("fault", "left"), [(crash_before_receiving, "sending"), (lose_the_order, "unknown")])
+def test_an_order_in_doubt_is_sent_again_only_where_absence_proves_that_it_never_arrived(tmp_path, fault, left):
+    proof, no_proof = FakeEngine(True, fault), FakeEngine(False, fault)
+    for engine in (proof, no_proof):
+        desk = a_desk(tmp_path / str(engine.absence_is_proof), BUY, engine=lambda engine=engine: engine)
+        desk.decide(day(0))
+        with suppress(Crash):
+            desk.submit(day(0))
+        assert desk.states() == {"buy AAA": left}
+        engine.on_submit = FakeEngine.receive
+        for _ in range(3):
+            desk.submit(day(0))
+        if engine.absence_is_proof:
+            assert (len(engine.received), desk.states()) == (1, {"buy AAA": "working"})
+        else:
+            assert (engine.received, desk.states()) == ([], {"buy AAA": "unknown"})
+
+
+def test_executions_the_broker_tells_twice_are_entered_once(tmp_path):
+    engine = FakeEngine()
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.night(day(0))
+    key = engine.received[0]
+
+    def execution(number: int, quantity: int) -> Fill:
+        intent = desk.ledger.open_orders("scripted")[0][0] if number == 1 else first
+        return Fill(
+            f"x{number}",
+            key,
+            day(1),
+            intent.security_id,
+            "AAA",
+            intent.side,
+            quantity,
+            usd("10"),
+            usd("1"),
+            XNYS.opens_at(day(1)),
+        )
+
+    first = desk.ledger.open_orders("scripted")[0][0]
+    one, two = execution(1, 200), execution(2, 300)
+    engine.told[key] = OrderStatus(OrderState.PARTIAL, (one,))
+    desk.desk(evening(day(1))).record(desk.strategy, day(1), evening(day(1)))
+    assert (desk.states(), desk.holding(day(1))) == ({"buy AAA": "partial"}, 200)
+    engine.told[key] = OrderStatus(OrderState.FILLED, (two, one))
+    for _ in range(2):
+        desk.desk(evening(day(1))).record(desk.strategy, day(1), evening(day(1)))
+    assert (desk.states(), desk.holding(day(1)), desk.cash(day(1))) == ({"buy AAA": "filled"}, 500, D(10_000 - 5_000 - 2))
+
+
+def test_of_two_desks_that_submit_at_the_same_moment_one_sends(tmp_path):
+    engine, together = FakeEngine(), Barrier(2)
+    desk = a_desk(tmp_path, BUY)
+    desk.decide(day(0))
+
+    def engine_for_both():
+        together.wait(timeout=10)  # both have seen the order as new
+        return engine
+
+    desk.engine = engine_for_both
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [pool.submit(desk.submit, day(0)) for _ in range(2)]
+        assert [outcome.result().outcome for outcome in outcomes] == [Outcome.SUBMITTED] * 2
+    assert (len(engine.received), desk.states()) == (1, {"buy AAA": "working"})
+
+
+# What must not reach an engine
+
+
+def test_without_a_permit_the_decision_is_a_review_and_no_engine_is_made(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    decided = desk.decide(day(0), permit=None)
+    assert (decided.live, [d.symbol for d in decided.decisions]) == (False, ["AAA"])
+    assert "holds no permit" in decided.note
+    assert desk.submit(day(0)).outcome is Outcome.NOTHING_LIVE
+    assert desk.bot.store.read_results(DECISIONS, "scripted", "live").is_empty()
+    assert len(desk.bot.store.read_results(DECISIONS, "scripted", "review")) == 1
+    assert desk.ledger.entries("scripted") == []
+
+
+def test_an_invented_permit_is_no_permit(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    desk.permit(evening(day(0)))
+    decided = desk.decide(day(0), permit=f"{day(0)}@now")
+    assert not decided.live
+    assert desk.submit(day(0)).outcome is Outcome.NOTHING_LIVE
+
+
+def test_an_expired_permit_is_no_permit(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    permit = desk.permit(evening(day(0)))
+    decided = desk.decide(day(0), permit=permit, now=submit_deadline(XNYS, day(0)))
+    assert not decided.live
+    assert "expired" in decided.note
+
+
+def test_no_permit_is_issued_between_the_deadline_and_the_next_cut_off(tmp_path):
+    desk = a_desk(tmp_path)
+    deadline = submit_deadline(XNYS, day(0))
+    assert deadline == XNYS.opens_at(day(1)) - timedelta(minutes=5)
+    moment = timedelta(microseconds=1)
+    assert issue_permit(desk.ledger, XNYS, deadline - moment).session == day(0)
+    assert issue_permit(desk.ledger, XNYS, deadline) is None
+    assert issue_permit(desk.ledger, XNYS, XNYS.cutoff(day(1)) - moment) is None
+    assert issue_permit(desk.ledger, XNYS, XNYS.cutoff(day(1))).session == day(1)
+    assert current_session(XNYS, XNYS.cutoff(day(1)) - moment) == day(0)
+
+
+@pytest.mark.parametrize("which", [-1, -5, 1])
+def test_the_permit_of_tonight_is_none_for_another_session_and_stays_for_the_live_run(tmp_path, which):
+    desk = a_desk(tmp_path, f"{day(6)} buy AAA 0.5", f"{day(6 + which)} buy AAA 0.5", engine=forbidden)
+    now = evening(day(6))
+    permit = desk.permit(now)
+    other = desk.decide(day(6 + which), run="a backfill", permit=permit, now=now)
+    assert not other.live
+    assert desk.submit(day(6 + which), now).outcome is Outcome.NOTHING_LIVE
+    assert desk.decide(day(6), run="the live run", permit=permit).live
+
+
+def test_a_review_of_an_old_session_changes_neither_ledger_nor_live_results(tmp_path):
+    desk = a_desk(tmp_path, BUY)
+    for n in range(4):
+        desk.night(day(n))
+    kept = desk.bot.store.read_results(DECISIONS, "scripted", "live")
+    entries, orders = desk.ledger.entries("scripted"), desk.ledger.orders("scripted")
+    desk.engine = forbidden
+    reviewed = desk.decide(day(2), run="a backfill", permit=None, now=evening(day(3)))
+    assert [(d.symbol, d.action) for d in reviewed.decisions] == [("AAA", "hold")]  # on the book of that day
+    assert desk.submit(day(2), evening(day(3))).outcome is Outcome.EXPIRED
+    assert desk.bot.store.read_results(DECISIONS, "scripted", "live").equals(kept)
+    assert (desk.ledger.entries("scripted"), desk.ledger.orders("scripted").equals(orders)) == (entries, True)
+
+
+def test_decisions_that_come_too_late_are_recorded_as_expired_and_never_sent(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    desk.decide(day(0))
+    for now in (submit_deadline(XNYS, day(0)), evening(day(1)), evening(day(9))):
+        assert desk.submit(day(0), now).outcome is Outcome.EXPIRED
+    rows = desk.ledger.orders("scripted").select("symbol", "quantity", "approved", "rule", "state").rows()
+    assert rows == [("AAA", 500, False, "decision_expired", "refused")]
+
+
+def test_an_order_committed_in_time_and_never_sent_expires(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=lambda: (_ for _ in ()).throw(Crash()))
+    desk.decide(day(0))
+    with pytest.raises(Crash):
+        desk.submit(day(0))
+    desk.engine = forbidden
+    assert desk.submit(day(0), submit_deadline(XNYS, day(0))).outcome is Outcome.EXPIRED
+    assert desk.states() == {"buy AAA": "expired"}
+
+
+@pytest.mark.parametrize("fault", ["before the engine", "before the answer"])
+def test_an_order_of_a_past_session_that_never_arrived_is_closed_when_the_next_session_is_recorded(tmp_path, fault):
+    engine = FakeEngine(True, crash_before_receiving)
+    desk = a_desk(
+        tmp_path, BUY, engine=(lambda: (_ for _ in ()).throw(Crash())) if fault == "before the engine" else lambda: engine
+    )
+    desk.decide(day(0))
+    with pytest.raises(Crash):
+        desk.submit(day(0))
+    engine.on_submit = FakeEngine.receive
+    desk.engine = lambda: engine
+    desk.night(day(1))
+    assert (engine.received, desk.states()) == ([], {"buy AAA": "expired"})
+    assert desk.ledger.open_orders("scripted") == []
+
+
+def test_an_order_of_a_past_session_whose_fate_is_unknown_stays_open_for_a_person(tmp_path):
+    engine = FakeEngine(False, lose_the_order)
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.night(day(0))
+    desk.night(day(1))
+    assert (engine.received, desk.states()) == ([], {"buy AAA": "unknown"})
+
+
+def test_a_halt_stops_the_sending_and_its_end_within_the_session_resumes_it(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    desk.decide(day(0))
+    desk.ledger.halt("looks odd", evening(day(0)))
+    halted = desk.submit(day(0))
+    assert (halted.outcome, "looks odd" in halted.note) == (Outcome.HALTED, True)
+    assert desk.ledger.orders("scripted").is_empty()
+    engine = FakeEngine()
+    desk.engine = lambda: engine
+    desk.ledger.resume(morning_after(day(0)))
+    assert desk.submit(day(0), morning_after(day(0))).outcome is Outcome.SUBMITTED
+    assert len(engine.received) == 1
+
+
+def test_a_halt_over_the_deadline_lets_the_decisions_expire(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    desk.decide(day(0))
+    desk.ledger.halt("looks odd", evening(day(0)))
+    assert desk.submit(day(0), submit_deadline(XNYS, day(0))).outcome is Outcome.EXPIRED
+    desk.ledger.resume(evening(day(1)))
+    assert desk.submit(day(0), evening(day(1))).outcome is Outcome.EXPIRED
+
+
+TAMPERED = {
+    "another weight": lambda rows: rows.with_columns(target_weight=pl.lit(0.9)),
+    "another symbol": lambda rows: rows.with_columns(security_id=pl.lit(security_of("BBB"), pl.Int64), symbol=pl.lit("BBB")),
+    "a row more": lambda rows: pl.concat([rows, rows.with_columns(security_id=pl.lit(7, pl.Int64))]),
+    "no row": lambda rows: rows.clear(),
+    "the last bit of a number": lambda rows: rows.with_columns(target_weight=pl.lit(0.5000000000000001)),
+}
+
+
+@pytest.mark.parametrize("change", TAMPERED)
+def test_stored_decisions_that_are_not_the_sealed_ones_stop_everything(tmp_path, change):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    desk.decide(day(0))
+    rows = desk.bot.store.read_results(DECISIONS, "scripted", "live")
+    desk.bot.store.write_results(DECISIONS, "scripted", "live", [day(0)], TAMPERED[change](rows))
+    for now in (evening(day(0)), evening(day(1))):
+        with pytest.raises(ReconciliationError, match="not the ones that were sealed"):
+            desk.submit(day(0), now)
+    assert desk.ledger.orders("scripted").is_empty()
+
+
+def test_an_order_the_gate_refuses_reaches_no_engine(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden, limits={"restricted": "[AAA]"})
+    desk.decide(day(0))
+    assert desk.submit(day(0)).outcome is Outcome.SUBMITTED
+    assert desk.states() == {"buy AAA": "refused"}
+
+
+def test_a_run_may_touch_the_engine_only_with_the_permit_it_claimed(tmp_path):
+    desk = a_desk(tmp_path)
+    now = evening(day(0))
+    permit, held = desk.permit(now), desk.desk(now)
+    assert not held.holds_permit("scripted", day(0), None, "run-1", now)
+    assert held.holds_permit("scripted", day(0), permit, "run-1", now)
+    assert not held.holds_permit("scripted", day(0), permit, "run-2", now)
+    assert not held.holds_permit("scripted", day(1), permit, "run-1", now)
+    assert not held.holds_permit("scripted", day(0), permit, "run-1", submit_deadline(XNYS, day(0)))
+    with pytest.raises(NotPermitted):
+        desk.ledger.claim_permit(permit, "scripted", "run-2", now)
+
+
+# Missed sessions
+
+
+def entered(desk: Desk) -> list[tuple[date, str, int, Decimal]]:
+    kinds = ("deposit", "commission")
+    return [(e.session, str(e.kind), e.quantity, e.cash) for e in desk.ledger.entries("scripted") if e.kind not in kinds]
+
+
+def nights(desk: Desk, numbers: Sequence[int]) -> None:
+    for n in numbers:
+        desk.night(day(n))
+
+
+def test_what_happened_in_missed_sessions_is_entered_once_and_as_it_happened(tmp_path):
+    desk = a_desk(tmp_path, BUY)
+    act(desk.bot, "AAA", day(2), "dividend", 0.5)
+    act(desk.bot, "AAA", day(3), "split", 2.0)
+    act(desk.bot, "AAA", day(4), "dividend", 0.25)
+    nights(desk, [0, 5])  # bought at the open of day 1, while the bot was down
+    expected = [
+        (day(1), "trade", 500, usd(-5_000)),
+        (day(2), "dividend", 0, usd(250)),
+        (day(3), "split", 500, usd(0)),
+        (day(4), "dividend", 0, usd(250)),
+    ]
+    assert entered(desk) == expected
+    nights(desk, [6, 7])
+    assert entered(desk) == expected
+    assert desk.holding(day(7)) == 1000
+
+
+def test_missed_sessions_lead_to_the_book_of_a_desk_that_missed_none(tmp_path):
+    books = []
+    for name, present in (("all", range(9)), ("some", (0, 2, 8)), ("few", (0, 2, 6, 8))):
+        desk = a_desk(tmp_path / name, BUY, f"{day(2)} sell AAA", f"{day(2)} buy BBB 0.3")
+        act(desk.bot, "AAA", day(2), "dividend", 0.5)
+        act(desk.bot, "AAA", day(4), "dividend", 5.0)  # sold at the open of day 3: none of it is ours
+        act(desk.bot, "BBB", day(5), "split", 3.0)
+        act(desk.bot, "BBB", day(7), "dividend", 0.1)
+        nights(desk, present)
+        books.append((desk.ledger.book("scripted", day(8)), sorted(entered(desk))))
+    assert books[0] == books[1] == books[2]
+    assert books[0][0].positions[security_of("BBB")].quantity == 3 * 153  # 30 % of 10,250 at 20
+
+
+def test_a_word_of_an_action_that_came_late_is_entered_when_it_comes(tmp_path):
+    desk = a_desk(tmp_path, BUY)
+    act(desk.bot, "AAA", day(2), "dividend", 0.5, known_at=XNYS.cutoff(day(4)))
+    nights(desk, [0, 1, 2, 3])
+    assert [kind for _, kind, *_ in entered(desk)] == ["trade"]
+    nights(desk, [4, 5])
+    assert entered(desk)[1:] == [(day(2), "dividend", 0, usd(250))]
+
+
+def test_a_security_that_does_not_trade_when_it_is_decided_on_has_its_last_price(tmp_path):
+    desk = Desk(scripted(tmp_path, BUY))
+    quote(desk.bot, "AAA", 10.0, {session: None for session in SESSIONS if session > day(2)})
+    quote(desk.bot, "BBB", 20.0)
+    nights(desk, [0, 1, 2])
+    decided = desk.night(day(6))
+    assert [(d.symbol, d.action, d.target_weight) for d in decided.decisions] == [("AAA", "hold", 0.5)]
+
+
+def test_two_desks_on_one_store_keep_their_books_apart(tmp_path):
+    bot = tradebot(tmp_path)
+    fill_store(bot)
+    for name in ("value_investor", "quality_growth"):
+        session = HALF_YEAR[25]
+        run_layers(bot, name, [session])
+        now, sleeve = evening(session), bot.sleeve(name)
+        permit = issue_permit(bot.store.ledger, XNYS, now)
+        assert at(bot, now).desk.decide(sleeve.strategy, sleeve.capital, session, permit.permit_id, "run", now).live
+    assert bot.store.ledger.book("value_investor", session).cash == 50_000
+    assert bot.store.ledger.book("quality_growth", session).cash == 30_000
+
+
+# Fills of the same day
+
+
+def test_fills_of_the_morning_can_be_recorded_the_same_day_and_only_once(tmp_path):
+    engine = FakeEngine()
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.night(day(0))
+    noon, now = XNYS.opens_at(day(1)) + 2 * HOUR, XNYS.opens_at(day(1)) - HOUR
+    assert desk.desk(now).orders_past_their_open("scripted", now) == []
+    assert desk.desk(now).record_fills("scripted", now) == 0
+    intent = desk.ledger.open_orders("scripted")[0][0]
+    made = Fill(
+        "x1", intent.key, day(1), intent.security_id, "AAA", intent.side, 500, usd("10"), usd("1"), XNYS.opens_at(day(1))
+    )
+    engine.told[intent.key] = OrderStatus(OrderState.FILLED, (made,))
+    assert desk.desk(noon).orders_past_their_open("scripted", noon) == [intent]
+    assert desk.desk(noon).record_fills("scripted", noon) == 1
+    assert desk.desk(noon).record_fills("scripted", noon) == 0
+    desk.night(day(1))
+    assert (desk.holding(day(1)), len(engine.received)) == (500, 1)
+
+
+def test_a_split_entered_in_the_evening_comes_before_a_fill_recorded_at_noon(tmp_path):
+    engine = FakeEngine()
+    desk = a_desk(tmp_path, BUY, f"{day(1)} sell AAA", engine=lambda: engine)
+    act(desk.bot, "AAA", day(2), "split", 2.0)
+    noon = XNYS.opens_at(day(2)) + 2 * HOUR
+    desk.night(day(0))
+    for n, quantity in ((0, 500), (1, 1000)):  # the broker doubled the sale with the split
+        intent = desk.ledger.open_orders("scripted")[0][0] if n == 0 else desk.ledger.open_orders("scripted")[-1][0]
+        made = Fill(
+            f"x{n}", intent.key, day(n + 1), intent.security_id, "AAA", intent.side, quantity, usd("5"), usd("0"), noon
+        )  # fmt: skip
+        engine.told[intent.key] = OrderStatus(OrderState.FILLED, (made,))
+        if n == 0:
+            desk.night(day(1))
+    act(desk.bot, "AAA", day(2), "dividend", 0.1)
+    desk.desk(evening(day(2))).record(desk.strategy, day(2), evening(day(2)))
+    assert desk.holding(day(2)) == 0
+    assert [(kind, quantity) for _, kind, quantity, _ in sorted(entered(desk), key=lambda e: e[0])][1:] == [
+        ("split", 500),
+        ("dividend", 0),
+        ("trade", -1000),
+    ]
