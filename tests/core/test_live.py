@@ -431,6 +431,21 @@ def test_the_permit_of_tonight_is_none_for_another_session_and_stays_for_the_liv
     assert desk.decide(day(6), run="the live run", permit=permit).live
 
 
+def test_a_permit_of_another_session_that_has_not_expired_is_no_permit_for_this_one(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    other = desk.ledger.issue_permit(day(1), evening(day(0)), evening(day(5)))
+    decided = desk.decide(day(0), permit=other.permit_id)
+    assert (decided.live, f"The permit is for {day(1)}, not for {day(0)}" in decided.note) == (False, True)
+
+
+def test_live_decisions_of_a_session_still_to_come_are_not_sent(tmp_path):
+    """None can be made; should a clock have gone back, the orders wait for nobody."""
+    desk = a_desk(tmp_path, BUY)
+    desk.decide(day(0))
+    desk.engine = forbidden
+    assert desk.submit(day(0), evening(day(-1))).outcome is Outcome.EXPIRED
+
+
 def test_a_review_of_an_old_session_changes_neither_ledger_nor_live_results(tmp_path):
     desk = a_desk(tmp_path, BUY)
     for n in range(4):

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -51,7 +52,7 @@ def on_sample_market(folder: Path, market: Path, name: str = "store") -> tuple[P
 
 @dataclass
 class Project:
-    """The definitions of a Tradebot, with Dagster's records in memory."""
+    """The definitions of a Tradebot, with Dagster's records in a folder of their own."""
 
     bot: Tradebot
     instance: dg.DagsterInstance
@@ -90,8 +91,10 @@ class Project:
 
 @contextmanager
 def project(bot: Tradebot) -> Iterator[Project]:
-    with dg.instance_for_test() as instance:
-        yield Project(bot, instance)
+    with TemporaryDirectory() as folder:
+        events = {"module": "tradebot_dagster.storage", "class": "BatchedSqliteEventLogStorage", "config": {"base_dir": folder}}
+        with dg.instance_for_test(overrides={"event_log_storage": events}) as instance:
+            yield Project(bot, instance)
 
 
 def live_keys(strategy: str = "value_investor") -> Sequence[str]:

@@ -102,7 +102,7 @@ def test_in_one_process_a_backtest_runs_from_facts_to_figures(tmp_path: Path, sa
 
 
 def test_a_backtest_that_fails_says_what_failed_and_where_to_look(tmp_path: Path, sample_market: Path) -> None:
-    path, bot = on_sample_market(tmp_path, tmp_path / "no_such_market")
+    path, _ = on_sample_market(tmp_path, tmp_path / "no_such_market")
     said = r"contract_details: .*securities\.csv does not exist\. .*Its run is [0-9a-f-]{36}\."
     with pytest.raises(TradebotError, match=said):
         run_backtest_in_process(path, "value_investor", date(2024, 5, 14), date(2024, 5, 14))

@@ -33,14 +33,17 @@ def test_a_sound_backtest_passes_every_check(small: Project) -> None:
     }
 
 
-def test_a_session_without_any_bar_stops_everything_after_it(tmp_path: Path, sample_market: Path) -> None:
-    bars = pl.read_parquet(sample_market / "bars.parquet")
-    gap = date(2024, 5, 15)
-    market = tmp_path / "gapped"
-    market.mkdir()
+def without_bars(sample_market: Path, folder: Path, missing: pl.Expr) -> Path:
+    """The sample market, with some bars taken out."""
+    folder.mkdir()
     for name in ("securities.csv", "actions.csv", "companyfacts.zip", "submissions.zip"):
-        (market / name).symlink_to(sample_market / name)
-    bars.filter(pl.col("session").cast(pl.Date) != gap).write_parquet(market / "bars.parquet")
+        (folder / name).symlink_to(sample_market / name)
+    pl.read_parquet(sample_market / "bars.parquet").filter(~missing).write_parquet(folder / "bars.parquet")
+    return folder
+
+
+def test_a_session_without_any_bar_stops_everything_after_it(tmp_path: Path, sample_market: Path) -> None:
+    market = without_bars(sample_market, tmp_path / "gap", pl.col("session").cast(pl.Date) == date(2024, 5, 15))
     _, bot = on_sample_market(tmp_path, market)
     facts = ("contract_details", "price_bars", "corporate_actions", "fundamentals")
     with project(bot) as gapped:
@@ -51,13 +54,25 @@ def test_a_session_without_any_bar_stops_everything_after_it(tmp_path: Path, sam
 
 
 def test_a_security_without_a_bar_is_a_warning_that_names_it(tmp_path: Path, sample_market: Path) -> None:
-    _, bot = on_sample_market(tmp_path, sample_market)
+    day = date(2024, 5, 15)
+    missing = (pl.col("session").cast(pl.Date) == day) & (pl.col("symbol") == "ZALDR")
+    _, bot = on_sample_market(tmp_path, without_bars(sample_market, tmp_path / "gap", missing))
     with project(bot) as collecting:
-        result = collecting.run("contract_details", "price_bars", first=date(2021, 3, 1), last=date(2026, 10, 30))
+        result = collecting.run("contract_details", "price_bars", first=date(2024, 5, 14), last=date(2024, 5, 16))
     assert result.success
     (complete,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "every_listed_security_has_bars"]
     assert (complete.passed, complete.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert all(record.data["missing"] > 0 for record in complete.metadata["findings"].value.records)
+    found = [record.data for record in complete.metadata["findings"].value.records]
+    assert found == [{"symbol": "ZALDR", "missing": 1, "first": str(day), "last": str(day)}]
+
+
+def test_the_sample_market_passes_every_check_of_its_facts(tmp_path: Path, sample_market: Path) -> None:
+    _, bot = on_sample_market(tmp_path, sample_market)
+    with project(bot) as collecting:
+        facts = ("contract_details", "price_bars", "corporate_actions", "fundamentals")
+        result = collecting.run(*facts, first=date(2021, 3, 1), last=date(2026, 10, 30))
+    assert {name for name, (passed, _) in checks(result).items() if not passed} == set()
+    assert len(checks(result)) == 8
 
 
 def test_a_book_that_was_replaced_leaves_the_sessions_after_it_stale(small: Project) -> None:
@@ -152,4 +167,3 @@ def test_the_ledger_and_the_executions_must_agree(small: Project) -> None:
     fills = small.bot.store.read_results(FILLS, "value_investor", BACKTEST)
     missing = audit.trades_without_their_fill(fills, [])
     assert missing["entry_key"].to_list() == sorted(f"fill:{key}" for key in fills["execution_id"])
-

@@ -27,7 +27,9 @@ LAUNCH = """mutation ($params: ExecutionParams!) { launchPipelineExecution(execu
 AGAIN = """mutation ($params: ReexecutionParams!) { launchPipelineReexecution(reexecutionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
-SCHEDULES = "query ($r: RepositorySelector!) { schedulesOrError(repositorySelector: $r) { ... on Schedules { results { id } } } }"
+SCHEDULES = (
+    "query ($r: RepositorySelector!) { schedulesOrError(repositorySelector: $r) { ... on Schedules { results { id } } } }"
+)
 STOP = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
 TICKS = """query ($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor {
   sensorState { status ticks(limit: 3) { timestamp status skipReason } } } } }"""

@@ -90,7 +90,7 @@ def test_an_old_partition_with_the_permit_of_the_current_session_is_a_review(eve
     assert evening.run(*live_keys(), first=BEFORE, tags=permit_of(evening)).success
     decided = evening.metadata("value_investor/decisions", BEFORE)
     assert decided["live"] is False
-    assert f"The permit is for {SESSION}, not for {BEFORE}." in decided["note"]
+    assert f"Only {SESSION} may be decided now, not {BEFORE}." in decided["note"]
     assert engines == []
 
 

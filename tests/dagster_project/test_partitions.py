@@ -3,11 +3,13 @@ from datetime import date, datetime
 import dagster as dg
 import pytest
 
+from tests.dagster_project.project import Project, new_york
 from tradebot_core.calendar import xnys
+from tradebot_dagster.defs import definitions_of
 from tradebot_dagster.partitions import SESSION_BEFORE, session_partitions
 
 XNYS = xnys()
-NOW = datetime(2026, 11, 2, 12)
+NOW = new_york(date(2026, 11, 2), 12)
 
 
 def keys(first: date, until: datetime = NOW) -> list[str]:
@@ -25,16 +27,14 @@ def test_a_first_session_that_is_a_holiday_begins_with_the_next_one() -> None:
 @pytest.mark.parametrize(
     ("now", "last"),
     [
-        (datetime(2026, 7, 2, 23, 59), "2026-07-01"),  # a session exists once its day is over in New York
-        (datetime(2026, 7, 3, 0, 1), "2026-07-02"),
-        (datetime(2026, 7, 3, 23), "2026-07-02"),  # the holiday never becomes one
-        (datetime(2026, 7, 5, 12), "2026-07-02"),
+        (new_york(date(2026, 7, 2), 23, 59), "2026-07-01"),  # a session exists once its day is over in New York
+        (new_york(date(2026, 7, 3), 0, 1), "2026-07-02"),
+        (new_york(date(2026, 7, 3), 23), "2026-07-02"),  # the holiday never becomes one
+        (new_york(date(2026, 7, 5), 12), "2026-07-02"),
     ],
 )
 def test_the_last_partition_is_the_last_finished_session(now: datetime, last: str) -> None:
-    from zoneinfo import ZoneInfo
-
-    assert keys(date(2026, 6, 1), now.replace(tzinfo=ZoneInfo("America/New_York")))[-1] == last
+    assert keys(date(2026, 6, 1), now)[-1] == last
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,7 @@ def test_the_session_before_steps_over_weekends_storms_and_holidays(session: str
     assert list(mapped.partitions_subset.get_partition_keys()) == [before]
 
 
-def test_one_calendar_for_all_assets(small) -> None:
-    from tradebot_dagster.defs import definitions_of
-
+def test_one_calendar_for_all_assets(small: Project) -> None:
     graph = definitions_of(small.bot).resolve_asset_graph()
     assert {graph.get(key).partitions_def for key in graph.materializable_asset_keys} == {
         session_partitions(XNYS, small.bot.config.first_session)

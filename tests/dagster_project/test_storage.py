@@ -55,7 +55,8 @@ def answers(instance: dg.DagsterInstance) -> dict[str, object]:
         records = instance.fetch_materializations(key, limit=100).records
         found[asset] = {
             "events": [
-                (r.partition_key, sorted((n, str(m.value)) for n, m in r.asset_materialization.metadata.items())) for r in records
+                (r.partition_key, sorted((n, str(m.value)) for n, m in r.asset_materialization.metadata.items()))
+                for r in records
             ],
             "tags": [sorted(r.asset_materialization.tags) for r in records],
             "partitions": sorted(instance.get_materialized_partitions(key)),
@@ -64,7 +65,9 @@ def answers(instance: dg.DagsterInstance) -> dict[str, object]:
                 log.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, key))
             ),
             "run": [record.asset_entry.last_run_id == run.run_id for record in instance.get_asset_records([key])],
-            "known_from_records": [record.asset_entry.last_materialization is not None for record in instance.get_asset_records([key])],
+            "known_from_records": [
+                record.asset_entry.last_materialization is not None for record in instance.get_asset_records([key])
+            ],
             "by_tag": len(log.get_event_tags_for_asset(key)),
         }
     return found
@@ -87,7 +90,9 @@ def test_batches_are_written_together(tmp_path: Path, batch_size: None, monkeypa
     sizes = []
     write = BatchedSqliteEventLogStorage._store_together
     monkeypatch.setattr(
-        BatchedSqliteEventLogStorage, "_store_together", lambda s, run, events: (sizes.append(len(events)), write(s, run, events))
+        BatchedSqliteEventLogStorage,
+        "_store_together",
+        lambda s, run, events: (sizes.append(len(events)), write(s, run, events)),
     )
     with materialized(tmp_path, BATCHED):
         assert sum(sizes) == 2 * 2 * 40  # planned and materialized, two assets

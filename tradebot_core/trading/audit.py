@@ -21,11 +21,14 @@ def sessions_without_bars(bars: pl.DataFrame, sessions: Sequence[date]) -> pl.Da
 
 
 def missing_bars(bars: pl.DataFrame, securities: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
-    """Securities without a bar in sessions in which they are listed: how many, the first and the last of them."""
+    """Securities without a bar in sessions in which they are listed: how many, the first and the last of them.
+
+    On the last day of its listing a security need not trade.
+    """
     asked = pl.LazyFrame({"session": sessions}, schema={"session": pl.Date})
     listed = securities.lazy().select("security_id", "symbol", "valid_from", "valid_to").join(asked, how="cross")
     return (
-        listed.filter(pl.col("session").is_between("valid_from", "valid_to"))
+        listed.filter(pl.col("session").is_between("valid_from", "valid_to", closed="left"))
         .join(bars.lazy(), on=["session", "security_id"], how="anti")
         .group_by("symbol")
         .agg(missing=pl.len(), first=pl.col("session").min(), last=pl.col("session").max())

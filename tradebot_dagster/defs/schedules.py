@@ -96,7 +96,8 @@ def _shadow_of(sleeve: Sleeve, session: date, tradebot: Tradebot, instance: dg.D
         return f"The backtest of {name} has reached {session}."
     missing = calendar.sessions(calendar.next(walked[-1]), session) if walked else [session]
     if len(missing) > _MOST_SHADOW_SESSIONS:
-        return f"The backtest of {name} ends on {walked[-1]}, {len(missing)} sessions ago. Backtest it up to {session} to have it carried on."
+        ended = f"The backtest of {name} ends on {walked[-1]}, {len(missing)} sessions ago."
+        return f"{ended} Backtest it up to {session} to have it carried on."
     tags = {SHADOW_TAG: f"{name}:{session}"}
     if instance.get_runs(dg.RunsFilter(job_name=SHADOW_BACKTEST, tags=tags), limit=1):
         return f"The shadow backtest of {name} for {session} was started; look at its run."

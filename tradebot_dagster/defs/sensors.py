@@ -5,7 +5,7 @@ ledger one question, whether the current session's decisions were sealed live an
 """
 
 import json
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import dagster as dg
@@ -31,25 +31,17 @@ def order_sensor(tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> dg.
         default_status=dg.DefaultSensorStatus.RUNNING if sample else dg.DefaultSensorStatus.STOPPED,
         description="Requests the order run for live decisions of the current session, from 08:00 New York until five minutes "
         "before the open. Decisions made by backfills, re-executions and launches by hand are not live. While this sensor is "
-        "stopped, nothing is sent.",
+        "stopped, orders wait for a person to launch them.",
     )
     def submit_live_decisions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             now = tradebot.clock.now()
         except MissingData as absent:
             return dg.SkipReason(str(absent))
-        session, calendar, ledger = current_session(tradebot.calendar, now), tradebot.calendar, tradebot.store.ledger
-        deadline = submit_deadline(calendar, session)
-        if now >= deadline:
-            return dg.SkipReason(f"The time to submit orders of {session} ended at {deadline:%Y-%m-%d %H:%M} UTC.")
-        opens_on = calendar.next(session)
-        if not sample and now < datetime.combine(opens_on, _SUBMIT_FROM, NEW_YORK):
-            return dg.SkipReason(f"Orders of {session} are submitted from {_SUBMIT_FROM:%H:%M} New York on {opens_on}.")
-        halt = ledger.halted()
-        if halt is not None:
-            return dg.SkipReason(f"Trading is halted: {halt}. `tradebot resume` ends the halt.")
-        if not partitions.has_partition_key(session.isoformat()):
-            return dg.SkipReason(f"{session} is not among the partitions, which begin on {tradebot.config.first_session}.")
+        session, ledger = current_session(tradebot.calendar, now), tradebot.store.ledger
+        closed = _why_closed(tradebot, partitions, session, now)
+        if closed:
+            return dg.SkipReason(closed)
         sealed = {name: ledger.live_decisions(name, session) for name in tradebot.sleeves}
         requests = [
             dg.RunRequest(
@@ -68,6 +60,21 @@ def order_sensor(tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> dg.
         )
 
     return submit_live_decisions
+
+
+def _why_closed(tradebot: Tradebot, partitions: dg.PartitionsDefinition, session: date, now: datetime) -> str:
+    """Why no orders of the session may be submitted now; empty when they may."""
+    deadline, opens_on = submit_deadline(tradebot.calendar, session), tradebot.calendar.next(session)
+    halt = tradebot.store.ledger.halted()
+    if now >= deadline:
+        return f"The time to submit orders of {session} ended at {deadline:%Y-%m-%d %H:%M} UTC."
+    if tradebot.config.sample_market is None and now < datetime.combine(opens_on, _SUBMIT_FROM, NEW_YORK):
+        return f"Orders of {session} are submitted from {_SUBMIT_FROM:%H:%M} New York on {opens_on}."
+    if halt is not None:
+        return f"Trading is halted: {halt}. `tradebot resume` ends the halt."
+    if not partitions.has_partition_key(session.isoformat()):
+        return f"{session} is not among the partitions, which begin on {tradebot.config.first_session}."
+    return ""
 
 
 def failure_sensor(alerts: Path) -> dg.SensorDefinition:
