@@ -80,7 +80,7 @@ def _performance_asset(sleeve: Sleeve, partitions: dg.PartitionsDefinition) -> d
         title = f"{name}, {book[0]} to {book[-1]}"
         chart = equity_chart(title, rows["session"].to_list(), equity.to_list(), drawdowns(equity).to_list())
         rounded = {figure: round(value, 4) for figure, value in figures.items() if value is not None}
-        return Report({"book": range_of(book), **rounded, "equity_curve": sparkline(equity.to_list()), "chart": chart})
+        return Report({"book": range_of(book), "equity_curve": sparkline(equity.to_list()), "chart": chart, **rounded})
 
     return session_asset(
         performance_key(sleeve).path,
@@ -102,11 +102,11 @@ def _summary(tables: dict[str, pl.DataFrame], equity: dict[date, float], session
     refused = orders.filter(~pl.col("approved")).group_by("rule").agg(orders=pl.len()).sort("rule")
     return {
         "sessions": range_of(sessions),
+        "equity_curve": sparkline(list(equity.values())),
         "dagster/row_count": len(tables["equity"]),
         "orders": len(orders),
-        "refused_orders": table(refused),
+        **({"refused_orders": table(refused)} if len(refused) else {}),
         "fills": len(fills),
         "last_fills": table(fills.tail(20).select("session", "symbol", "side", "quantity", "price", "commission")),
-        "positions_at_end": table(positions.filter(pl.col("session") == sessions[-1])),
-        "equity_curve": sparkline(list(equity.values())),
+        "positions_at_end": table(positions.filter(pl.col("session") == sessions[-1]).drop("session")),
     }
