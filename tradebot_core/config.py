@@ -56,6 +56,9 @@ Name = Annotated[str, AfterValidator(_plain_name)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
+SIMULATED_ACCOUNT = "DU0000001"  # of the simulated TWS; no broker has it
+
+
 class Mode(StrEnum):
     PAPER = "paper"
     LIVE = "live"
@@ -115,6 +118,7 @@ class RiskSettings(Settings):
     max_position_weight: Share = 0.2  # of the sleeve's equity
     max_gross_exposure: Share = 1.0  # of the sleeve's equity; margin is never used
     cash_buffer: Annotated[float, Field(ge=0, lt=1)] = 0.02  # share of equity that stays in cash
+    max_open_gap: Annotated[float, Field(ge=0, le=0.2)] = 0.03  # a purchase is limited to this far above the last close
     max_orders_per_session: Annotated[int, Field(gt=0)] = 20
     min_price: Annotated[Decimal, Field(ge=0)] = Decimal(1)
     restricted: tuple[str, ...] = ()  # symbols never to be bought
@@ -159,6 +163,8 @@ class Config(Settings):
             raise ValueError("mode live needs an ibkr block with the exact account")
         if self.mode is Mode.LIVE and self.sample_market is not None:
             raise ValueError("the sample market is fictional and cannot be traded in mode live")
+        if self.sample_market is not None and self.ibkr is not None and self.ibkr.account != SIMULATED_ACCOUNT:
+            raise ValueError(f"the sample market trades only with the simulated TWS, whose account is {SIMULATED_ACCOUNT}")
         if self.data_store.backend == "postgres":
             raise ValueError("data_store.backend postgres is not built yet; use file")
         return self

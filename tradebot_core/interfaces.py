@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 import polars as pl
@@ -119,12 +120,18 @@ class DataStore(Protocol):
     def ledger(self) -> "Ledger": ...
 
 
+class Purpose(StrEnum):
+    DECIDE = "decide"  # seal decisions as live
+    SUBMIT = "submit"  # send the orders of live decisions
+
+
 @dataclass(frozen=True)
 class Permit:
-    """The right to send orders for one session, issued only by the live path, claimed once per strategy by one run."""
+    """The right to do one thing for one session, issued only by the live path, claimed once per strategy by one run."""
 
     permit_id: str
     session: date
+    purpose: Purpose
     expires_at: datetime
 
 
@@ -176,12 +183,26 @@ class Journal(Protocol):
 class Ledger(Journal, Protocol):
     """The journal of real (paper or live) sleeves, with the right to trade and the kill switch."""
 
-    def issue_permit(self, session: date, issued_at: datetime, expires_at: datetime) -> Permit:
-        """The session's permit; the same one when asked again."""
+    def require_venue(self, venue: str) -> None:
+        """Ties the ledger, on first use, to where its orders go. Raises ConfigurationError when it belongs to another venue."""
         ...
 
-    def claim_permit(self, permit_id: str, strategy: str, run_id: str, at: datetime) -> Permit:
-        """Raises NotPermitted when there is no such permit, it has expired, or another run has claimed it."""
+    def issue_permit(
+        self,
+        session: date,
+        issued_at: datetime,
+        expires_at: datetime,
+        purpose: Purpose = Purpose.DECIDE,
+        *,
+        renew: bool = False,
+    ) -> Permit:
+        """The session's permit for a purpose; the same one when asked again, a new one that replaces it with `renew`."""
+        ...
+
+    def claim_permit(
+        self, permit_id: str, strategy: str, run_id: str, at: datetime, purpose: Purpose = Purpose.DECIDE
+    ) -> Permit:
+        """Raises NotPermitted when there is no such permit, it was replaced, has expired, or another run has claimed it."""
         ...
 
     def seal_decisions(self, decisions: DecisionSet) -> None:
@@ -237,7 +258,9 @@ class OpeningMarket(Protocol):
         """The raw open, or None when the security has no bar in the session (or none is known yet)."""
         ...
 
-    def has_split(self, security_id: int, session: date) -> bool: ...
+    def voids_orders(self, security_id: int, session: date) -> bool:
+        """Whether a split or a delisting takes effect in the session: an order decided before it means other shares."""
+        ...
 
 
 @dataclass(frozen=True)

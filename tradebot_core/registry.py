@@ -11,6 +11,8 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.config import CollectorSettings, Config, Settings, StrategySettings, line_of, settings_error
 from tradebot_core.errors import ConfigurationError
 from tradebot_core.interfaces import Collector
+from tradebot_core.model.tables import VERDICT_COLUMNS
+from tradebot_core.quant.panel import PANEL_COLUMNS
 from tradebot_core.strategy import Strategy
 
 _RESERVED_LAYERS = {"decisions", "orders", "positions", "backtest", "performance"}
@@ -22,8 +24,14 @@ def make_strategy(config: Config, path: Path, index: int) -> Strategy:
     found = _load(config, path, ("strategies", index), settings)
     if not (isinstance(found, type) and issubclass(found, Strategy)) or isabstract(found):
         raise _wrong(path, ("strategies", index, "class_path"), f"{settings.class_path} is not a Strategy")
-    strategy = found(settings.name, _params(found.Params, path, ("strategies", index, "params"), settings.params))
-    names = [layer.name for layer in strategy.layers()]
+    params = _params(found.Params, path, ("strategies", index, "params"), settings.params)
+    try:
+        strategy = found(settings.name, params)
+        features = [(layer.name, tuple(layer.features)) for layer in strategy.layers()]
+    except Exception as error:
+        what = f"the strategy {settings.name} cannot be made: {type(error).__name__}: {error}"
+        raise _wrong(path, ("strategies", index), what.rstrip(".")) from error
+    names = [name for name, _ in features]
     if len(set(names)) < len(names) or _RESERVED_LAYERS & set(names) or not names:
         reserved = ", ".join(sorted(_RESERVED_LAYERS))
         raise _wrong(
@@ -31,6 +39,13 @@ def make_strategy(config: Config, path: Path, index: int) -> Strategy:
             ("strategies", index),
             f"the layers {names} of {settings.name} must be one or more, differ, and not be {reserved}",
         )
+    taken = dict.fromkeys(PANEL_COLUMNS, "a column of the panel") | dict.fromkeys(VERDICT_COLUMNS, "a part of every verdict")
+    for layer, added in features:
+        for feature in added:
+            if feature in taken:
+                what = f"the feature {feature} of layer {layer} of {settings.name} is already {taken[feature]}"
+                raise _wrong(path, ("strategies", index), what)
+            taken[feature] = f"a feature of layer {layer}"
     return strategy
 
 

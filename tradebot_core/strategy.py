@@ -5,6 +5,7 @@ panel (quant/panel.py lists its columns), pass some rows on with features added,
 The decision sees what passed, and the sleeve's book.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,12 +27,17 @@ Comparison = Literal[">=", ">", "<=", "<"]
 
 @dataclass(frozen=True)
 class Rule:
-    """One test a security must pass: `value` compared with `threshold`. A missing value fails."""
+    """One test a security must pass: `value` compared with `threshold`. A missing value fails.
+
+    `if_missing="pass"` is for rules that look for a known deterioration (see keep_or_sell) and for nothing else. An entry rule
+    on the same figure follows, so that what is not known is never bought.
+    """
 
     name: str
     value: pl.Expr
     comparison: Comparison
     threshold: float
+    if_missing: Literal["fail", "pass"] = "fail"
 
     @property
     def measured(self) -> pl.Expr:
@@ -43,7 +49,7 @@ class Rule:
     def holds(self) -> pl.Expr:
         value, threshold = self.measured, pl.lit(self.threshold, pl.Float64)
         test = {">=": value >= threshold, ">": value > threshold, "<=": value <= threshold, "<": value < threshold}
-        return test[self.comparison].fill_null(False)
+        return test[self.comparison].fill_null(self.if_missing == "pass")
 
 
 class Layer(ABC):
@@ -176,6 +182,19 @@ class SessionView:
         )
 
 
+def keep_or_sell(view: SessionView, holding: Holding, stop_loss: float, exits: Sequence[Rule]) -> Decision:
+    """Sells when one of `exits` failed on a figure that is known, or at `stop_loss` below average cost; holds otherwise.
+
+    Put the exits first in the first layer, with if_missing="pass": of the rules that fail only the first is the verdict, so an
+    exit after a rule on price, liquidity or the age of the report would be hidden whenever that rule fails too.
+    """
+    names, verdict = {rule.name for rule in exits}, holding.verdict
+    if verdict is not None and not verdict.passed and verdict.rule in names and verdict.value is not None:
+        return view.sell(holding, verdict)
+    stop = Verdict(holding.gain > -stop_loss, "stop_loss", holding.gain, -stop_loss)
+    return view.hold(holding, stop) if stop.passed else view.sell(holding, stop)
+
+
 def buy_best(view: SessionView, places: int, weight: float, rest_days: int) -> list[Decision]:
     """Fills free places with the best candidates not held, at `weight` each, while there is cash; says why not for the others.
 
@@ -245,7 +264,8 @@ def check_decisions(strategy: Strategy, view: SessionView, decisions: Iterable[D
     held = {holding.security_id for holding in view.holdings}
     shown = {candidate.security_id for candidate in view.candidates}
     for decision in made:
-        if not 0 <= decision.target_weight <= 1:  # false for NaN as well
+        # False for NaN as well. What is held weighs what it weighs: after a gap a little more than the sleeve is possible.
+        if not 0 <= decision.target_weight <= (1 if decision.action is not Action.HOLD else math.inf):
             raise StrategyError(f"{where}: weight {decision.target_weight} for {decision.symbol} is not within 0 and 1.")
         if decision.action in (Action.HOLD, Action.SELL) and decision.security_id not in held:
             raise StrategyError(f"{where}: {decision.action} of {decision.symbol}, which is not held.")
@@ -253,7 +273,8 @@ def check_decisions(strategy: Strategy, view: SessionView, decisions: Iterable[D
             raise StrategyError(f"{where}: {decision.action} of {decision.symbol}, which is neither held nor a candidate.")
         if decision.session != view.session:
             raise StrategyError(f"{where}: the decision about {decision.symbol} is dated {decision.session}.")
+    kept = sum(decision.target_weight for decision in made if decision.action is Action.HOLD)
     total = sum(decision.target_weight for decision in made)
-    if not total <= 1 + 1e-9:
+    if not total <= max(1, kept) + 1e-9:
         raise StrategyError(f"{where}: the target weights add up to {total:.4f} of the sleeve.", "Keep the sum at most 1.")
     return made

@@ -3,10 +3,11 @@ the execution engine are chosen."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +19,7 @@ from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import Clock, Collector, DataStore, ExecutionEngine, OpeningMarket, RiskGate
 from tradebot_core.model.portfolio import usd
-from tradebot_core.model.tables import BARS, BOOKS, EQUITY, FACTS, RESULT_TABLES, SECURITIES
+from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, RESULT_TABLES, SECURITIES
 from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
 from tradebot_core.quant.statements import normalise_many
@@ -75,6 +76,8 @@ class Tradebot:
         """Collects the sessions from `start` to `end` of one source. Bars reach back as far as the first session needs."""
         collector = self.collectors[name]
         now = self.clock.now()
+        if collector.table is ACTIONS:
+            end = self.calendar.next(end)  # what takes effect at the next open voids the orders for it
         if collector.table is BARS and not self._has_bars(self.calendar.previous(start)):
             start = first_bar_needed(start, self.calendar)
         securities = self.securities(end) if collector.table is not SECURITIES else pl.DataFrame(schema=SECURITIES.schema)
@@ -92,7 +95,16 @@ class Tradebot:
                 "Materialize contract_details first, with a collector of securities.",
             )
         symbols = self.markets.symbols
-        return known if symbols is None else known.filter(pl.col("symbol").is_in(list(symbols)))
+        if symbols is None:
+            return known
+        ever = set(self.store.read_versions(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC))["symbol"])
+        unknown = [symbol for symbol in symbols if symbol not in ever]
+        if unknown:
+            raise UsageError(
+                f"The universe names what no security of the store was ever called: {', '.join(unknown)}.",
+                " ".join(_like(symbol, ever) for symbol in unknown),
+            )
+        return known.filter(pl.col("symbol").is_in(list(symbols)))
 
     def _has_bars(self, session: date) -> bool:
         return not self.store.read_versions(BARS, as_of=self.calendar.cutoff(session), start=session, end=session).is_empty()
@@ -174,7 +186,21 @@ class Tradebot:
 
     @property
     def desk(self) -> LiveDesk:
-        return LiveDesk(self.store, self.calendar, self.markets, self.config.risk, self.gate, self._engine)
+        return LiveDesk(
+            self.store, self.calendar, self.markets, self.config.risk, self.gate, self._engine, self.clock, self._venue
+        )
+
+    @property
+    def _venue(self) -> str:
+        """Where orders of real sleeves go, in words; see `_engine`."""
+        ibkr, mode = self.config.ibkr, self.config.mode
+        place = f"account {ibkr.account} at Interactive Brokers" if ibkr is not None else "the simulated engine"
+        return f"a dry run beside {place}" if mode is Mode.DRY_RUN else f"{place} ({mode})"
+
+    def _con_ids(self) -> dict[int, int]:
+        """The broker's contract numbers by security_id, where they are known: a ticker may be another company's tomorrow."""
+        known = self.store.read(SECURITIES, as_of=self.clock.now()).sort("valid_from")
+        return dict(known.filter(pl.col("con_id").is_not_null()).select("security_id", "con_id").iter_rows())
 
     def _engine(self) -> ExecutionEngine:
         """The one place where an engine for real sleeves is made."""
@@ -182,7 +208,7 @@ class Tradebot:
         if self.config.ibkr is not None:
             from tradebot_core.execution.ibkr import IbkrEngine  # noqa: PLC0415  ib_async is only loaded where it is used
 
-            engine: ExecutionEngine = IbkrEngine(self.config.ibkr, self.config.mode)
+            engine: ExecutionEngine = IbkrEngine(self.config.ibkr, self.config.mode, self._con_ids())
         elif self.config.mode is Mode.LIVE:
             raise ConfigurationError("Mode live needs an ibkr block.")
         else:
@@ -191,7 +217,7 @@ class Tradebot:
         if self.config.mode is Mode.DRY_RUN:
             from tradebot_core.execution.dry_run import DryRunEngine  # noqa: PLC0415
 
-            return DryRunEngine(engine, folder / "dry_run.jsonl")
+            return DryRunEngine(engine, folder / "dry_run.jsonl", self.calendar, self.clock)
         return engine
 
 
@@ -226,6 +252,16 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
     }
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     return Sleeve(strategy, capital, fingerprint)
+
+
+def _like(symbol: str, known: Set[str]) -> str:
+    """What may have been meant by a symbol that is not known."""
+    if symbol.upper() in known:
+        return f"{symbol}: symbols are written in capitals, {symbol.upper()}."
+    close = get_close_matches(symbol.upper(), sorted(known))
+    return (
+        f"{symbol}: did you mean {' or '.join(close)}?" if close else f"{symbol}: correct it, or collect the securities anew."
+    )
 
 
 def _universe(config: Config) -> tuple[str, ...] | None:

@@ -51,7 +51,9 @@ def run_backtest_in_process(config_path: Path, strategy: str, start: date, end: 
     job = definitions_of(tradebot).resolve_job_def(backtest_job_name(strategy))
     settings: dict[str, Any] = {
         "ops": {f"{strategy}__backtest": {"config": {"restart": restart}}},
-        "loggers": {"console": {"config": {"log_level": "WARNING"}}},  # the figures are the output, not each event
+        "loggers": {
+            "console": {"config": {"log_level": "CRITICAL"}}
+        },  # what failed is raised, in our words; the rest is in the run
     }
     tags = {
         "dagster/asset_partition_range_start": sessions[0].isoformat(),

@@ -89,8 +89,8 @@ class Execution:
         sleeve = self._tradebot.sleeve(name)
         return self._tradebot.desk.decide(sleeve.strategy, sleeve.capital, session, permit_id, run_id, self._now)
 
-    def submit(self, name: str, session: date) -> Submission:
-        return self._tradebot.desk.submit(self._tradebot.sleeve(name).strategy, session, self._now)
+    def submit(self, name: str, session: date, permit_id: str | None, run_id: str) -> Submission:
+        return self._tradebot.desk.submit(self._tradebot.sleeve(name).strategy, session, permit_id, run_id, self._now)
 
     def record(self, name: str, session: date, permit_id: str | None, run_id: str) -> bool:
         """Brings the ledger up to the session's close when the run holds the permit; otherwise touches nothing."""

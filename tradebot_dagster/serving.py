@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tradebot_core.config import Config
 from tradebot_core.errors import UsageError
+from tradebot_dagster.config_file import PROJECT_ROOT
 from tradebot_dagster.instance import dagster_home
 
 LOOPBACK = "127.0.0.1"
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 def webserver_url(port: int) -> str:

@@ -1,9 +1,13 @@
 """A backtest from the command line, and its replay from the events."""
 
+import subprocess
+import sys
+
 import polars as pl
 
-from tests.markets import SESSIONS, START
+from tests.markets import CONFIG, SESSIONS, START, fill_store, tradebot
 from tradebot_core.model.tables import LAYERS
+from tradebot_dagster.webserver import Webserver
 
 END = SESSIONS[54]
 RANGE = ("--start", START, "--end", END)
@@ -45,6 +49,35 @@ def test_a_backtest_prints_the_figures_of_its_book(desk):
     assert replayed["differences"] == []
 
 
+def test_without_a_trade_no_figure_is_minus_nothing(desk):
+    figures = desk.json("backtest", "value_investor", "--start", START, "--end", START)
+    assert figures["trades"] == 0 and not any(str(value) == "-0.0" for value in figures.values())
+    assert "-0.00" not in desk.run("backtest", "value_investor", "--start", START, "--end", START).stdout
+
+
+def test_a_failed_backtest_says_why_and_nothing_else(tmp_path):
+    """In a process of its own: what Dagster logs there goes past the command line."""
+    source = "collectors:\n  - {{name: price_bars, class_path: tradebot_core.collectors.file_bars.FileBars, params: {{path: none.csv}}}}\n"
+    bot = tradebot(tmp_path, text=CONFIG + source)
+    fill_store(bot)
+    command = [sys.executable, "-c", "from tradebot_dagster.cli import main; main()", "backtest", "value_investor"]
+    options = ["--start", str(START), "--end", str(START), "--config", str(tmp_path / "config.yaml")]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The backtest of value_investor failed.") and "none.csv does not exist" in done.stderr
+    assert len(done.stderr.splitlines()) <= 3, done.stderr
+
+
+def test_by_a_running_instance_the_assets_are_those_of_the_job(desk, monkeypatch):
+    desk.backtest()
+    asked = {}
+    monkeypatch.setattr(Webserver, "launch_backfill", lambda server, assets, days, title: asked.update(assets=assets) or "abc")
+    monkeypatch.setattr(Webserver, "wait_for_backfill", lambda *_: None)
+    found = desk.json("backtest", "value_investor", *RANGE, "--remote")
+    steps = ("screen", "analyze", "backtest", "performance")
+    assert found["run_id"] == "abc" and asked["assets"] == [["value_investor", step] for step in steps]
+
+
 def test_a_page_for_a_person(desk):
     page = desk.run("backtest", "quality_growth", "--start", START, "--end", SESSIONS[26]).stdout
     assert "2" in page and "30,000.00 USD" in page and "max drawdown" in page
@@ -54,7 +87,7 @@ def test_the_events_lead_to_the_stored_decisions(desk):
     desk.backtest("value_investor", "quality_growth")
     found = desk.json("replay", "--strategy", "value_investor", *RANGE)
     assert found["differences"] == [] and found["sessions"] == 30
-    assert found["compared"] == {"layers.screen": 120, "layers.analyze": 90, "decisions": 60}
+    assert found["compared"] == {"layers.screen": 120, "layers.analyze": 60, "decisions": 60}
     # Four securities, their bars from twenty sessions before, two actions, five filings, and the session closes.
     bars = 4 * (30 + 19)
     assert found["events"] == 4 + bars + 1 + 4 + (30 + 19)

@@ -7,9 +7,10 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from tests.markets import CONFIG, START
+from tests.markets import CONFIG, SESSIONS, START
 from tradebot_dagster.cli import main
 from tradebot_dagster.cli.command_line import _load
+from tradebot_dagster.config_file import PROJECT_ROOT, default_config
 
 ON_A_STRATEGY = ("--strategy", "value_investor")
 
@@ -22,6 +23,9 @@ ON_A_STRATEGY = ("--strategy", "value_investor")
         (("explain", "GOOD", START, "--strategy", "no_such"), 2, ("no strategy no_such", "value_investor, quality_growth")),
         (("explain", "GOOD", START), 2, ("Which strategy", "value_investor")),
         (("explain", "GOOD", START, *ON_A_STRATEGY), 1, ("no live or backtest decisions", "tradebot backtest value_investor")),
+        (("explain", "good"), 2, ("good needs a SESSION", f"tradebot explain good {SESSIONS[-1]} --strategy value_investor")),
+        (("explain", "GODO"), 2, ("no order or execution GODO", "For the symbol GOOD, add a SESSION")),
+        (("explain", "GODO", "--strategy", "no_such"), 2, ("no strategy no_such",)),
         (("explain", "no-such-order"), 2, ("no order or execution no-such-order", "tradebot export orders")),
         (("explain", "GOOD", "yesterday"), 2, ("not a day", "2024-03-28")),
         (("backtest", "no_such", "--start", START, "--end", START), 2, ("no strategy no_such", "quality_growth")),
@@ -85,6 +89,39 @@ def test_a_missing_configuration_is_named(tmp_path):
     result = CliRunner().invoke(main, ["status", "--config", str(tmp_path / "none.yaml")])
     assert result.exit_code == 2
     assert "none.yaml cannot be read" in result.stderr and "--config or TRADEBOT_CONFIG" in result.stderr
+
+
+def test_options_may_stand_before_the_command(desk):
+    config = str(desk.folder / "config.yaml")
+    before = CliRunner().invoke(main, ["--config", config, "--json", "status"])
+    assert before.exit_code == 0 and json.loads(before.stdout)["config"] == config
+    after = CliRunner().invoke(
+        main, ["--config", "none.yaml", "status", "--config", config], env={"TRADEBOT_CONFIG": "nor.yaml"}
+    )
+    assert after.exit_code == 0, after.output
+
+
+def test_the_configuration_of_the_folder_comes_before_the_projects(desk, monkeypatch):
+    monkeypatch.delenv("TRADEBOT_CONFIG", raising=False)
+    monkeypatch.chdir(desk.folder)
+    found = CliRunner().invoke(main, ["status", "--json"])
+    assert json.loads(found.stdout)["store"] == str(desk.folder / "store")
+    (desk.folder / "elsewhere").mkdir()
+    monkeypatch.chdir(desk.folder / "elsewhere")
+    assert default_config() == PROJECT_ROOT / "config.yaml"
+
+
+@pytest.mark.parametrize("arguments", [("--json", "demo"), ("demo", "--json")])
+def test_the_demonstration_has_no_document(arguments):
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2 and "--json" in json.loads(result.stdout)["error"]
+
+
+def test_a_sample_market_that_was_never_prepared_is_named(desk):
+    desk.clock.path.unlink()
+    result = desk.run("status")
+    assert result.exit_code == 1
+    assert "not prepared yet" in result.stderr and "make run" in result.stderr
 
 
 def test_the_configuration_may_come_from_the_environment(desk):

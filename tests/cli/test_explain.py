@@ -83,19 +83,20 @@ def test_a_rejected_name_says_which_rule_and_by_how_much(desk):
     desk.backtest()
     found = desk.json("explain", "DEAR", START, *VALUE)
     rejected = found["layers"][-1]
-    assert (rejected["layer"], rejected["passed"], rejected["rule"]) == ("analyze", False, "min_earnings_yield")
-    assert rejected["value"] == pytest.approx(7e8 / 29.425e9) and rejected["threshold"] == 0.05
-    assert rejected["reasoning"] == "earnings_yield 0.0237893 is below min_earnings_yield 0.05 (short by 0.0262107)"
-    assert found["summary"].startswith("Not bought: analyze rejected it, earnings_yield 0.0237893 is below")
+    assert (rejected["layer"], rejected["passed"], rejected["rule"]) == ("screen", False, "exit_earnings_yield")
+    assert rejected["value"] == pytest.approx(7e8 / 29.425e9) and rejected["threshold"] == 0.025
+    assert rejected["reasoning"] == "earnings_yield 0.0237893 is below 0.025, as exit_earnings_yield asks (short by 0.00121071)"
+    assert found["summary"].startswith("Not bought: screen rejected it, earnings_yield 0.0237893 is below")
     assert found["decision"] is None and found["orders"] == [] and found["fills"] == []
 
 
 def test_only_the_figures_that_the_layers_looked_at_are_listed(desk):
     desk.backtest()
     rejected_by_screen = desk.json("explain", "LOSS", START, *VALUE)
-    assert [figure["figure"] for figure in rejected_by_screen["figures"]] == ["net_income_ttm", "free_cash_flow_ttm"]
+    assert "free_cash_flow_ttm" in {figure["figure"] for figure in rejected_by_screen["figures"]}
+    assert "debt" not in {figure["figure"] for figure in rejected_by_screen["figures"]}  # only analyze looks at it
     assert rejected_by_screen["layers"][0]["reasoning"] == (
-        "net_income_ttm -200,000,000 is not above 0, as positive_net_income asks (short by 200,000,000)"
+        "net_income_ttm -200,000,000 is not above 0, as exit_net_income asks (short by 200,000,000)"
     )
 
 
@@ -152,7 +153,7 @@ def test_a_sale_names_what_deteriorated(desk):
     run_layers(desk.bot, "value_investor", sessions)
     desk.bot.backtest("value_investor", sessions, restart=True)
     found = desk.json("explain", "FADE", sold, *VALUE)
-    assert (found["decision"]["action"], found["decision"]["rule"]) == ("sell", "positive_net_income")
+    assert (found["decision"]["action"], found["decision"]["rule"]) == ("sell", "exit_net_income")
     assert found["fills"][0]["session"] == "2024-05-02" and found["fills"][0]["side"] == "sell"
     assert found["summary"].startswith("Sold 230 at ")
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.cli.conftest import WITH_CLOCK
-from tests.markets import SESSIONS, START
+from tests.markets import SESSIONS, START, run_layers
 from tradebot_core.interfaces import Batch, Rejected
 from tradebot_core.model.tables import BARS
 
@@ -59,14 +59,13 @@ def test_layers_carry_their_name_and_features(desk):
     rows = rows_of(desk, "layers", *VALUE, "--start", START, "--end", START)
     assert [(row["layer"], row["symbol"], row["passed"]) for row in rows] == [
         ("screen", "GOOD", True),
-        ("screen", "DEAR", True),
+        ("screen", "DEAR", False),
         ("screen", "LOSS", False),
         ("screen", "FADE", True),
         ("analyze", "GOOD", True),
-        ("analyze", "DEAR", False),
         ("analyze", "FADE", True),
     ]
-    assert rows[0]["score"] is None and rows[4]["score"] == pytest.approx(5 / 6)
+    assert rows[0]["score"] is None and rows[4]["score"] == pytest.approx(3 / 4)
     assert {row["layer"] for row in rows_of(desk, "layers", *VALUE, "--layer", "analyze")} == {"analyze"}
 
 
@@ -112,7 +111,7 @@ def test_the_same_rows_give_the_same_bytes(desk, form):
     files = [desk.folder / name for name in ("one", "two")]
     for file in files:
         document = desk.json("export", "layers", *VALUE, "--format", form, "-o", file)
-    assert document["rows"] == 30 * 7 and document["table"] == "layers"
+    assert document["rows"] == 30 * 6 and document["table"] == "layers"
     assert files[0].read_bytes() == files[1].read_bytes()
     assert not list(desk.folder.glob(".*.new"))
 
@@ -146,3 +145,20 @@ def test_a_disk_without_space_leaves_the_old_file(desk, monkeypatch):
     assert result.exit_code == 1
     assert "The disk is full" in result.stderr and "Free some space" in result.stderr
     assert file.read_text() == "before"
+
+
+def test_with_json_rows_go_to_standard_output_as_json_only(desk):
+    refused = desk.json("export", "bars", "--format", "csv", "-o", "-", exit_code=2)
+    assert "not csv" in refused["error"] and "-o" in refused["mend"]
+    assert len(desk.json("export", "bars", "--format", "json", "-o", "-")) == len(SESSIONS) * 4
+
+
+def test_a_review_can_be_exported_and_has_no_orders(live_desk):
+    bot = live_desk.bot
+    run_layers(bot, "value_investor", [START])
+    sleeve = bot.sleeve("value_investor")
+    bot.desk.decide(sleeve.strategy, sleeve.capital, START, None, "somebody", live_desk.clock.now())
+    review = ("--book", "review", *VALUE)
+    assert {row["session"] for row in rows_of(live_desk, "decisions", *review)} == {str(START)}
+    assert rows_of(live_desk, "orders", *review) == [] and rows_of(live_desk, "decisions", *VALUE) == []
+    assert live_desk.json("explain", "GOOD", START, *review)["book"] == "review"

@@ -87,7 +87,7 @@ def test_a_split_doubles_the_shares_and_changes_neither_cost_nor_value(value):
 
 def test_a_company_is_sold_in_the_session_whose_filing_shows_the_loss(value):
     sold = value["decisions"].filter(action="sell").select("session", "symbol", "rule", "value", "threshold").rows()
-    assert sold == [(date(2024, 5, 1), "FADE", "positive_net_income", -1e8, 0.0)]
+    assert sold == [(date(2024, 5, 1), "FADE", "exit_net_income", -1e8, 0.0)]
     fill = value["fills"].filter(side="sell").select("session", "quantity", "price").rows()
     assert fill == [(date(2024, 5, 2), 230, "55.5222")]  # opens at 55.55
     assert "FADE" not in value["positions"].filter(pl.col("session") > date(2024, 5, 1))["symbol"].to_list()
@@ -97,13 +97,12 @@ def test_the_rejected_have_their_rule_value_and_threshold_too(market, value):
     seen = market.store.read_results(LAYERS, "value_investor", "market", START, START, "screen")
     assert seen.select("symbol", "passed", "rule", "value", "threshold").rows() == [
         ("GOOD", True, "positive_free_cash_flow", 8e8, 0.0),
-        ("DEAR", True, "positive_free_cash_flow", 8e8, 0.0),
-        ("LOSS", False, "positive_net_income", -2e8, 0.0),
+        ("DEAR", False, "exit_earnings_yield", pytest.approx(7e8 / (1e8 * 294.25)), 0.025),
+        ("LOSS", False, "exit_net_income", -2e8, 0.0),
         ("FADE", True, "positive_free_cash_flow", 8e8, 0.0),
     ]
-    dear = market.store.read_results(LAYERS, "value_investor", "market", START, START, "analyze").filter(symbol="DEAR")
-    assert dear.select("passed", "rule", "threshold").rows() == [(False, "min_earnings_yield", 0.05)]
-    assert dear["value"][0] == pytest.approx(7e8 / (1e8 * 294.25))
+    analyzed = market.store.read_results(LAYERS, "value_investor", "market", START, START, "analyze")
+    assert analyzed["symbol"].to_list() == ["GOOD", "FADE"]
     assert set(value["decisions"].filter(session=START)["symbol"]) == {"GOOD", "FADE"}
 
 
@@ -144,17 +143,26 @@ def test_a_purchase_and_a_sale_by_hand(tmp_path):
     bot = scripted(
         tmp_path, f"{day(0)} buy AAA 0.5", f"{day(2)} sell AAA", costs={"slippage_bps": 10, "commission_minimum": 1}
     )  # fmt: skip
-    quote(bot, "AAA", 10.0, {day(1): (11.0, 12.0), day(3): (20.0, 21.0)})
+    quote(bot, "AAA", 10.0, {day(1): (10.2, 12.0), day(3): (20.0, 21.0)})
     tables = walk(bot, days(5))
-    # 500 shares at 10.00 decided; bought at 11 + 0.1 % and sold at 20 - 0.1 %, a dollar each.
+    # 500 shares at 10.00 decided; bought at 10.20 + 0.1 % and sold at 20 - 0.1 %, a dollar each.
     assert tables["fills"].select("session", "side", "quantity", "price", "commission").rows() == [
-        (day(1), "buy", 500, "11.0110", "1.0000"),
+        (day(1), "buy", 500, "10.2102", "1.0000"),
         (day(3), "sell", 500, "19.9800", "1.0000"),
     ]
-    bought = D(10_000) - 500 * D("11.011") - 1
+    bought = D(10_000) - 500 * D("10.2102") - 1
     sold = bought + 500 * D("19.98") - 1
     assert equity_of(tables) == [D(10_000), bought + 500 * 12, bought + 500 * 10, sold, sold]
     assert [state for state, _ in states_of(tables)] == ["new", "sending", "working", "filled"] * 2
+
+
+def test_a_purchase_that_opens_beyond_its_limit_expires_and_cash_never_goes_below_zero(tmp_path):
+    bot = scripted(tmp_path, f"{day(0)} buy AAA 0.9", f"{day(2)} buy AAA 0.9")
+    quote(bot, "AAA", 10.0, {day(1): (10.31, 10.0), day(3): (10.29, 10.0)})
+    tables = walk(bot, days(5))
+    assert states_of(tables)[3] == ("expired", "It opened at 10.31, beyond the limit of 10.30.")
+    assert tables["fills"].select("session", "price").rows() == [(day(3), "10.2900")]
+    assert all(D(cash) >= 0 for cash in tables["equity"]["cash"])
 
 
 def test_an_order_decided_before_a_split_is_void(tmp_path):
@@ -162,7 +170,7 @@ def test_an_order_decided_before_a_split_is_void(tmp_path):
     quote(bot, "AAA", 10.0, {session: 5.0 for session in SESSIONS if session >= day(1)})
     act(bot, "AAA", day(1), "split", 2.0)
     tables = walk(bot, days(7))
-    assert states_of(tables)[3] == ("cancelled", f"A split took effect on {day(1)}; the decision is made anew.")
+    assert states_of(tables)[3] == ("cancelled", f"A split or delisting took effect on {day(1)}; the decision is made anew.")
     assert tables["fills"].select("session", "quantity").rows() == [(day(5), 1000)]
     assert equity_of(tables) == [D(10_000)] * 7
 

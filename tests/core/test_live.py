@@ -16,7 +16,8 @@ import pytest
 from tests.markets import SESSIONS as HALF_YEAR
 from tests.markets import XNYS, at, fill_store, run_layers, tradebot
 from tests.scripted import SESSIONS, act, quote, scripted, security_of
-from tradebot_core.errors import NotPermitted, OrderUnknown, ReconciliationError
+from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, OrderUnknown, ReconciliationError
+from tradebot_core.interfaces import Purpose
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
@@ -124,7 +125,8 @@ class Desk:
 
     def submit(self, session: date, now: datetime | None = None) -> Submission:
         now = now or evening(session)
-        return self.desk(now).submit(self.strategy, session, now)
+        permit = issue_permit(self.bot.store.ledger, XNYS, now, Purpose.SUBMIT)
+        return self.desk(now).submit(self.strategy, session, permit.permit_id if permit else None, "submit", now)
 
     def night(self, session: date, run: str | None = None) -> Decided:
         """What the schedule and the sensor do after a session."""
@@ -204,7 +206,8 @@ def test_live_decides_and_fills_exactly_what_the_backtest_of_the_same_sessions_d
         permit = issue_permit(bot.store.ledger, XNYS, now)
         decided = desk.decide(sleeve.strategy, sleeve.capital, session, permit.permit_id, str(session), now)
         assert decided.live
-        desk.submit(sleeve.strategy, session, now)
+        to_submit = issue_permit(bot.store.ledger, XNYS, now, Purpose.SUBMIT)
+        desk.submit(sleeve.strategy, session, to_submit.permit_id, str(session), now)
     assert bot.store.read_results(DECISIONS, name, "live").equals(simulated["decisions"])
     assert bot.store.ledger.fills(name).equals(simulated["fills"].sort("session", "execution_id"))
     assert bot.store.ledger.orders(name).select(simulated["orders"].columns).equals(simulated["orders"])
@@ -687,3 +690,102 @@ def test_a_split_entered_in_the_evening_comes_before_a_fill_recorded_at_noon(tmp
         ("dividend", 0),
         ("trade", -1000),
     ]
+
+
+# What a hostile reading found
+
+
+def test_orders_go_out_only_with_a_permit_to_submit(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    decided = desk.decide(day(0))
+    now, made = evening(day(0)), desk.desk(evening(day(0)))
+    to_decide = issue_permit(desk.ledger, XNYS, now)
+    for permit in (None, "forged", to_decide.permit_id):
+        assert made.submit(desk.strategy, day(0), permit, "a backfill", now).outcome is Outcome.NOT_PERMITTED
+    assert (decided.live, desk.ledger.is_planned("scripted", day(0))) == (True, False)
+
+
+def test_a_claimed_permit_to_submit_serves_no_second_run_and_a_renewed_one_replaces_it(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    engine = FakeEngine()
+    desk.decide(day(0))
+    now = evening(day(0))
+    first = issue_permit(desk.ledger, XNYS, now, Purpose.SUBMIT)
+    desk.ledger.claim_permit(first.permit_id, "scripted", "a run that died", now, Purpose.SUBMIT)
+    refused = desk.desk(now).submit(desk.strategy, day(0), first.permit_id, "another run", now)
+    assert refused.outcome is Outcome.NOT_PERMITTED
+    renewed = issue_permit(desk.ledger, XNYS, now, Purpose.SUBMIT, renew=True)
+    assert desk.desk(now).submit(desk.strategy, day(0), renewed.permit_id, "a person", now).outcome is Outcome.SUBMITTED
+    assert len(engine.received) == 1
+    with pytest.raises(NotPermitted, match="replaced by a later one"):
+        desk.ledger.claim_permit(first.permit_id, "scripted", "a run that died", now, Purpose.SUBMIT)
+
+
+def test_while_an_earlier_order_is_in_doubt_nothing_is_added_to_it(tmp_path):
+    engine = FakeEngine(absence_is_proof=False)
+    desk = a_desk(tmp_path, BUY, f"{day(1)} buy BBB 0.3", engine=lambda: engine)
+    desk.night(day(0))
+    engine.told.clear()  # a broker shows executions only until midnight
+    submission = (desk.decide(day(1)), desk.submit(day(1)))[1]
+    assert submission.outcome is Outcome.IN_DOUBT
+    assert "tradebot reconcile --expire" in submission.note
+    assert (len(engine.received), desk.ledger.is_planned("scripted", day(1))) == (1, False)
+    (in_doubt, _), *_ = desk.ledger.open_orders("scripted")
+    desk.ledger.record_state(in_doubt.key, OrderState.EXPIRED, evening(day(1)), "By hand: it never traded.")
+    assert desk.submit(day(1)).outcome is Outcome.SUBMITTED
+
+
+def test_an_order_for_an_open_at_which_the_share_splits_is_refused(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    desk.decide(day(0))
+    act(desk.bot, "AAA", day(1), "split", 0.1)
+    desk.submit(day(0), morning_after(day(0)))
+    (order,) = desk.ledger.orders("scripted").iter_rows(named=True)
+    assert (order["state"], order["rule"]) == ("refused", "corporate_action_at_next_open")
+
+
+def test_a_halt_stops_between_two_orders(tmp_path):
+    engine = FakeEngine(on_submit=lambda engine, intent: (engine.receive(intent), desk.ledger.halt("stop", evening(day(0)))))
+    desk = a_desk(tmp_path, f"{day(0)} buy AAA 0.3", f"{day(0)} buy BBB 0.3", engine=lambda: engine)
+    desk.decide(day(0))
+    submission = desk.submit(day(0))
+    assert (submission.outcome, len(engine.received)) == (Outcome.HALTED, 1)
+    desk.ledger.resume(evening(day(0)))
+    engine.on_submit = lambda engine, intent: engine.receive(intent)
+    assert (desk.submit(day(0)).outcome, len(engine.received)) == (Outcome.SUBMITTED, 2)
+
+
+def test_an_engine_that_cannot_be_reached_leaves_the_order_to_be_sent_later(tmp_path):
+    def unreachable(_engine, _intent):
+        raise ExecutionError("no gateway")
+
+    engine = FakeEngine(absence_is_proof=False, on_submit=unreachable)
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.decide(day(0))
+    with pytest.raises(ExecutionError, match="no gateway"):
+        desk.submit(day(0))
+    assert desk.states() == {"buy AAA": "new"}
+    engine.on_submit = lambda engine, intent: engine.receive(intent)
+    assert desk.submit(day(0)).outcome is Outcome.SUBMITTED
+    assert desk.states() == {"buy AAA": "working"}
+
+
+def test_a_ledger_belongs_to_one_venue(tmp_path):
+    desk = a_desk(tmp_path, BUY)
+    desk.night(day(0))
+    elsewhere = replace(desk.desk(evening(day(1))), venue="account U1 at Interactive Brokers (live)", engine_factory=forbidden)
+    now = evening(day(1))
+    desk.layers(day(1))
+    with pytest.raises(
+        ConfigurationError, match=r"is of the simulated engine \(paper\); the configuration trades at account U1"
+    ):
+        elsewhere.decide(desk.strategy, desk.bot.sleeve("scripted").capital, day(1), desk.permit(now), "run", now)
+
+
+def test_a_changed_capital_stops_the_sleeve_and_says_what_to_do(tmp_path):
+    desk = a_desk(tmp_path, BUY)
+    desk.night(day(0))
+    now = evening(day(1))
+    desk.layers(day(1))
+    with pytest.raises(ConfigurationError, match=r"was opened with 10000\.00 USD; allocated_capital now says 1000"):
+        desk.desk(now).decide(desk.strategy, D(1000), day(1), desk.permit(now), "run", now)

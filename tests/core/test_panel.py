@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.markets import SESSIONS, XNYS
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, SECURITIES, FactTable
-from tradebot_core.quant.panel import LIQUIDITY_WINDOW, build_panel, first_bar_needed, restrict_to_universe
+from tradebot_core.quant.panel import LIQUIDITY_WINDOW, PANEL_COLUMNS, build_panel, first_bar_needed, restrict_to_universe
 
 AAA, BBB = 100, 200
 DAYS = SESSIONS[25:35]
@@ -68,6 +68,11 @@ def of(rows: pl.DataFrame, column: str, security: int = AAA) -> list[Any]:
 def test_one_row_a_session_and_security_sorted():
     rows = panel()
     assert rows.select("session", "security_id").rows() == [(session, security) for session in DAYS for security in (AAA, BBB)]
+
+
+def test_the_columns_are_those_that_are_named():
+    assert set(panel().columns) == set(PANEL_COLUMNS)
+    assert len(PANEL_COLUMNS) == len(set(PANEL_COLUMNS))
 
 
 def test_a_figure_appears_in_the_session_whose_cut_off_its_filing_met():

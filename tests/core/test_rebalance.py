@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from tradebot_core.config import RiskSettings
 from tradebot_core.interfaces import Situation
 from tradebot_core.model.decision import Action, Decision
-from tradebot_core.model.order import OrderIntent, Side
+from tradebot_core.model.order import OrderIntent, OrderType, Side
 from tradebot_core.model.portfolio import Book, Position
 from tradebot_core.trading.rebalance import plan_orders
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.session import LastPrice, SessionMarket, plan
 
 DAY = date(2024, 6, 28)
-LIMITS = RiskSettings(max_order_notional=Decimal(10**6), max_position_weight=1.0, cash_buffer=0.0)
+LIMITS = RiskSettings(max_order_notional=Decimal(10**6), max_position_weight=1.0, cash_buffer=0.0, max_open_gap=0.0)
 BIG = 1e12
 
 
@@ -87,6 +87,19 @@ def test_cash_leaves_room_for_slippage_and_fees_and_the_buffer():
     assert planned(all_in, book("2020"), {1: "10"}, buffered) == [(Side.BUY, 1, 100)]
 
 
+def test_a_purchase_is_limited_to_a_gap_above_the_close_and_paid_for_even_there():
+    limits = LIMITS.model_copy(update={"max_open_gap": 0.25})
+    before, worth = book("1262.50"), {1: Decimal("10.0001")}
+    (order,) = plan_orders("s", [decision(1, Action.BUY, 1.0)], before, before.cash, worth, {1: BIG}, limits)
+    assert (order.order_type, order.limit_price, order.quantity) == (OrderType.LIMIT_ON_OPEN, Decimal("12.50"), 99)
+    assert order.quantity * order.limit_price * Decimal("1.01") <= before.cash
+
+
+def test_a_sale_goes_at_the_market():
+    (order,) = plan_orders("s", [decision(1, Action.SELL)], book("0", s1=5), Decimal(50), {1: Decimal(10)}, {1: BIG}, LIMITS)
+    assert (order.order_type, order.limit_price) == (OrderType.MARKET_ON_OPEN, None)
+
+
 def test_two_purchases_share_the_cash_that_is_there():
     decisions = [decision(1, Action.BUY, 0.9), decision(2, Action.BUY, 0.9)]
     assert planned(decisions, book("1010"), {1: "10", 2: "10"}) == [(Side.BUY, 1, 90), (Side.BUY, 2, 10)]
@@ -115,7 +128,9 @@ def test_an_order_carries_its_key_and_the_price_it_was_decided_at():
     orders = plan_orders(
         "patient", [decision(7, Action.BUY, 0.5)], book("1000"), Decimal(1000), {7: Decimal("9.9900")}, {7: BIG}, LIMITS
     )
-    assert orders == (OrderIntent("patient|2024-06-28|7|buy", "patient", DAY, 7, "S7", Side.BUY, 50, Decimal("9.9900")),)
+    limited = (OrderType.LIMIT_ON_OPEN, Decimal("9.99"))
+    key = "patient|2024-06-28|7|buy"
+    assert orders == (OrderIntent(key, "patient", DAY, 7, "S7", Side.BUY, 50, Decimal("9.9900"), *limited),)
     assert OrderIntent.from_dict(orders[0].to_dict()) == orders[0]
     assert orders[0].notional == Decimal("499.5000")
 

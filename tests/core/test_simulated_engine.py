@@ -25,7 +25,7 @@ class Market:
         assert (security_id, session) == (1, NEXT)
         return self.price
 
-    def has_split(self, security_id: int, session: date) -> bool:
+    def voids_orders(self, security_id: int, session: date) -> bool:
         return self.split
 
 

@@ -34,6 +34,7 @@ Q4_2023 = (date(2023, 10, 1), date(2023, 12, 31))
 REVENUE = "us-gaap:Revenues"
 CONTRACT_REVENUE = "us-gaap:RevenueFromContractWithCustomerExcludingAssessedTax"
 OLD_REVENUE = "us-gaap:SalesRevenueNet"
+INCOME = "us-gaap:NetIncomeLoss"
 EPS = "us-gaap:EarningsPerShareDiluted"
 DILUTED = "us-gaap:WeightedAverageNumberOfDilutedSharesOutstanding"
 COVER = "dei:EntityCommonStockSharesOutstanding"
@@ -113,6 +114,33 @@ def test_the_year_before_comes_from_its_own_filing_where_the_current_one_has_non
 def test_a_missing_year_before_is_a_missing_figure_with_its_reason():
     row = last(ANNUAL_2022, filing("2023-08-01", {(REVENUE, H1_2023): 620}))
     assert reason(row, "revenue_ttm").startswith("prior year-to-date missing")
+
+
+OWN_H1_2022 = filing("2022-08-01", {(REVENUE, H1_2022): 470, (INCOME, H1_2022): 40})
+YEAR_2022 = filing("2023-02-20", {(REVENUE, FY2022): 1000, (INCOME, FY2022): 90}, "10-K")
+
+
+@pytest.mark.parametrize(("recast", "known"), [(300, 1000 + 620 - 300), (940, 1000 + 620 - 940), (230, None), (950, None)])
+def test_a_comparative_that_differs_by_more_than_half_makes_the_twelve_months_missing(recast, known):
+    row = last(OWN_H1_2022, YEAR_2022, filing("2023-08-01", {(REVENUE, H1_2023): 620, (REVENUE, H1_2022): recast}))
+    assert row["revenue_ttm"] == known
+    if known is None:
+        assert reason(row, "revenue_ttm").startswith("comparatives were recast: 470 for the months to 2022-06-30 in ")
+
+
+def test_a_comparative_of_another_sign_makes_the_twelve_months_missing():
+    row = last(OWN_H1_2022, YEAR_2022, filing("2023-08-01", {(INCOME, H1_2023): 50, (INCOME, H1_2022): -5}))
+    assert reason(row, "net_income_ttm").startswith("comparatives were recast: 40 for")
+
+
+def test_months_that_exceed_their_year_were_recast_even_where_their_own_filing_is_not_known():
+    row = last(YEAR_2022, filing("2023-08-01", {(REVENUE, H1_2023): 6200, (REVENUE, H1_2022): 5000}))
+    assert reason(row, "revenue_ttm").startswith("comparatives were recast: 5000 in ")
+
+
+def test_a_year_reported_again_on_the_new_basis_is_used_with_recast_comparatives():
+    current = filing("2023-08-01", {(REVENUE, H1_2023): 620, (REVENUE, H1_2022): 5000, (REVENUE, FY2022): 9000})
+    assert last(OWN_H1_2022, YEAR_2022, current)["revenue_ttm"] == 9000 + 620 - 5000
 
 
 def test_years_of_52_and_53_weeks_are_years():
@@ -517,7 +545,7 @@ def test_facts_known_later_never_change_rows_known_earlier(filings):
 # Companies ----------------------------------------------------------------------------------------------------------------
 
 REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
-AAPL, AMD, PG, KO, XOM, CAT = 320193, 2488, 80424, 21344, 34088, 18230
+AAPL, AMD, PG, KO, XOM, CAT, TMUS = 320193, 2488, 80424, 21344, 34088, 18230, 1283699
 
 
 def noon(day: str) -> datetime:
@@ -529,7 +557,7 @@ def reported() -> Iterator[pl.DataFrame]:
     edgar = REAL_DATA / "edgar"
     if not edgar.is_dir():
         pytest.skip(f"no real data at {REAL_DATA}; set TRADEBOT_REAL_DATA")
-    companies = pl.DataFrame({"cik": [AAPL, AMD, PG, KO, XOM, CAT]})
+    companies = pl.DataFrame({"cik": [AAPL, AMD, PG, KO, XOM, CAT, TMUS]})
     params = EdgarFacts.Params(path=edgar / "companyfacts.zip", submissions_path=edgar / "submissions.zip")
     batches = EdgarFacts(params, xnys()).collect(companies, date(2009, 1, 2), date(2026, 6, 30))
     yield pl.concat([batch.rows for batch in batches])
@@ -601,3 +629,11 @@ def test_caterpillar_revenue_includes_financial_products(reported, fundamentals)
     assert as_of(fundamentals, CAT, noon("2020-02-20"))["assets"] == 78_453e6
     # Net income of 2019 (6,093 M) is not in this extract of the SEC's file.
     assert year(reported, CAT, "net_income", "2019-12-31", "2020-12-31") in (None, 6_093e6)
+
+
+def test_t_mobile_after_the_reverse_merger_has_no_twelve_months_of_two_companies(fundamentals):
+    for asked in ("2013-08-15", "2013-11-15"):
+        row = as_of(fundamentals, TMUS, noon(asked))
+        for figure in ("revenue_ttm", "operating_income_ttm", "net_income_ttm", "operating_cash_flow_ttm"):
+            assert "comparatives were recast" in reason(row, figure)
+    assert as_of(fundamentals, TMUS, noon("2014-03-01"))["net_income_ttm"] == 35e6  # the 10-K of 2013

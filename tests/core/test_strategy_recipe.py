@@ -165,6 +165,32 @@ def test_taking_the_block_away_takes_the_strategy_away_and_leaves_the_other_alon
     assert backtest(alone, "as_symbols")["decisions"].equals(kept)
 
 
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ((("close",), ()), r"the feature close of layer one of odd is already a column of the panel"),
+        ((("rule",), ()), r"the feature rule of layer one of odd is already a part of every verdict"),
+        ((("score",), ("score",)), r"the feature score of layer two of odd is already a feature of layer one"),
+    ],
+)
+def test_a_feature_whose_name_is_taken_stops_the_start(tmp_path, package, features, said):
+    made = ", ".join(f'TableLayer("{n}", rules=(), features={f})' for n, f in zip(("one", "two"), features, strict=True))
+    code = f"from tradebot_core.strategy import *\nclass Odd(Strategy):\n    def layers(self):\n        return [{made}]\n"
+    (package / "odd.py").write_text(code + "    def decide(self, view):\n        return []\n")
+    with pytest.raises(ConfigurationError, match=rf"config\.yaml, line 5: {said}"):
+        start(tmp_path, "  - {{name: odd, class_path: my_strategies.odd.Odd, allocated_capital: 1}}\n")
+
+
+@pytest.mark.parametrize("method", ["__init__(self, name, params)", "layers(self)"])
+def test_a_strategy_that_cannot_be_made_is_named_with_its_line(tmp_path, package, method):
+    code = "from tradebot_core.strategy import *\nclass Odd(Strategy):\n    def layers(self):\n        return []\n"
+    code += f"    def decide(self, view):\n        return []\n    def {method}:\n        return 1 / 0\n"
+    (package / "odd.py").write_text(code)
+    said = r"config\.yaml, line 5: the strategy odd cannot be made: ZeroDivisionError: division by zero\."
+    with pytest.raises(ConfigurationError, match=said):
+        start(tmp_path, "  - {{name: odd, class_path: my_strategies.odd.Odd, allocated_capital: 1}}\n")
+
+
 @pytest.mark.parametrize("names", [("screen", "screen"), ("decisions",), ("orders",), ()])
 def test_layers_that_share_a_name_or_take_a_reserved_one_stop_the_start(tmp_path, package, names):
     made = ", ".join(f'TableLayer("{name}", rules=())' for name in names)
@@ -251,6 +277,16 @@ def test_a_rule_compares_at_its_boundary_as_written(comparison, passing):
 def test_a_missing_value_passes_no_rule(comparison):
     rows = rows_of(x=[None, float("nan"), float("inf"), float("-inf")])
     assert judged((Rule("x", pl.col("x"), comparison, 0.0),), rows) == [(False, "x", None, 0.0)] * 4
+
+
+def test_a_rule_that_looks_for_deterioration_lets_a_missing_value_pass_and_the_next_rule_judge_it():
+    rules = (Rule("exit", pl.col("x"), ">", 0, if_missing="pass"), Rule("entry", pl.col("x"), ">", 0))
+    assert judged(rules, rows_of(x=[None, float("nan"), -1.0, 1.0])) == [
+        (False, "entry", None, 0.0),
+        (False, "entry", None, 0.0),
+        (False, "exit", -1.0, 0.0),
+        (True, "entry", 1.0, 0.0),
+    ]
 
 
 def test_the_first_rule_that_fails_is_the_verdict_and_the_last_one_when_all_hold():

@@ -6,6 +6,7 @@ import pytest
 
 from tests.dagster_project.project import Project, live_keys
 from tests.markets import SESSIONS, XNYS
+from tradebot_core.interfaces import Purpose
 from tradebot_core.trading.live import issue_permit
 from tradebot_dagster.defs.live import PERMIT_TAG
 
@@ -16,14 +17,20 @@ NEXT_EVENING = XNYS.cutoff(AFTER) + timedelta(hours=1)
 LAYERS = ("value_investor/screen", "value_investor/analyze")
 
 
-def permit_of(project: Project) -> dict[str, str]:
-    permit = issue_permit(project.bot.store.ledger, XNYS, project.bot.clock.now())
+def permit_of(project: Project, purpose: Purpose = Purpose.DECIDE) -> dict[str, str]:
+    permit = issue_permit(project.bot.store.ledger, XNYS, project.bot.clock.now(), purpose)
     assert permit is not None
     return {PERMIT_TAG: permit.permit_id}
 
 
 def decide(project: Project, tags: dict[str, str]):
     return project.run(*LAYERS, "value_investor/decisions", "value_investor/positions", first=SESSION, tags=tags)
+
+
+def submit(project: Project, tags: dict[str, str] | None = None):
+    """As the order sensor does, with its permit, unless told otherwise."""
+    tags = permit_of(project, Purpose.SUBMIT) if tags is None else tags
+    return project.run("value_investor/orders", first=SESSION, tags=tags)
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def test_a_run_with_the_permit_decides_live_and_its_orders_reach_the_engine(even
     decided = evening.metadata("value_investor/decisions", SESSION)
     assert (decided["live"], decided["note"]) == (True, "Sealed for the order run.")
     assert engines == []  # nothing to record yet, and deciding sends nothing
-    assert evening.run("value_investor/orders", first=SESSION).success
+    assert submit(evening).success
     assert evening.metadata("value_investor/orders", SESSION)["outcome"] == "submitted"
     assert len(engines) == 1
     assert set(evening.bot.store.ledger.orders("value_investor")["state"]) == {"working"}
@@ -49,7 +56,7 @@ def test_a_run_with_the_permit_decides_live_and_its_orders_reach_the_engine(even
 
 def test_the_next_session_records_the_fills(evening: Project) -> None:
     decide(evening, permit_of(evening))
-    evening.run("value_investor/orders", first=SESSION)
+    submit(evening)
     bought = orders_of(evening)
     later = evening.at(NEXT_EVENING)
     tags = permit_of(later)
@@ -94,16 +101,36 @@ def test_an_old_partition_with_the_permit_of_the_current_session_is_a_review(eve
     assert engines == []
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [{}, {"dagster/backfill": "abcdefgh"}, {"dagster/parent_run_id": "x", "dagster/root_run_id": "x"}, {PERMIT_TAG: "made up"}],
+)
+def test_live_decisions_are_sent_by_the_order_run_alone(evening: Project, engines: list[str], tags: dict[str, str]) -> None:
+    decide(evening, permit_of(evening))
+    copied = permit_of(evening, Purpose.SUBMIT) if "dagster/root_run_id" in tags or "dagster/backfill" in tags else {}
+    assert submit(evening, {**copied, **tags}).success
+    assert evening.metadata("value_investor/orders", SESSION)["outcome"] == "not_permitted"
+    assert (engines, orders_of(evening)) == ([], 0)
+
+
+def test_a_re_execution_of_a_run_that_failed_before_its_claim_does_not_become_live(
+    evening: Project, engines: list[str]
+) -> None:
+    again = {**permit_of(evening), "dagster/parent_run_id": "x", "dagster/root_run_id": "x"}
+    assert decide(evening, again).success
+    assert evening.metadata("value_investor/decisions", SESSION)["live"] is False
+
+
 def test_a_re_execution_of_the_live_run_is_a_review_and_sends_nothing_again(evening: Project) -> None:
     tags = permit_of(evening)
     decide(evening, tags)
-    evening.run("value_investor/orders", first=SESSION)
+    submit(evening)
     sent, digest = orders_of(evening), evening.metadata("value_investor/decisions", SESSION)["digest"]
     again = {**tags, "dagster/parent_run_id": "x", "dagster/root_run_id": "x"}
     assert evening.run(*live_keys(), first=SESSION, tags=again).success
     decided = evening.metadata("value_investor/decisions", SESSION)
     assert decided["live"] is False
-    assert "was claimed by run" in decided["note"]
+    assert "holds no permit" in decided["note"]
     assert evening.bot.store.ledger.live_decisions("value_investor", SESSION).digest == digest
     received = (evening.bot.config.data_store.path / "simulated_engine.jsonl").read_text().splitlines()
     assert (orders_of(evening), len(received)) == (sent, sent)
@@ -120,7 +147,7 @@ def test_orders_of_a_session_that_has_passed_are_expired_unsent(evening: Project
 
 def test_looking_at_positions_asks_no_engine(evening: Project, engines: list[str]) -> None:
     decide(evening, permit_of(evening))
-    evening.run("value_investor/orders", first=SESSION)
+    submit(evening)
     engines.clear()
     later = evening.at(NEXT_EVENING)
     assert later.run("value_investor/positions", first=SESSION, last=AFTER).success

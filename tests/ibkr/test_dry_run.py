@@ -1,16 +1,26 @@
 """The dry run records and sends nothing."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from tests.ibkr.conftest import intent
+from tests.ibkr.conftest import TUESDAY, WEDNESDAY, at, intent
+from tradebot_core.calendar import xnys
+from tradebot_core.clock import FixedClock
 from tradebot_core.config import Mode
 from tradebot_core.errors import ExecutionError
 from tradebot_core.execution.dry_run import DryRunEngine
 from tradebot_core.execution.ibkr import IbkrEngine
+from tradebot_core.interfaces import ExecutionEngine
 from tradebot_core.model.order import OrderState
+
+EVENING = at(TUESDAY, 18)
+
+
+def dry_run(engine: ExecutionEngine | None, record: Path, now: datetime = EVENING) -> DryRunEngine:
+    return DryRunEngine(engine, record, xnys(), FixedClock(now))
 
 
 @pytest.fixture
@@ -19,7 +29,7 @@ def record(tmp_path: Path) -> Path:
 
 
 def test_an_order_is_recorded_once_and_works(record):
-    engine = DryRunEngine(None, record)
+    engine = dry_run(None, record)
     assert engine.get_order_status(intent().key).state is None
     assert [engine.submit(intent()).state for _ in range(2)] == [OrderState.WORKING] * 2
     (line,) = [json.loads(line) for line in record.read_text().splitlines()]
@@ -39,12 +49,12 @@ def test_an_order_is_recorded_once_and_works(record):
 
 
 def test_the_record_outlives_the_engine(record):
-    DryRunEngine(None, record).submit(intent())
-    assert DryRunEngine(None, record).get_order_status(intent().key).state is OrderState.WORKING
+    dry_run(None, record).submit(intent())
+    assert dry_run(None, record).get_order_status(intent().key).state is OrderState.WORKING
 
 
 def test_a_cancellation_is_recorded_too(record):
-    engine = DryRunEngine(None, record)
+    engine = dry_run(None, record)
     engine.submit(intent())
     assert engine.cancel(intent().key).state is OrderState.CANCELLED
     assert engine.get_order_status(intent().key).state is OrderState.CANCELLED
@@ -52,19 +62,19 @@ def test_a_cancellation_is_recorded_too(record):
 
 
 def test_cancelling_what_was_never_recorded_records_nothing(record):
-    assert DryRunEngine(None, record).cancel(intent().key).state is None
+    assert dry_run(None, record).cancel(intent().key).state is None
     assert not record.exists()
 
 
 def test_nothing_reaches_the_broker(record, engine):
-    DryRunEngine(engine, record).submit(intent())
+    dry_run(engine, record).submit(intent())
     assert engine.get_order_status(intent().key).state is None
-    assert DryRunEngine(engine, record).get_order_status(intent().key).state is OrderState.WORKING
+    assert dry_run(engine, record).get_order_status(intent().key).state is OrderState.WORKING
 
 
 def test_an_order_from_before_is_seen_through_a_dry_run_and_not_cancelled(record, engine, settings):
     engine.submit(intent())
-    dry = DryRunEngine(IbkrEngine(settings, Mode.DRY_RUN), record)
+    dry = dry_run(IbkrEngine(settings, Mode.DRY_RUN), record)
     assert dry.submit(intent()).state is OrderState.WORKING
     assert not record.exists()
     assert dry.cancel(intent().key).state is OrderState.CANCELLED
@@ -75,4 +85,9 @@ def test_a_damaged_record_stops_the_run(record):
     record.parent.mkdir()
     record.write_text('{"action": "submit", "key"')
     with pytest.raises(ExecutionError, match="cannot be read"):
-        DryRunEngine(None, record).submit(intent())
+        dry_run(None, record).submit(intent())
+
+
+def test_a_recorded_order_expires_unfilled_when_its_open_has_passed(record):
+    dry_run(None, record).submit(intent())
+    assert dry_run(None, record, at(WEDNESDAY, 10)).get_order_status(intent().key).state is OrderState.EXPIRED

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import ExecutionError
-from tradebot_core.interfaces import ExecutionEngine
+from tradebot_core.interfaces import Clock, ExecutionEngine
 from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus
 
 _DETAIL = "Dry run: recorded, not sent."
@@ -16,21 +17,24 @@ _DETAIL = "Dry run: recorded, not sent."
 class DryRunEngine:
     """Wraps an engine, which is asked about orders it may have from before and is never told to do anything.
 
+    A recorded order expires at its open, unfilled: the sleeve of a dry run stays in cash and decides anew each session.
     Each line of the file is one thing that would have been done: {"action": "submit", ...intent} or {"action": "cancel", "key"}.
     """
 
     name: ClassVar[str] = "dry_run"
     absence_is_proof: ClassVar[bool] = True  # an order that is not in the file was never recorded
 
-    def __init__(self, engine: ExecutionEngine | None, path: Path) -> None:
+    def __init__(self, engine: ExecutionEngine | None, path: Path, calendar: TradingCalendar, clock: Clock) -> None:
         self._engine = engine
         self._path = path
+        self._calendar = calendar
+        self._clock = clock
 
     def submit(self, intent: OrderIntent) -> OrderStatus:
         known = self.get_order_status(intent.key)
         if known.state is not None:
             return known
-        self._append({"action": "submit", **_row(intent)})
+        self._append({"action": "submit", **intent.to_dict()})
         return OrderStatus(OrderState.WORKING, detail=_DETAIL)
 
     def cancel(self, order_key: str) -> OrderStatus:
@@ -41,9 +45,12 @@ class DryRunEngine:
         return OrderStatus(OrderState.CANCELLED, detail=_DETAIL)
 
     def get_order_status(self, order_key: str) -> OrderStatus:
-        actions = [line["action"] for line in self._lines() if line["key"] == order_key]
-        if actions:
-            return OrderStatus(OrderState.CANCELLED if "cancel" in actions else OrderState.WORKING, detail=_DETAIL)
+        lines = [line for line in self._lines() if line["key"] == order_key]
+        if any(line["action"] == "cancel" for line in lines):
+            return OrderStatus(OrderState.CANCELLED, detail=_DETAIL)
+        if lines:
+            opened = self._clock.now() >= self._calendar.opens_at(self._calendar.next(OrderIntent.from_dict(lines[0]).session))
+            return OrderStatus(OrderState.EXPIRED if opened else OrderState.WORKING, detail=_DETAIL)
         return self._engine.get_order_status(order_key) if self._engine is not None else OrderStatus(None)
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -62,18 +69,3 @@ class DryRunEngine:
             raise ExecutionError(
                 f"The record of the dry run {self._path} cannot be read ({error}).", "Remove its damaged line, or the file."
             ) from error
-
-
-def _row(intent: OrderIntent) -> dict[str, Any]:
-    return {
-        "key": intent.key,
-        "strategy": intent.strategy,
-        "session": intent.session.isoformat(),
-        "security_id": intent.security_id,
-        "symbol": intent.symbol,
-        "side": intent.side.value,
-        "quantity": intent.quantity,
-        "reference_price": str(intent.reference_price),
-        "order_type": intent.order_type.value,
-        "limit_price": None if intent.limit_price is None else str(intent.limit_price),
-    }

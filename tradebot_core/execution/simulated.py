@@ -5,7 +5,9 @@ through its clock: an order fills once the clock has passed the open and the ope
 """
 
 import json
+import os
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,17 +76,20 @@ class SimulatedEngine:
         now = self._clock.now()
         if now < self._calendar.opens_at(session):
             return OrderStatus(OrderState.WORKING)
-        if self._market.has_split(intent.security_id, session):
-            return OrderStatus(OrderState.CANCELLED, detail=f"A split took effect on {session}; the decision is made anew.")
+        if self._market.voids_orders(intent.security_id, session):
+            detail = f"A split or delisting took effect on {session}; the decision is made anew."
+            return OrderStatus(OrderState.CANCELLED, detail=detail)
         price = self._market.open_price(intent.security_id, session)
         if price is None:
             if now < self._calendar.cutoff(session):
                 return OrderStatus(OrderState.WORKING)
             return OrderStatus(OrderState.EXPIRED, detail=f"{intent.symbol} did not trade on {session}.")
-        return OrderStatus(OrderState.FILLED, (self._fill(intent, session, price),))
+        paid = fill_price(price, intent.side, self._costs)
+        if intent.limit_price is not None and (paid - intent.limit_price) * intent.side.sign > 0:
+            return OrderStatus(OrderState.EXPIRED, detail=f"It opened at {price}, beyond the limit of {intent.limit_price}.")
+        return OrderStatus(OrderState.FILLED, (self._fill(intent, session, paid),))
 
-    def _fill(self, intent: OrderIntent, session: date, open_price: float) -> Fill:
-        price = fill_price(open_price, intent.side, self._costs)
+    def _fill(self, intent: OrderIntent, session: date, price: Decimal) -> Fill:
         return Fill(
             f"sim:{intent.key}",
             intent.key,
@@ -104,6 +109,8 @@ class SimulatedEngine:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def _replay(self, record: dict[str, Any]) -> None:
         if "cancel" in record:

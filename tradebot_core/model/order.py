@@ -47,7 +47,7 @@ _ANSWERS = (
 # From each state, where an order may go. A terminal state is left only upward, to FILLED, by an execution that came late.
 TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     OrderState.NEW: frozenset({OrderState.SENDING, OrderState.EXPIRED, OrderState.CANCELLED}),
-    OrderState.SENDING: frozenset({OrderState.UNKNOWN, *_ANSWERS}),
+    OrderState.SENDING: frozenset({OrderState.NEW, OrderState.UNKNOWN, *_ANSWERS}),  # NEW: it could not be sent at all
     OrderState.UNKNOWN: frozenset({OrderState.SENDING, *_ANSWERS}),
     OrderState.WORKING: frozenset({OrderState.UNKNOWN, *_ANSWERS[1:]}),
     OrderState.PARTIAL: frozenset({OrderState.UNKNOWN, *_ANSWERS[2:]}),

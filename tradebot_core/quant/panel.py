@@ -24,6 +24,11 @@ from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SEC
 
 LIQUIDITY_WINDOW = 20  # sessions
 _FUNDAMENTAL_COLUMNS = ("period_end", "form", "accession", "shares_basis_date", *FIGURES)
+PANEL_COLUMNS = (
+    *("session", "security_id", "open", "high", "low", "close", "volume", "median_dollar_volume_20d"),
+    *("cik", "symbol", "period_end", "form", "accession", *FIGURES, "fundamentals_known_at", "fundamentals_age_days"),
+    *("split_factor", "shares", "market_cap"),
+)
 
 
 def build_panel(

@@ -21,7 +21,13 @@ from tradebot_core.quant.vintages import Versions, Vintages, is_transition, tag_
 
 _STALE_DAYS = 200  # two quarters and a late filing: an older balance says nothing about the period
 _COMPARATIVE_DAYS = 330  # a fact filed so long after its period stands in the next year's filing
+# A sum of a fiscal year and months that stand on another basis is of no company: T-Mobile US after its reverse merger into MetroPCS
+# (10-Q of 2013-11-08, comparatives those of T-Mobile USA: minus 7.7 bn USD for nine months whose filing of 2012 said plus 0.3).
+# Half of the larger amount lets corrections, new standards and small disposals pass, which a year's figure outlives.
+_RECAST_SHARE = 0.5
 _SHARE_BASIS_RATIO = 1.4  # the smallest usual split is 3 for 2; issues and buy-backs within a year stay below
+
+_RECAST = "comparatives were recast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,9 @@ def _trailing(known: Vintages, concept: Concept, tags: list[str], end: date) -> 
     """Twelve months under one tag where one has them all; under several where the company changed its tag on the way."""
     reason = None
     for choice in (*([tag] for tag in tags), list(concept.tags)):
-        found = _fiscal_year(known, choice, end) or _year_to_date(known, choice, end)
+        found = _fiscal_year(known, choice, end) or _year_to_date(known, concept, choice, end)
+        if found.value is None and (found.reason or "").startswith(_RECAST):
+            return found  # the fourth quarter of that year would mix the two as well
         if found.value is None:
             reason = found.reason if reason is None or len(choice) > 1 else reason
             found = _four_quarters(known, choice, end) or found
@@ -113,7 +121,7 @@ def _fiscal_year(known: Vintages, tags: Sequence[str], end: date) -> Figure | No
     return None if start is None else _of(years[start], "fiscal_year")
 
 
-def _year_to_date(known: Vintages, tags: Sequence[str], end: date) -> Figure:
+def _year_to_date(known: Vintages, concept: Concept, tags: Sequence[str], end: date) -> Figure:
     """The last fiscal year, plus the year to date, less the same months of that fiscal year.
 
     The months of the year before are taken from the filing that reports the year to date, which has them on its own basis.
@@ -136,9 +144,32 @@ def _year_to_date(known: Vintages, tags: Sequence[str], end: date) -> Figure:
         if prior is None:
             return missing(f"prior year-to-date missing: none ends near {years_before(end, 1)}")
         now, before = _of_one_filing(spans[start], prior)
+        recast = _recast(concept, year.inputs[0], now, before, prior)
+        if recast is not None:
+            return recast
         value = year.inputs[0].value + now.value - before.value
         return Figure(value, rule="fiscal_year_plus_ytd_less_prior_ytd", inputs=(year.inputs[0], now, before))
     return missing(reason)
+
+
+def _recast(concept: Concept, year: Fact, now: Fact, before: Fact, versions: Versions) -> Figure | None:
+    """Why the year and the comparatives of the current filing do not add up, if they stand on different bases.
+
+    A year that was reported again since stands on the basis of the current filing.
+    """
+    if year.filed >= now.filed:
+        return None
+    if concept.minimum is not None and concept.minimum >= 0 and before.value > year.value:
+        return missing(f"{_RECAST}: {before.value:.15g} in {before.accession} for a part of the year's {year.value:.15g}")
+    own = [fact for fact in versions if fact.filed <= year.filed]
+    if not own:
+        return None
+    first, again = own[-1].value, before.value
+    if first * again >= 0 and abs(first - again) <= _RECAST_SHARE * max(abs(first), abs(again)):
+        return None
+    return missing(
+        f"{_RECAST}: {first:.15g} for the months to {before.period_end} in {own[-1].accession}, {again:.15g} in {before.accession}"
+    )
 
 
 def _same_months(known: Vintages, tags: Sequence[str], year: Fact, target: date) -> Versions | None:

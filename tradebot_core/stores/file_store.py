@@ -224,11 +224,18 @@ class FileStore:
             wanted &= pl.col("session") >= start
         if end is not None:
             wanted &= pl.col("session") <= end
+        folder = self._results(table, strategy, book, layer)
+        years = {
+            session.year
+            for session in self.result_sessions(table, strategy, book, layer)
+            if (start is None or session >= start) and (end is None or session <= end)
+        }
         frames = []
-        for path in sorted(self._results(table, strategy, book, layer).glob("*.parquet")):
-            year = int(path.stem)
-            if (start is None or year >= start.year) and (end is None or year <= end.year):
-                frames.append(parquet_files.read(path).filter(wanted))
+        for year in sorted(years):
+            path = folder / f"{year}.parquet"
+            if not path.exists():
+                raise StoreError(f"{path} is gone, though its sessions were written.", "Materialize them again, or restore it.")
+            frames.append(parquet_files.read(path).filter(wanted))
         if not frames:
             return pl.DataFrame(schema=table.schema)
         return pl.concat(frames, how="diagonal_relaxed" if table.open_columns else "vertical")

@@ -91,5 +91,5 @@ def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StoreError(
             f"{path} is damaged and was not read ({error}).",
-            "Restore it from a backup, or delete it and collect its sessions again.",
+            "Restore it from a backup; or delete it and materialize its sessions again.",
         ) from error

@@ -1,6 +1,7 @@
 """The ledger in SQLite: append-only tables (triggers refuse update and delete), every call one committed transaction."""
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,16 +11,18 @@ from pathlib import Path
 
 import polars as pl
 
-from tradebot_core.errors import ExecutionError, NotPermitted, StoreError
-from tradebot_core.interfaces import DecisionSet, Permit
+from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError, StoreError
+from tradebot_core.interfaces import DecisionSet, Permit, Purpose
 from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
 
 _TABLES = {
-    "permits": "permit_id TEXT PRIMARY KEY, session TEXT NOT NULL UNIQUE, issued_at TEXT NOT NULL, expires_at TEXT NOT NULL",
-    "claims": "permit_id TEXT NOT NULL REFERENCES permits, strategy TEXT NOT NULL, run_id TEXT NOT NULL, claimed_at TEXT NOT NULL, "
-    "PRIMARY KEY (permit_id, strategy)",
+    "venues": "venue TEXT NOT NULL, one INTEGER PRIMARY KEY CHECK (one = 1)",
+    "permits": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, permit_id TEXT NOT NULL UNIQUE, session TEXT NOT NULL, "
+    "purpose TEXT NOT NULL, issued_at TEXT NOT NULL, expires_at TEXT NOT NULL",
+    "claims": "permit_id TEXT NOT NULL REFERENCES permits (permit_id), strategy TEXT NOT NULL, run_id TEXT NOT NULL, "
+    "claimed_at TEXT NOT NULL, PRIMARY KEY (permit_id, strategy)",
     "decision_sets": "strategy TEXT NOT NULL, session TEXT NOT NULL, digest TEXT NOT NULL, live INTEGER NOT NULL, "
     "run_id TEXT NOT NULL, decided_at TEXT NOT NULL",
     "plans": "strategy TEXT NOT NULL, session TEXT NOT NULL, committed_at TEXT NOT NULL, PRIMARY KEY (strategy, session)",
@@ -92,28 +95,51 @@ class SqliteLedger:
 
     # The right to trade
 
-    def issue_permit(self, session: date, issued_at: datetime, expires_at: datetime) -> Permit:
+    def require_venue(self, venue: str) -> None:
         with self._transaction() as database:
-            permit_id = f"{session.isoformat()}@{issued_at.isoformat()}"
-            database.execute(
-                "INSERT INTO permits VALUES (?, ?, ?, ?) ON CONFLICT (session) DO NOTHING",
-                (permit_id, session.isoformat(), issued_at.isoformat(), expires_at.isoformat()),
+            database.execute("INSERT INTO venues VALUES (?, 1) ON CONFLICT DO NOTHING", (venue,))
+            (kept,) = database.execute("SELECT venue FROM venues").fetchone()
+        if kept != venue:
+            raise ConfigurationError(
+                f"The ledger {self._path} is of {kept}; the configuration trades at {venue}.",
+                "What one holds, the other does not: give each its own data_store.path.",
             )
-            row = database.execute(
-                "SELECT permit_id, session, expires_at FROM permits WHERE session = ?", (session.isoformat(),)
-            )
-            return _permit(row.fetchone())
 
-    def claim_permit(self, permit_id: str, strategy: str, run_id: str, at: datetime) -> Permit:
+    def issue_permit(
+        self,
+        session: date,
+        issued_at: datetime,
+        expires_at: datetime,
+        purpose: Purpose = Purpose.DECIDE,
+        *,
+        renew: bool = False,
+    ) -> Permit:
         with self._transaction() as database:
-            row = database.execute(
-                "SELECT permit_id, session, expires_at FROM permits WHERE permit_id = ?", (permit_id,)
-            ).fetchone()
-            if row is None:
-                raise NotPermitted(
-                    f"There is no permit {permit_id!r}: only the live schedule and `tradebot run-session` issue one."
+            permit = _latest_permit(database, session, purpose)
+            if permit is None or renew:
+                # Not to be guessed: whoever can name it was told by the live path.
+                row = (secrets.token_hex(16), session.isoformat(), str(purpose), issued_at.isoformat(), expires_at.isoformat())
+                database.execute(
+                    "INSERT INTO permits (permit_id, session, purpose, issued_at, expires_at) VALUES (?, ?, ?, ?, ?)", row
                 )
-            permit = _permit(row)
+                permit = _latest_permit(database, session, purpose)
+            assert permit is not None
+            return permit
+
+    def claim_permit(
+        self, permit_id: str, strategy: str, run_id: str, at: datetime, purpose: Purpose = Purpose.DECIDE
+    ) -> Permit:
+        with self._transaction() as database:
+            named = database.execute("SELECT session, purpose FROM permits WHERE permit_id = ?", (permit_id,)).fetchone()
+            if named is None or named[1] != purpose:
+                raise NotPermitted(
+                    f"There is no permit {permit_id!r} to {purpose}: only the live path (schedule, sensor, "
+                    "`tradebot run-session`) issues one."
+                )
+            permit = _latest_permit(database, date.fromisoformat(named[0]), purpose)
+            assert permit is not None
+            if permit.permit_id != permit_id:
+                raise NotPermitted(f"The permit to {purpose} for {permit.session} was replaced by a later one.")
             if at >= permit.expires_at:
                 raise NotPermitted(f"The permit for {permit.session} expired at {permit.expires_at:%Y-%m-%d %H:%M} UTC.")
             database.execute(
@@ -274,18 +300,17 @@ class SqliteLedger:
 
     def entries(self, strategy: str, until: date | None = None) -> Sequence[Entry]:
         with self._connection() as database:
-            rows = database.execute(
-                "SELECT entry_key, session, kind, cash, quantity, security_id, symbol FROM entries "
-                "WHERE strategy = ? AND session <= ? ORDER BY sequence",
-                (strategy, _until(until)),
-            ).fetchall()
-        entries = [
-            Entry(key, date.fromisoformat(on), EntryKind(kind), Decimal(cash), *rest) for key, on, kind, cash, *rest in rows
-        ]
-        return sorted(entries, key=fold_order)
+            return _read_entries(database, strategy, until)
 
     def book(self, strategy: str, until: date) -> Book:
-        return Book().apply_all(self.entries(strategy, until))
+        try:
+            return Book().apply_all(self.entries(strategy, until))
+        except ValueError as error:
+            raise ReconciliationError(
+                f"The ledger of {strategy} makes an impossible book: {error}.",
+                "Nothing is decided until it is explained: compare the broker's statement with `tradebot export fills` and the "
+                "corporate actions; a missing action, once collected, completes it.",
+            ) from None
 
     # The kill switch
 
@@ -311,8 +336,12 @@ def _unknown_order(order_key: str) -> ExecutionError:
     )
 
 
-def _permit(row: tuple[str, str, str]) -> Permit:
-    return Permit(row[0], date.fromisoformat(row[1]), datetime.fromisoformat(row[2]))
+def _latest_permit(database: sqlite3.Connection, session: date, purpose: Purpose) -> Permit | None:
+    row = database.execute(
+        "SELECT permit_id, expires_at FROM permits WHERE session = ? AND purpose = ? ORDER BY sequence DESC LIMIT 1",
+        (session.isoformat(), str(purpose)),
+    ).fetchone()
+    return Permit(row[0], session, purpose, datetime.fromisoformat(row[1])) if row else None
 
 
 def _insert_state(
@@ -333,6 +362,16 @@ def _insert_entries(database: sqlite3.Connection, strategy: str, entries: Sequen
         ).rowcount
         for e in entries
     )
+
+
+def _read_entries(database: sqlite3.Connection, strategy: str, until: date | None) -> list[Entry]:
+    rows = database.execute(
+        "SELECT entry_key, session, kind, cash, quantity, security_id, symbol FROM entries "
+        "WHERE strategy = ? AND session <= ? ORDER BY sequence",
+        (strategy, _until(until)),
+    ).fetchall()
+    entries = [Entry(key, date.fromisoformat(on), EntryKind(kind), Decimal(cash), *rest) for key, on, kind, cash, *rest in rows]
+    return sorted(entries, key=fold_order)
 
 
 def _from(day: date | None) -> str:

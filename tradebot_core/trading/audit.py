@@ -61,9 +61,11 @@ def known_too_late(panel: pl.DataFrame, sessions: Sequence[date], calendar: Trad
 
 
 def overcommitted_sessions(decisions: pl.DataFrame) -> pl.DataFrame:
-    """Sessions whose target weights add up to more than the sleeve."""
-    total = decisions.group_by("session").agg(total_weight=pl.col("target_weight").sum())
-    return total.filter((pl.col("total_weight") <= 1 + 1e-9).not_()).sort("session")
+    """Sessions whose purchases bring the target weights above the sleeve, or above what is held already."""
+    kept = pl.col("target_weight").filter(pl.col("action") == "hold").sum()
+    total = decisions.group_by("session").agg(total_weight=pl.col("target_weight").sum(), held_weight=kept)
+    most = pl.max_horizontal(pl.lit(1.0), "held_weight")
+    return total.filter((pl.col("total_weight") <= most + 1e-9).not_()).sort("session")
 
 
 def overweight_decisions(decisions: pl.DataFrame, max_position_weight: float) -> pl.DataFrame:

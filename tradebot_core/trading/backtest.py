@@ -133,5 +133,5 @@ class BacktestWalk:
     def open_price(self, security_id: int, session: date) -> float | None:
         return self._history.open_price(security_id, session) if self._history else None
 
-    def has_split(self, security_id: int, session: date) -> bool:
-        return self._history.has_split(security_id, session) if self._history else False
+    def voids_orders(self, security_id: int, session: date) -> bool:
+        return self._history.voids_orders(security_id, session) if self._history else False

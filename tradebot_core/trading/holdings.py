@@ -5,39 +5,38 @@ from datetime import date
 
 import polars as pl
 
-from tradebot_core.calendar import TradingCalendar
-from tradebot_core.interfaces import DataStore
-from tradebot_core.model.portfolio import usd
-from tradebot_core.model.tables import BARS, EQUITY, POSITIONS
+from tradebot_core.model.market import ActionType
+from tradebot_core.model.portfolio import Book, usd
+from tradebot_core.model.tables import EQUITY, POSITIONS
 from tradebot_core.trading import rows
 from tradebot_core.trading.session import LastPrice, sleeve_equity
+from tradebot_core.trading.stored_markets import StoredMarkets
 
 
-def live_positions(store: DataStore, calendar: TradingCalendar, strategy: str, sessions: Sequence[date]) -> pl.DataFrame:
+def live_positions(markets: StoredMarkets, strategy: str, sessions: Sequence[date]) -> pl.DataFrame:
     """Rows of POSITIONS at the close of each session."""
-    found = [
-        row for session in sessions for row in rows.of_positions(session, *_book_and_prices(store, calendar, strategy, session))
-    ]
+    found = [row for session in sessions for row in rows.of_positions(session, *valued_book(markets, strategy, session))]
     return rows.frame(POSITIONS, found)
 
 
-def live_equity(store: DataStore, calendar: TradingCalendar, strategy: str, sessions: Sequence[date]) -> pl.DataFrame:
+def live_equity(markets: StoredMarkets, strategy: str, sessions: Sequence[date]) -> pl.DataFrame:
     """Rows of EQUITY at the close of each session since the sleeve was opened. Raises ExecutionError for a holding without a
     price."""
     found = []
     for session in sessions:
-        if store.ledger.entries(strategy, session):
-            book, prices = _book_and_prices(store, calendar, strategy, session)
+        if markets.store.ledger.entries(strategy, session):
+            book, prices = valued_book(markets, strategy, session)
             sleeve_equity(book, prices)
             found.append(rows.of_equity(session, book, prices))
     return rows.frame(EQUITY, found)
 
 
-def _book_and_prices(store: DataStore, calendar: TradingCalendar, strategy: str, session: date):
-    book = store.ledger.book(strategy, session)
-    if not book.positions:
-        return book, {}
-    bars = store.read(BARS, as_of=calendar.cutoff(session), end=session)
-    last = bars.filter(pl.col("security_id").is_in(list(book.positions))).sort("session").unique("security_id", keep="last")
-    closes = last.select("security_id", "close", "session").iter_rows()
-    return book, {security: LastPrice(usd(close), on) for security, close, on in closes}
+def valued_book(markets: StoredMarkets, strategy: str, session: date) -> tuple[Book, dict[int, LastPrice]]:
+    """The sleeve at the session's close, and for each holding the last price known then, in shares of that day."""
+    book = markets.store.ledger.book(strategy, session)
+    prices = markets._last_prices(sorted(book.positions), session)
+    for security, action, ratio in markets.actions_since(session, session).select("security_id", "type", "value").iter_rows():
+        carried = prices.get(security)
+        if action == ActionType.SPLIT and carried is not None and carried.session < session:
+            prices[security] = LastPrice(usd(carried.price / usd(ratio)), carried.session)
+    return book, prices

@@ -2,7 +2,8 @@
 
 Deciding for an engine takes a permit, issued for the session that is current and claimed once by one run. Without it the same
 decisions can be computed and looked at, but they are sealed as a review and nothing will ever send them. Sending takes a live
-set of decisions of the current session, before the next open; the engine is not even made before that is established.
+set of decisions of the current session, a permit of its own, and the hours before the next open; the engine is not even made
+before that is established.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +16,8 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.config import RiskSettings
-from tradebot_core.errors import NotPermitted, ReconciliationError
-from tradebot_core.interfaces import DataStore, DecisionSet, ExecutionEngine, Ledger, Permit, RiskGate
+from tradebot_core.errors import ConfigurationError, NotPermitted, ReconciliationError
+from tradebot_core.interfaces import Clock, DataStore, DecisionSet, ExecutionEngine, Ledger, Permit, Purpose, RiskGate
 from tradebot_core.model.decision import Decision
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import OrderIntent, OrderState, RiskVerdict
@@ -45,11 +46,16 @@ def submit_deadline(calendar: TradingCalendar, session: date) -> datetime:
     return calendar.opens_at(calendar.next(session)) - SUBMIT_BEFORE_OPEN
 
 
-def issue_permit(ledger: Ledger, calendar: TradingCalendar, now: datetime) -> Permit | None:
-    """The permit of the current session, or None when its time to submit has passed."""
+def issue_permit(
+    ledger: Ledger, calendar: TradingCalendar, now: datetime, purpose: Purpose = Purpose.DECIDE, *, renew: bool = False
+) -> Permit | None:
+    """The permit of the current session, or None when its time to submit has passed.
+
+    With `renew` it replaces one that a run has claimed and not used: a person's way on from a run that failed.
+    """
     session = current_session(calendar, now)
     deadline = submit_deadline(calendar, session)
-    return ledger.issue_permit(session, now, deadline) if now < deadline else None
+    return ledger.issue_permit(session, now, deadline, purpose, renew=renew) if now < deadline else None
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class Outcome(StrEnum):
     NOTHING_LIVE = "nothing_live"  # no live decisions of that session
     EXPIRED = "expired"  # its time to submit has passed: recorded, never sent
     HALTED = "halted"
+    NOT_PERMITTED = "not_permitted"  # a run without the permit to submit: it only reads
+    IN_DOUBT = "in_doubt"  # what became of an earlier order is not known: nothing is added to it
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,8 @@ class LiveDesk:
     limits: RiskSettings
     gate: RiskGate
     engine_factory: EngineFactory
+    clock: Clock
+    venue: str  # where orders go; a ledger belongs to one
 
     def decide(
         self, strategy: Strategy, capital: Decimal, session: date, permit_id: str | None, run_id: str, now: datetime
@@ -99,8 +109,7 @@ class LiveDesk:
         if sealed is not None:
             stored = self.store.read_results(DECISIONS, name, LIVE, session, session)
             return Decided(rows.to_decisions(stored), sealed.digest, True, f"Sealed before, by run {sealed.run_id}.")
-        if not ledger.entries(name):
-            ledger.post(name, [_deposit(capital, session)])
+        self._open_sleeve(name, capital, session)
         self.record(strategy, session, now)
         book = ledger.book(name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
@@ -117,15 +126,36 @@ class LiveDesk:
             return False
         return True
 
-    def _claim(self, strategy: str, session: date, permit_id: str | None, run_id: str, now: datetime) -> None:
+    def _claim(
+        self,
+        strategy: str,
+        session: date,
+        permit_id: str | None,
+        run_id: str,
+        now: datetime,
+        purpose: Purpose = Purpose.DECIDE,
+    ) -> None:
         if permit_id is None:
             raise NotPermitted("This run holds no permit.")
         current = current_session(self.calendar, now)
         if session != current:  # before the claim, which would take the permit from the run that may use it
             raise NotPermitted(f"Only {current} may be decided now, not {session}.")
-        permit = self.store.ledger.claim_permit(permit_id, strategy, run_id, now)
+        permit = self.store.ledger.claim_permit(permit_id, strategy, run_id, now, purpose)
         if permit.session != session:
             raise NotPermitted(f"The permit is for {permit.session}, not for {session}.")
+
+    def _open_sleeve(self, strategy: str, capital: Decimal, session: date) -> None:
+        """Deposits the capital in the sleeve's first session. Raises ConfigurationError when it was changed since."""
+        ledger = self.store.ledger
+        ledger.require_venue(self.venue)
+        if not ledger.entries(strategy):
+            ledger.post(strategy, [_deposit(capital, session)])
+        deposited = ledger.entries(strategy)[0].cash
+        if deposited != usd(capital):
+            raise ConfigurationError(
+                f"The sleeve of {strategy} was opened with {deposited:.2f} USD; allocated_capital now says {capital}.",
+                "Moving capital in or out of a sleeve is not built yet: restore the amount, or begin with a new store.",
+            )
 
     def _review(self, strategy: Strategy, capital: Decimal, session: date, run_id: str, now: datetime, why: str) -> Decided:
         book = self.store.ledger.book(strategy.name, session)
@@ -188,8 +218,8 @@ class LiveDesk:
             held = ledger.book(strategy, self.calendar.previous(session))
             ledger.post(strategy, action_entries(held, actions, session, self.markets.closes(session, sorted(held.positions))))
 
-    def submit(self, strategy: Strategy, session: date, now: datetime) -> Submission:
-        """Sends the orders of the session's live decisions, each at most once, whoever asks and however often."""
+    def submit(self, strategy: Strategy, session: date, permit_id: str | None, run_id: str, now: datetime) -> Submission:
+        """Sends the orders of the session's live decisions, each at most once, however often the live path asks."""
         name, ledger = strategy.name, self.store.ledger
         sealed = ledger.live_decisions(name, session)
         if sealed is None:
@@ -211,28 +241,66 @@ class LiveDesk:
             )
         halt = ledger.halted()
         if halt is not None:
-            return Submission(Outcome.HALTED, f"Trading is halted: {halt}. `tradebot resume` ends the halt.")
-        ledger.commit_orders(name, session, self._plan(strategy, session, stored), now)
-        waiting = [(intent, state) for intent, state in ledger.open_orders(name) if intent.session == session]
-        if waiting:
-            engine = self.engine_factory()
-            for intent, state in waiting:
-                send(ledger, engine, name, intent, state, now)
+            return Submission(Outcome.HALTED, _halted(halt))
+        try:
+            self._claim(name, session, permit_id, run_id, now, Purpose.SUBMIT)
+        except NotPermitted as refusal:
+            return Submission(Outcome.NOT_PERMITTED, f"{refusal} No engine was called.")
+        ledger.require_venue(self.venue)
+        if any(intent.session < session for intent, _ in ledger.open_orders(name)):
+            self.record_fills(name, now)
+        doubtful = [intent.key for intent, _ in ledger.open_orders(name) if intent.session < session]
+        if doubtful:
+            return Submission(
+                Outcome.IN_DOUBT,
+                f"What became of {', '.join(doubtful)} is not known, so nothing is sent. See `tradebot reconcile`; "
+                "look the order up at the broker, then `tradebot reconcile --expire ORDER_KEY` if it never traded.",
+            )
+        ledger.commit_orders(name, session, self._plan(strategy, session, stored, now), now)
+        return self._send_all(name, session, now, deadline)
+
+    def _send_all(self, strategy: str, session: date, now: datetime, deadline: datetime) -> Submission:
+        """Sends what is not with the engine yet. A halt, or the deadline, stops it between two orders."""
+        ledger, began = self.store.ledger, self.clock.now()
+        waiting = [
+            (intent, state)
+            for intent, state in ledger.open_orders(strategy)
+            if intent.session == session and state in (OrderState.NEW, OrderState.SENDING, OrderState.UNKNOWN)
+        ]
+        engine = self.engine_factory() if waiting else None
+        for sent, (intent, state) in enumerate(waiting):
+            halt = ledger.halted()
+            if halt is not None:
+                return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
+            moment = now + (self.clock.now() - began)
+            if moment >= deadline:
+                return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
+            assert engine is not None
+            send(ledger, engine, strategy, intent, state, moment)
         return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
 
-    def _plan(self, strategy: Strategy, session: date, stored: pl.DataFrame) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
+    def _plan(
+        self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime
+    ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
         book = self.store.ledger.book(strategy.name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
-        return plan(self.gate, self.limits, strategy.name, rows.to_decisions(stored), book, market)
+        voided = self.markets.voided(self.calendar.next(session), now)
+        return plan(self.gate, self.limits, strategy.name, rows.to_decisions(stored), book, market, voided)
 
     def _expire(self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime) -> None:
         """Keeps on record what was decided too late to be sent. Orders committed in time but never sent expire as well."""
         ledger = self.store.ledger
-        expired = tuple((intent, RiskVerdict(False, "decision_expired")) for intent, _ in self._plan(strategy, session, stored))
+        expired = tuple(
+            (intent, RiskVerdict(False, "decision_expired")) for intent, _ in self._plan(strategy, session, stored, now)
+        )
         ledger.commit_orders(strategy.name, session, expired, now)
         for intent, state in ledger.open_orders(strategy.name):
             if intent.session == session and state is OrderState.NEW:
                 ledger.record_state(intent.key, OrderState.EXPIRED, now, "Its session passed before it was sent.")
+
+
+def _halted(reason: str) -> str:
+    return f"Trading is halted: {reason}. `tradebot resume` ends the halt."
 
 
 def _deposit(capital: Decimal, session: date) -> Entry:

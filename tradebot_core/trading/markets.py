@@ -10,6 +10,9 @@ from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
 from tradebot_core.trading.session import Close, LastPrice, SessionMarket
 
+# An order decided before one of these means other shares than those that trade after it.
+VOIDING_ACTIONS = (str(ActionType.SPLIT), str(ActionType.DELISTING))
+
 
 class SessionRows:
     """A table sorted by session, cut into its sessions without copying."""
@@ -53,11 +56,12 @@ class MarketHistory:
 
     def close(self, session: date) -> Close:
         """The session's close; call in session order."""
-        self._learn_prices(session)
         actions = [
             CorporateAction(security, on, ActionType(kind), value)
             for on, security, kind, value in self._actions.of(session).iter_rows()
         ]
+        self._restate_prices(actions)
+        self._learn_prices(session)
         return Close(session, self._prices, actions)
 
     def market(self, session: date, held: Sequence[int]) -> SessionMarket:
@@ -74,9 +78,16 @@ class MarketHistory:
     def open_price(self, security_id: int, session: date) -> float | None:
         return self._opens.get(security_id) if session == self._session else None
 
-    def has_split(self, security_id: int, session: date) -> bool:
-        rows = self._actions.of(session)
-        return not rows.filter(security_id=security_id, type=str(ActionType.SPLIT)).is_empty()
+    def voids_orders(self, security_id: int, session: date) -> bool:
+        rows = self._actions.of(session).filter(security_id=security_id)
+        return not rows.filter(pl.col("type").is_in(VOIDING_ACTIONS)).is_empty()
+
+    def _restate_prices(self, actions: Sequence[CorporateAction]) -> None:
+        """A price carried over a split is stated in the new shares; where the security trades, its close replaces it."""
+        for action in actions:
+            if action.type is ActionType.SPLIT and action.security_id in self._prices:
+                carried = self._prices[action.security_id]
+                self._prices[action.security_id] = LastPrice(usd(carried.price / usd(action.value)), carried.session)
 
     def _learn_prices(self, session: date) -> None:
         bars = self._bars.of(session)

@@ -18,7 +18,7 @@ from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.replay import Difference, Replay, differences
 from tradebot_core.trading.stored_markets import MARKET
 
-_ORDER = {kind: n for n, kind in enumerate(EventType)}
+_PER_SESSION = (EventType.PRICE_BAR, EventType.SESSION_CLOSE)
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,10 @@ def events_for(
     store: DataStore, calendar: TradingCalendar, subscriptions: Sequence[EventType], start: date, end: date
 ) -> Iterator[Event]:
     """What a strategy must hear to decide the sessions: everything ever known, and as many bars as the first one looks at."""
-    bars = store.events(first_bar_needed(start, calendar), end, [EventType.PRICE_BAR, EventType.SESSION_CLOSE])
-    others = store.events(date.min, end, [kind for kind in subscriptions if kind is not EventType.PRICE_BAR])
-    return heapq.merge(others, bars, key=lambda event: (event.timestamp, _ORDER[event.type], event.symbol))
+    bars = store.events(first_bar_needed(start, calendar), end, _PER_SESSION)
+    others = store.events(date.min, end, [kind for kind in subscriptions if kind not in _PER_SESSION])
+    # The store orders each; merging keeps the first in front at the same instant, and EventType lists bars and closes last.
+    return heapq.merge(others, bars, key=lambda event: event.timestamp)
 
 
 def compare(store: DataStore, strategy: Strategy, replayed: Replay, start: date, end: date) -> Parity:

@@ -1,19 +1,27 @@
 """From decisions to order intents: order = target - position, in whole shares, within the limits that sizing can respect.
 
 Sales come first, then purchases in the order of their weight and security. Purchases are paid from cash that is there: the
-proceeds of sales decided in the same session are not spent, since they have not settled when the order goes out (T+1).
+proceeds of sales decided in the same session are not spent, since they have not settled when the order goes out (T+1). They
+are limit orders, so that a gap at the open cannot cost more than there is; sales go at the market.
 """
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 from tradebot_core.config import RiskSettings
 from tradebot_core.model.decision import Action, Decision
-from tradebot_core.model.order import OrderIntent, Side, order_key
+from tradebot_core.model.order import OrderIntent, OrderType, Side, order_key
 from tradebot_core.model.portfolio import Book
 from tradebot_core.quant.sizing import whole_shares
 
-_FEES = Decimal("1.01")  # room for slippage and commission between the reference price and the fill
+_COMMISSION = Decimal("0.01")  # at most this share of the trade's value, by IBKR's fixed pricing
+_CENT = Decimal("0.01")  # fits every tick of shares above one dollar
+
+
+def spendable(cash: Decimal, equity: Decimal, limits: RiskSettings) -> Decimal:
+    """What purchases may cost at their reference prices, so that cash suffices when they all open at their limit."""
+    free = cash - equity * Decimal(str(limits.cash_buffer))
+    return max(Decimal(0), free / ((1 + Decimal(str(limits.max_open_gap))) * (1 + _COMMISSION)))
 
 
 def plan_orders(
@@ -26,12 +34,12 @@ def plan_orders(
     limits: RiskSettings,
 ) -> tuple[OrderIntent, ...]:
     """The orders that bring the book to its targets. `prices` USD, `volumes` median dollar volume, by security_id."""
-    cash = book.cash - equity * Decimal(str(limits.cash_buffer))
+    cash = spendable(book.cash, equity, limits)
     orders = []
     for decision in sorted(decisions, key=lambda d: (d.action is not Action.SELL, -d.target_weight, d.security_id)):
         held = book.positions.get(decision.security_id)
         if decision.action is Action.SELL and held is not None:
-            orders.append(_intent(strategy, decision, Side.SELL, held.quantity, prices))
+            orders.append(_intent(strategy, decision, Side.SELL, held.quantity, prices, OrderType.MARKET_ON_OPEN, None))
         elif decision.action is Action.BUY:
             price = prices[decision.security_id]
             volume = Decimal(str(volumes.get(decision.security_id) or 0.0))
@@ -40,16 +48,27 @@ def plan_orders(
                 equity * Decimal(str(min(decision.target_weight, limits.max_position_weight)))
                 - (held.quantity * price if held else 0),
                 volume * Decimal(str(limits.max_order_volume_share)),
-                cash / _FEES,
+                cash,
             )
             quantity = whole_shares(most, price)
             if quantity:
-                cash -= quantity * price * _FEES
-                orders.append(_intent(strategy, decision, Side.BUY, quantity, prices))
+                cash -= quantity * price
+                limit = (price * (1 + Decimal(str(limits.max_open_gap)))).quantize(_CENT, ROUND_FLOOR)
+                orders.append(_intent(strategy, decision, Side.BUY, quantity, prices, OrderType.LIMIT_ON_OPEN, limit))
     return tuple(orders)
 
 
-def _intent(strategy: str, decision: Decision, side: Side, quantity: int, prices: Mapping[int, Decimal]) -> OrderIntent:
+def _intent(
+    strategy: str,
+    decision: Decision,
+    side: Side,
+    quantity: int,
+    prices: Mapping[int, Decimal],
+    order_type: OrderType,
+    limit: Decimal | None,
+) -> OrderIntent:
     key = order_key(strategy, decision.session, decision.security_id, side)
     price = prices[decision.security_id]
-    return OrderIntent(key, strategy, decision.session, decision.security_id, decision.symbol, side, quantity, price)
+    return OrderIntent(
+        key, strategy, decision.session, decision.security_id, decision.symbol, side, quantity, price, order_type, limit
+    )

@@ -65,7 +65,8 @@ class LimitGate:
         most = equity * Decimal(str(settings.max_gross_exposure))
         yield _Limit("max_gross_exposure", invested, most, invested <= most)
         spendable = cash - equity * Decimal(str(settings.cash_buffer))
-        yield _Limit("cash", notional, spendable, notional <= spendable)
+        worst = intent.quantity * (intent.limit_price or price)
+        yield _Limit("cash", worst, spendable, worst <= spendable)
 
 
 def _number(value: float | Decimal | None) -> float | None:

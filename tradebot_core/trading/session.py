@@ -6,7 +6,7 @@ journal, the engine and the clock they hand in.
     submit    decisions -> intents -> risk gate -> journal -> engine
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_FLOOR, Decimal
@@ -19,7 +19,7 @@ from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions
-from tradebot_core.trading.rebalance import plan_orders
+from tradebot_core.trading.rebalance import plan_orders, spendable
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def sleeve_equity(book: Book, prices: Mapping[int, LastPrice]) -> Decimal:
     return book.equity({held: prices[held].price for held in book.positions})
 
 
-def view_of(market: SessionMarket, book: Book, cash_buffer: float) -> SessionView:
+def view_of(market: SessionMarket, book: Book, limits: RiskSettings) -> SessionView:
     """What the strategy may look at."""
     equity = sleeve_equity(book, market.prices)
     candidates = {candidate.security_id: candidate for candidate in market.candidates}
@@ -155,12 +155,12 @@ def view_of(market: SessionMarket, book: Book, cash_buffer: float) -> SessionVie
         )
 
     holdings = tuple(holding(book.positions[held]) for held in sorted(book.positions))
-    cash_weight = max(0.0, float(book.cash / equity) - cash_buffer) if equity > 0 else 0.0
+    cash_weight = float(spendable(book.cash, equity, limits) / equity) if equity > 0 else 0.0
     return SessionView(market.session, market.candidates, holdings, cash_weight, book.last_sold)
 
 
 def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSettings) -> tuple[Decision, ...]:
-    view = view_of(market, book, limits.cash_buffer)
+    view = view_of(market, book, limits)
     try:
         made = list(strategy.decide(view))
     except TradebotError:
@@ -198,15 +198,20 @@ def plan(
     decisions: Sequence[Decision],
     book: Book,
     market: SessionMarket,
+    voided: Collection[int] = (),
 ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
-    """The session's orders, each with the gate's verdict."""
+    """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill."""
     prices = {security: last.price for security, last in market.prices.items()}
     equity = sleeve_equity(book, market.prices)
     promised = book  # the book with the approved purchases paid, so that the limits hold for all of them together
     orders: list[tuple[OrderIntent, RiskVerdict]] = []
     for intent in plan_orders(strategy, decisions, book, equity, prices, market.volumes, limits):
         approved = sum(verdict.approved for _, verdict in orders)
-        verdict = gate.check(intent, Situation(promised, equity, prices, market.volumes, approved))
+        verdict = (
+            RiskVerdict(False, "corporate_action_at_next_open")
+            if intent.security_id in voided
+            else gate.check(intent, Situation(promised, equity, prices, market.volumes, approved))
+        )
         orders.append((intent, verdict))
         if verdict.approved and intent.side is Side.BUY:
             promised = promised.apply(_promise(intent))
@@ -214,7 +219,7 @@ def plan(
 
 
 def _promise(intent: OrderIntent) -> Entry:
-    cash = -intent.quantity * intent.reference_price
+    cash = -intent.quantity * (intent.limit_price or intent.reference_price)
     return Entry(intent.key, intent.session, EntryKind.TRADE, cash, intent.quantity, intent.security_id, intent.symbol)
 
 
@@ -243,4 +248,7 @@ def send(
     except OrderUnknown as error:
         journal.record_state(intent.key, OrderState.UNKNOWN, now, str(error))
         return
+    except TradebotError as error:  # before anything went out, or it would be OrderUnknown: it may be tried again
+        journal.record_state(intent.key, OrderState.NEW, now, error.cause)
+        raise
     take_status(journal, strategy, intent, status, now)

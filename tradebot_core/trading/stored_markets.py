@@ -1,20 +1,22 @@
 """The market as the store knows it: panels, layer verdicts, and histories for the session loop."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import MissingData
 from tradebot_core.interfaces import DataStore
+from tradebot_core.model.market import ActionType
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
 from tradebot_core.quant.panel import build_panel, first_bar_needed, restrict_to_universe
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.layers import evaluate_layer, layer_input
-from tradebot_core.trading.markets import MarketHistory
+from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory
 from tradebot_core.trading.session import LastPrice, SessionMarket
 
 MARKET = "market"  # the book under which verdicts are stored that depend on no book
@@ -94,8 +96,13 @@ class StoredMarkets:
         found = self._bars([session]).filter(security_id=security_id)["open"].to_list()
         return found[0] if found else None
 
-    def has_split(self, security_id: int, session: date) -> bool:
-        return not self.actions_since(session, session).filter(security_id=security_id, type="split").is_empty()
+    def voids_orders(self, security_id: int, session: date) -> bool:
+        return security_id in self.voided(session, self.calendar.cutoff(session))
+
+    def voided(self, session: date, as_of: datetime) -> frozenset[int]:
+        """Securities for which a split or delisting takes effect in the session, as far as it is known."""
+        actions = self.store.read(ACTIONS, as_of=as_of, start=session, end=session)
+        return frozenset(actions.filter(pl.col("type").is_in(VOIDING_ACTIONS))["security_id"])
 
     def _bars(self, sessions: Sequence[date]) -> pl.DataFrame:
         until = self.calendar.cutoff(sessions[-1])
@@ -117,7 +124,12 @@ class StoredMarkets:
         versions = self.store.read_versions(BARS, as_of=self.calendar.cutoff(session), end=session)
         bars = self._at_own_cutoff(versions.filter(pl.col("security_id").is_in(list(held))), BARS)
         last = bars.sort("session").unique("security_id", keep="last")
-        return {
-            security: LastPrice(usd(close), on)
-            for security, close, on in last.select("security_id", "close", "session").iter_rows()
-        }
+        splits = self._at_own_cutoff(
+            self.store.read_versions(ACTIONS, as_of=self.calendar.cutoff(session), end=session), ACTIONS
+        ).filter(type=str(ActionType.SPLIT))
+        prices = {}
+        for security, close, on in last.select("security_id", "close", "session").iter_rows():
+            # `session` itself is left to the history, which restates what is carried into it.
+            since = splits.filter(pl.col("security_id") == security, pl.col("session") > on, pl.col("session") < session)
+            prices[security] = LastPrice(usd(usd(close) / usd(math.prod(since["value"].to_list()))), on)
+        return prices

@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from tradebot_core.calendar import TradingCalendar
+from tradebot_core.errors import UsageError
+from tradebot_core.wiring import Sleeve, Tradebot
 
 
 class _Day(click.ParamType):
@@ -44,3 +46,10 @@ DAY, INSTANT = _Day(), _Instant()
 
 def instant_of(given: date | datetime, calendar: TradingCalendar) -> datetime:
     return given if isinstance(given, datetime) else calendar.cutoff(given)
+
+
+def sleeve_of(bot: Tradebot, strategy: str | None) -> Sleeve:
+    """The strategy named, or the only one there is."""
+    if strategy is None and len(bot.sleeves) != 1:
+        raise UsageError("Which strategy's?", f"Add --strategy with one of: {', '.join(bot.sleeves) or 'none is enabled'}.")
+    return bot.sleeve(strategy or next(iter(bot.sleeves)))

@@ -47,7 +47,8 @@ def backtest(config_path: Path, strategy: str, start: date, end: date, continued
             f"The book of {strategy} does not reach over {len(missing)} of the sessions, the first being {missing[0]}.",
             f"Look at run {run_id} in the Dagster UI, or run it again without --continue and --remote.",
         )
-    figures = asdict(bot.performance(strategy, book[0], end))
+    found = asdict(bot.performance(strategy, book[0], end))
+    figures = {name: value + 0.0 if isinstance(value, float) else value for name, value in found.items()}  # -0.0 is 0.0
     emit({"strategy": strategy, "start": book[0], "end": end, **figures, "run_id": run_id}, _page(figures, run_id))
     return 0
 
@@ -74,8 +75,11 @@ def _run_in_process(config_path: Path, strategy: str, start: date, end: date, re
 
 
 def _backfill(bot: Tradebot, strategy: str, sessions: list[date], server: Webserver) -> str:
-    layers = [layer.name for layer in bot.sleeve(strategy).strategy.layers()]
-    assets = [[name] for name in bot.collectors] + [[strategy, step] for step in (*layers, "backtest", "performance")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tradebot_dagster.defs.jobs import shadow_keys  # noqa: PLC0415  loads Dagster
+
+    assets = [[name] for name in bot.collectors] + [list(key.path) for key in shadow_keys(bot.sleeve(strategy))]
     keys = [session.isoformat() for session in sessions]
     backfill = server.launch_backfill(assets, keys, f"{strategy} {keys[0]} to {keys[-1]}")
     progress(f"Backfill {backfill}: {server.url}/runs/b/{backfill}")
@@ -88,11 +92,11 @@ def _page(figures: dict[str, float | None], run_id: str) -> str:
         if value is None:
             text = "not known"
         elif name in ("total_return", "cagr", "volatility", "max_drawdown"):
-            text = f"{value:+.2%}"
+            text = f"{round(value, 4) + 0.0:+.2%}"
         elif name in ("initial_capital", "final_equity", "commission", "dividends"):
-            text = f"{value:,.2f} USD"
+            text = f"{round(value, 2) + 0.0:,.2f} USD"
         else:
-            text = f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
+            text = f"{round(value, 2) + 0.0:,.2f}" if isinstance(value, float) else f"{value:,}"
         return f"  {name.replace('_', ' '):<16}{text:>20}"
 
     return "\n".join([*(line(name, value) for name, value in figures.items()), f"  run {run_id}"])

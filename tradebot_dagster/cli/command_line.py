@@ -1,5 +1,7 @@
 """What all commands share: the options --config, --json and --debug, exit codes, and errors that name their cause and mend.
 
+The options may stand before the command or after it; what stands after it counts.
+
 Exit codes: 0 done, 1 the work found a problem, 2 usage or configuration. An error goes to stderr in words; with --json, stdout
 carries {"error": ..., "mend": ...} as well, so that stdout is one JSON document whatever happens. A command returns its exit
 code, or None for 0.
@@ -17,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tradebot_core.config import load_config
-from tradebot_core.errors import TradebotError
+from tradebot_core.errors import TradebotError, UsageError
+from tradebot_dagster.config_file import default_config
 
 CONFIG, JSON = "tradebot.config", "tradebot.json"
 
@@ -39,6 +43,7 @@ _COMMANDS = {
     "resume": ("halt", "End a halt."),
     "simulate-tws": ("simulate_tws", "Serve the sample market as a simulated TWS on a socket."),
 }
+_FOR_PEOPLE_ONLY = {"demo"}  # a story told while it happens: no document at its end
 
 
 class Unforeseen(TradebotError):
@@ -51,6 +56,14 @@ class CommandLine(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return _load(cmd_name) if cmd_name in _COMMANDS else None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        found = super().resolve_command(ctx, args)
+        if JSON in ctx.meta and found[0] in _FOR_PEOPLE_ONLY:
+            raise UsageError(
+                f"{found[0]} has no --json.", "Its words are for people; `tradebot status --json` says what came of it."
+            )
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -94,13 +107,15 @@ class CommandLine(click.Group):
 def _load(name: str) -> click.Command:
     module, _ = _COMMANDS[name]
     command: click.Command = getattr(import_module(f"tradebot_dagster.cli.{module}"), name.replace("-", "_"))
-    command.params += _shared_options()
+    command.params += _shared_options(json=name not in _FOR_PEOPLE_ONLY)
     return command
 
 
-def _shared_options() -> list[click.Parameter]:
-    def remember_config(ctx: click.Context, _: click.Parameter, path: Path) -> None:
-        ctx.obj = ctx.meta[CONFIG] = path
+def _shared_options(json: bool = True) -> list[click.Parameter]:
+    def remember_config(ctx: click.Context, option: click.Parameter, path: Path) -> None:
+        """Named before the command, it is not undone by the default after it."""
+        named_here = ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        ctx.obj = ctx.meta[CONFIG] = path if named_here else ctx.meta.get(CONFIG, path)
 
     def remember(key: str):
         def callback(ctx: click.Context, _: click.Parameter, given: bool) -> None:
@@ -109,21 +124,18 @@ def _shared_options() -> list[click.Parameter]:
 
         return callback
 
-    return [
+    shared = [
         click.Option(
             ["--config"],
             type=click.Path(path_type=Path),
             envvar="TRADEBOT_CONFIG",
-            default="config.yaml",
-            show_default=True,
+            default=default_config,
+            show_default="config.yaml of this folder, else the project's",
             show_envvar=True,
             expose_value=False,
             is_eager=True,
             callback=remember_config,
             help="The configuration file.",
-        ),
-        click.Option(
-            ["--json"], is_flag=True, expose_value=False, callback=remember(JSON), help="One JSON document on standard output."
         ),
         click.Option(
             ["--debug"],
@@ -134,6 +146,10 @@ def _shared_options() -> list[click.Parameter]:
             help="Show the traceback of an unforeseen error.",
         ),
     ]
+    if json:
+        help_text = "One JSON document on standard output."
+        shared.insert(1, click.Option(["--json"], is_flag=True, expose_value=False, callback=remember(JSON), help=help_text))
+    return shared
 
 
 def _report(cause: str, mend: str, arguments: Sequence[str]) -> None:
@@ -151,7 +167,7 @@ def _keep_traceback(error: Exception, config_path: Path | None) -> Path:
     text = "".join(traceback.format_exception(error))
     name = f"tradebot-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.log"
     try:
-        folder = load_config(config_path or Path("config.yaml")).data_store.path / "logs"
+        folder = load_config(config_path or default_config()).data_store.path / "logs"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     except (TradebotError, OSError):
@@ -160,7 +176,7 @@ def _keep_traceback(error: Exception, config_path: Path | None) -> Path:
     return folder / name
 
 
-@click.command(cls=CommandLine, name="tradebot")
+@click.command(cls=CommandLine, name="tradebot", params=_shared_options())
 @click.version_option(package_name="tradebot")
 def main() -> None:
     """A fundamentals-driven trading robot for US equities.
@@ -168,7 +184,7 @@ def main() -> None:
     \b
     tradebot demo                                     see everything work on a fictional market
     tradebot backtest value_investor --start 2024-01-02 --end 2025-12-31
-    tradebot explain KO 2019-05-01 --strategy value_investor
+    tradebot explain ZFADE 2026-02-20 --strategy value_investor
 
     Exit codes: 0 done, 1 the work found a problem, 2 usage or configuration.
     """

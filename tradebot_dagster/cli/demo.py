@@ -26,6 +26,11 @@ from tradebot_dagster.webserver import Webserver
 
 _PATIENCE_S = 600
 _PAUSE_BETWEEN_SESSIONS_S = 300
+_OF_THE_STORE = (
+    *("facts", "results", "quarantine.parquet", "simulated_engine.jsonl", "dry_run.jsonl", "alerts.jsonl"),
+    *("dagster", "dagster.log", "logs", "holds", "schema_version", ".lock"),
+)
+_OF_THE_MARKET = ("clock", "broker_account.json")
 
 
 @dataclass(frozen=True)
@@ -140,12 +145,15 @@ def demo(config_path: Path, sessions: int, stay: bool, fresh: bool, port: int) -
 
 
 def _forget(bot: Tradebot) -> None:
-    """Empties the store. It holds the sample market and nothing else: stores refuse to mix the two."""
-    for entry in bot.config.data_store.path.iterdir():
-        if entry.is_dir():
+    """Empties the store and sets the sample market back. What Tradebot did not put there stays, and so do the market's files."""
+    store, sample = bot.config.data_store.path, bot.config.sample_market
+    assert sample is not None
+    entries = [*(store / name for name in _OF_THE_STORE), *store.glob("ledger.sqlite*")]
+    for entry in (*entries, *(sample.path / name for name in _OF_THE_MARKET)):
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name != "README.md":
-            entry.unlink()
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def _first_live_session(bot: Tradebot, clock: SampleClock) -> date:

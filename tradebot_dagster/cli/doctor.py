@@ -14,7 +14,7 @@ import click
 
 from tradebot_core.config import Config
 from tradebot_core.errors import TradebotError
-from tradebot_core.simulation.market_data import ACTIONS_FILE, BARS_FILE, SECURITIES_FILE
+from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.wiring import Tradebot, load
 from tradebot_dagster.cli.output import emit
 
@@ -138,7 +138,9 @@ def _sources(config: Config) -> Iterator[Finding]:
 
 
 def _sample_market(folder: Path) -> Finding:
-    missing = [name for name in (BARS_FILE, ACTIONS_FILE, SECURITIES_FILE, "clock") if not (folder / name).is_file()]
+    market = SampleMarket(folder)
+    needed = (market.bars, market.actions, market.securities, market.clock_path)
+    missing = [path.name for path in needed if not path.is_file()]
     if missing:
         return Finding(
             FAIL, "sample market", f"{folder} lacks {', '.join(missing)}.", "Run `tradebot demo` once to prepare it."

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from tradebot_core.errors import UsageError
-from tradebot_core.wiring import load
-from tradebot_dagster.cli.arguments import DAY, INSTANT, instant_of
-from tradebot_dagster.cli.output import emit
+from tradebot_core.trading.live import LIVE, REVIEW
+from tradebot_core.wiring import BACKTEST, load
+from tradebot_dagster.cli.arguments import DAY, INSTANT, instant_of, sleeve_of
+from tradebot_dagster.cli.output import emit, wants_json
 from tradebot_dagster.cli.tables import FACTS, OF_A_STRATEGY, TABLES, Selection, table_of
 from tradebot_dagster.cli.writing import FORMATS, contents, write
 
@@ -18,7 +19,10 @@ from tradebot_dagster.cli.writing import FORMATS, contents, write
 @click.argument("table", type=click.Choice(TABLES), metavar="TABLE")
 @click.option("--strategy", help="For the tables of a strategy; needed when more than one is enabled.")
 @click.option(
-    "--book", type=click.Choice(["live", "backtest"]), default=None, help="Whose decisions, orders ...  [default: backtest]"
+    "--book",
+    type=click.Choice([BACKTEST, LIVE, REVIEW]),
+    help="Whose decisions, orders ...: of the backtest, of the live book, or reviews (decided without the right to trade: no orders). "
+    "Unlike explain, which prefers live, it is always the backtest unless said.  [default: backtest]",
 )
 @click.option("--layer", help="For layers: only this one.")
 @click.option("--start", type=DAY, help="First session (or day).")
@@ -52,6 +56,7 @@ def export(
     \b
     Examples:
       tradebot export decisions --strategy value_investor --format csv -o decisions.csv
+      tradebot export fills --strategy value_investor --book live --format csv -o -
       tradebot export fundamentals --as-of 2019-03-01 --format parquet -o known.parquet
       tradebot export quarantine --format json -o -
     """
@@ -61,11 +66,15 @@ def export(
     to_stdout = str(output) == "-"
     if to_stdout and form == "parquet":
         raise UsageError("Parquet is not written to standard output.", "Give a file with -o, or --format csv.")
+    if to_stdout and form != "json" and wants_json():
+        raise UsageError(
+            f"With --json standard output is one JSON document, not {form}.", "Give a file with -o, or --format json."
+        )
     bot = load(config_path)
     if table in OF_A_STRATEGY:
-        strategy = bot.sleeve(strategy or _only(list(bot.sleeves))).name
+        strategy = sleeve_of(bot, strategy).name
     known_at = instant_of(as_of, bot.calendar) if as_of is not None else bot.clock.now()
-    rows = table_of(bot, table, Selection(strategy, book or "backtest", layer, start, end, known_at))
+    rows = table_of(bot, table, Selection(strategy, book or BACKTEST, layer, start, end, known_at))
     if to_stdout:
         click.echo(contents(rows, form).decode(), nl=False)
         return
@@ -84,9 +93,3 @@ def _refuse_idle_options(table: str, given: dict[str, object]) -> None:
     if idle:
         hint = f"It takes {', '.join(sorted(allowed))}." if allowed else "It takes --start and --end only."
         raise UsageError(f"{idle[0]} means nothing for {table}.", hint)
-
-
-def _only(strategies: list[str]) -> str:
-    if len(strategies) != 1:
-        raise UsageError("Which strategy's?", f"Add --strategy with one of: {', '.join(strategies) or 'none is enabled'}.")
-    return strategies[0]

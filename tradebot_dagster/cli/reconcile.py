@@ -4,15 +4,20 @@ from pathlib import Path
 
 import click
 
+from tradebot_core.errors import UsageError
+from tradebot_core.model.order import OrderState
 from tradebot_core.trading.reconciliation import OrderCheck, check_open_orders
 from tradebot_core.wiring import load
 from tradebot_dagster.cli.output import emit
 
 
 @click.command()
+@click.option("--expire", metavar="ORDER_KEY", help="State that this order never traded: you have looked it up at the broker.")
 @click.pass_obj
-def reconcile(config_path: Path) -> int:
+def reconcile(config_path: Path, expire: str | None) -> int:
     """Compare every open order of the ledger with the broker: PASS or BREAK, one line each. Nothing is changed.
+
+    With --expire, an order whose fate is unknown is entered as expired on your word, and its sleeve trades again.
 
     Exit code 1 on any BREAK: halt, and find out which of the two is right.
 
@@ -21,6 +26,13 @@ def reconcile(config_path: Path) -> int:
     """
     bot = load(config_path)
     ledger, checks = bot.store.ledger, []
+    if expire is not None:
+        in_doubt = {intent.key for name in bot.sleeves for intent, _ in ledger.open_orders(name)}
+        if expire not in in_doubt:
+            raise UsageError(
+                f"{expire} is not an open order of the ledger.", f"Open orders: {', '.join(sorted(in_doubt)) or 'none'}."
+            )
+        ledger.record_state(expire, OrderState.EXPIRED, bot.clock.now(), "By hand: it never traded at the broker.")
     waiting = [name for name in bot.sleeves if ledger.open_orders(name)]
     if waiting:  # without open orders no broker is called
         engine = bot.desk.engine_factory()

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import polars as pl
 
-from tradebot_core.errors import MissingData, StrategyError, UsageError
+from tradebot_core.errors import MissingData, TradebotError, UsageError
+from tradebot_core.interfaces import Permit, Purpose
 from tradebot_core.model.tables import BARS, FACT_TABLES
 from tradebot_core.trading.audit import sessions_without_bars
 from tradebot_core.trading.live import current_session, issue_permit
@@ -48,8 +49,11 @@ def run_session(config_path: Path, session: date | None) -> int:
             f"{session} cannot be run live: the current session is {current}.",
             f"For past sessions use `tradebot backtest`; without --session, {current} is run.",
         )
-    permit = issue_permit(bot.store.ledger, bot.calendar, bot.clock.now())
-    if permit is None:
+    # A person's own permits: they replace those of a run that failed with them in hand.
+    ledger, now = bot.store.ledger, bot.clock.now()
+    permit = issue_permit(ledger, bot.calendar, now, Purpose.DECIDE, renew=True)
+    to_submit = issue_permit(ledger, bot.calendar, now, Purpose.SUBMIT, renew=True)
+    if permit is None or to_submit is None:
         after = bot.calendar.next(current)
         note = (
             f"The time to submit orders of {current} has passed; {after} can be run after its cut-off, {_cutoff(bot, after)}."
@@ -57,10 +61,10 @@ def run_session(config_path: Path, session: date | None) -> int:
         emit({"session": current, "note": note, "strategies": []}, note)
         return 1
     _collect(bot, current)
-    outcomes = [_run_sleeve(bot, sleeve, current, permit.permit_id) for sleeve in bot.sleeves.values()]
+    outcomes = [_run_sleeve(bot, sleeve, current, permit, to_submit) for sleeve in bot.sleeves.values()]
     document = {"session": current, "note": "", "strategies": outcomes}
     emit(document, "\n".join(map(_paragraph, outcomes)) or "No strategy is enabled.")
-    return 1 if any(outcome.error for outcome in outcomes) else 0
+    return 1 if any(outcome.error or not outcome.live for outcome in outcomes) else 0
 
 
 def _cutoff(bot: Tradebot, session: date) -> str:
@@ -80,16 +84,16 @@ def _collect(bot: Tradebot, session: date) -> None:
         )
 
 
-def _run_sleeve(bot: Tradebot, sleeve: Sleeve, session: date, permit_id: str) -> SleeveOutcome:
+def _run_sleeve(bot: Tradebot, sleeve: Sleeve, session: date, permit: Permit, to_submit: Permit) -> SleeveOutcome:
     name, strategy, desk = sleeve.name, sleeve.strategy, bot.desk
     try:
         for layer in strategy.layers():
             bot.markets.run_layer(strategy, layer.name, [session])
-        # One name for the session, so that a run that was interrupted can be taken up again.
-        decided = desk.decide(strategy, sleeve.capital, session, permit_id, f"run-session:{session}", bot.clock.now())
-    except StrategyError as error:
+        run_id = f"run-session:{permit.permit_id}"
+        decided = desk.decide(strategy, sleeve.capital, session, permit.permit_id, run_id, bot.clock.now())
+        submission = desk.submit(strategy, session, to_submit.permit_id, run_id, bot.clock.now())
+    except TradebotError as error:  # of one strategy; the others go on
         return SleeveOutcome(name, False, "", {}, "", "", [], str(error))
-    submission = desk.submit(strategy, session, bot.clock.now())
     actions = [str(decision.action) for decision in decided.decisions]
     orders = bot.store.ledger.orders(name, session, session)
     return SleeveOutcome(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from tradebot_core.errors import MissingData
+from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.trading.live import current_session
 from tradebot_core.wiring import Sleeve, Tradebot, load
 from tradebot_dagster.cli.output import emit
@@ -32,13 +34,18 @@ def status(config_path: Path) -> None:
     Example: tradebot status --json
     """
     bot = load(config_path)
+    sample = bot.config.sample_market
+    if sample is not None and not SampleMarket(sample.path).clock_path.is_file():
+        raise MissingData(
+            "The sample market is not prepared yet: there is nothing to show.", "Run `make run` or `tradebot demo` first."
+        )
     now = bot.clock.now()
     session, halted = current_session(bot.calendar, now), bot.store.ledger.halted()
     sleeves = [_sleeve_status(bot, sleeve, session) for sleeve in bot.sleeves.values()]
     document = {
         "config": config_path.resolve(),
         "mode": bot.config.mode,
-        "sample_market": bot.config.sample_market is not None,
+        "sample_market": sample is not None,
         "store": bot.config.data_store.path,
         "now": now,
         "current_session": session,

@@ -74,13 +74,13 @@ def _fills(bot: Tradebot, wanted: Selection) -> pl.DataFrame:
 
 def _positions(bot: Tradebot, wanted: Selection) -> pl.DataFrame:
     if wanted.book == LIVE:
-        return live_positions(bot.store, bot.calendar, wanted.strategy or "", _live_sessions(bot, wanted))
+        return live_positions(bot.markets, wanted.strategy or "", _live_sessions(bot, wanted))
     return bot.store.read_results(POSITIONS, wanted.strategy or "", wanted.book, wanted.start, wanted.end)
 
 
 def _equity(bot: Tradebot, wanted: Selection) -> pl.DataFrame:
     if wanted.book == LIVE:
-        return live_equity(bot.store, bot.calendar, wanted.strategy or "", _live_sessions(bot, wanted))
+        return live_equity(bot.markets, wanted.strategy or "", _live_sessions(bot, wanted))
     return bot.store.read_results(EQUITY, wanted.strategy or "", wanted.book, wanted.start, wanted.end)
 
 

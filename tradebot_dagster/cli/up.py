@@ -9,7 +9,8 @@ from tradebot_core.errors import ConfigurationError
 from tradebot_core.wiring import load
 from tradebot_dagster.cli.doctor import FAIL, GATEWAY, examine
 from tradebot_dagster.cli.output import progress
-from tradebot_dagster.serving import PROJECT_ROOT, dagster_command, dagster_environment, require_free, webserver_url
+from tradebot_dagster.config_file import PROJECT_ROOT
+from tradebot_dagster.serving import dagster_command, dagster_environment, require_free, webserver_url
 
 
 @click.command()

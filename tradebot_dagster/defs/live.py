@@ -9,6 +9,7 @@ from datetime import date
 
 import dagster as dg
 import polars as pl
+from dagster._core.storage.tags import BACKFILL_ID_TAG, PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 
 from tradebot_core.model.tables import ACTIONS, BARS, DECISIONS
 from tradebot_core.trading import rows
@@ -84,7 +85,8 @@ def _orders_asset(sleeve: Sleeve, partitions: dg.PartitionsDefinition) -> dg.Ass
     soundness = checks.of_orders(key, name)
 
     def submit(context: dg.AssetExecutionContext, execution: Execution, sessions: Sequence[date]) -> Report:
-        outcomes = {session: execution.submit(name, session) for session in sessions}
+        permit = _permit_of(context, sessions)
+        outcomes = {session: execution.submit(name, session, permit, context.run_id) for session in sessions}
         placed = execution.ledger.orders(name, sessions[0], sessions[-1])
         summary = {
             "sessions": range_of(sessions),
@@ -102,8 +104,8 @@ def _orders_asset(sleeve: Sleeve, partitions: dg.PartitionsDefinition) -> dg.Ass
         partitions,
         group=name,
         description="The orders that carry out the live decisions of the session, with the risk gate's verdict on each and what "
-        "became of it. An order is written down before it is sent and sent at most once; decisions of any other than the "
-        "current session send nothing.",
+        "became of it. An order is written down before it is sent and sent at most once. Only the run that the order sensor asked "
+        "for sends; every other reads.",
         deps=[decisions_key(name)],
         kinds={"python", "sqlite"},
         owner="trading",
@@ -151,5 +153,8 @@ def _source(recorded: bool, is_open: bool) -> str:
 
 
 def _permit_of(context: dg.AssetExecutionContext, sessions: Sequence[date]) -> str | None:
-    """A permit is for one session: a run over a range has none, whatever its tags say."""
-    return context.run.tags.get(PERMIT_TAG) if len(sessions) == 1 else None
+    """A permit is for one session and one run: a range, a backfill and a re-execution have none, whatever tags they copied."""
+    run = context.run
+    if len(sessions) > 1 or {BACKFILL_ID_TAG, PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG} & run.tags.keys():
+        return None
+    return run.tags.get(PERMIT_TAG)

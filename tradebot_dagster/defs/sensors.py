@@ -12,10 +12,11 @@ import dagster as dg
 
 from tradebot_core.calendar import NEW_YORK
 from tradebot_core.errors import MissingData
-from tradebot_core.trading.live import current_session, submit_deadline
+from tradebot_core.interfaces import Purpose
+from tradebot_core.trading.live import current_session, issue_permit, submit_deadline
 from tradebot_core.wiring import Tradebot
 from tradebot_dagster.defs.jobs import SUBMIT_ORDERS
-from tradebot_dagster.defs.live import orders_key
+from tradebot_dagster.defs.live import PERMIT_TAG, orders_key
 
 _SUBMIT_FROM = time(8, 0)  # New York, on the day of the open: the evening before is left for a look at the decisions
 
@@ -31,7 +32,7 @@ def order_sensor(tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> dg.
         default_status=dg.DefaultSensorStatus.RUNNING if sample else dg.DefaultSensorStatus.STOPPED,
         description="Requests the order run for live decisions of the current session, from 08:00 New York until five minutes "
         "before the open. Decisions made by backfills, re-executions and launches by hand are not live. While this sensor is "
-        "stopped, orders wait for a person to launch them.",
+        "stopped, only `tradebot run-session` sends: it is this sensor that issues the permit to submit.",
     )
     def submit_live_decisions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
@@ -43,11 +44,14 @@ def order_sensor(tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> dg.
         if closed:
             return dg.SkipReason(closed)
         sealed = {name: ledger.live_decisions(name, session) for name in tradebot.sleeves}
+        permit = issue_permit(ledger, tradebot.calendar, now, Purpose.SUBMIT)
+        assert permit is not None  # the deadline is ahead
         requests = [
             dg.RunRequest(
                 run_key=f"{name}:{session}:{decisions.digest}",
                 partition_key=session.isoformat(),
                 asset_selection=[orders_key(name)],
+                tags={PERMIT_TAG: permit.permit_id},
             )
             for name, decisions in sealed.items()
             if decisions is not None and not ledger.is_planned(name, session)

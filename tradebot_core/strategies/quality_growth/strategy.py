@@ -6,8 +6,15 @@ from pydantic import Field
 
 from tradebot_core.config import Settings, Share
 from tradebot_core.model.decision import Decision, LayerResult, Verdict
-from tradebot_core.quant.ratios import EARNINGS_YIELD, OPERATING_MARGIN, REVENUE_GROWTH_1Y, REVENUE_GROWTH_3Y
-from tradebot_core.strategy import Holding, Layer, Rule, SessionView, Strategy, SymbolLayer, TableLayer, buy_best
+from tradebot_core.quant.ratios import (
+    EARNINGS_YIELD,
+    OPERATING_MARGIN,
+    RETURN_ON_ASSETS,
+    RETURN_ON_EQUITY,
+    REVENUE_GROWTH_1Y,
+    REVENUE_GROWTH_3Y,
+)
+from tradebot_core.strategy import Layer, Rule, SessionView, Strategy, SymbolLayer, TableLayer, buy_best, keep_or_sell
 
 
 class Params(Settings):
@@ -31,10 +38,11 @@ class Params(Settings):
 class QualityGrowth(Strategy):
     """Sustained growth, good margins and a high return on equity, bought at a price that is not absurd.
 
-    Screen: liquid, priced above `min_price`, a recent report. Growth: revenue grew over one year and over three, with an
-    operating margin and an earnings yield above their minimum. Quality: return on equity of at least `min_roe`; where equity
-    is not reported or negative, return on assets stands in and the verdict says so. Decide: the fastest growing (revenue growth
-    plus operating margin) first, equal weights; sell when growth turns, the return falls, or a stop below cost is reached.
+    Screen: no reason to sell (revenue growth or return below its exit threshold, each where it is known); liquid, priced above
+    `min_price`, a recent report. Growth: revenue grew over one year and over three, with an operating margin and an earnings
+    yield above their minimum. Quality: return on equity of at least `min_roe`; where equity is not reported or negative, return
+    on assets stands in and the verdict says so. Decide: the fastest growing (revenue growth plus operating margin) first, equal
+    weights; sell for one of the screen's reasons, or on a stop below cost.
     """
 
     Params = Params
@@ -45,6 +53,7 @@ class QualityGrowth(Strategy):
         screen = TableLayer(
             "screen",
             rules=(
+                *self._exits(),
                 Rule("min_price", pl.col("close"), ">=", p.min_price),
                 Rule("min_dollar_volume", pl.col("median_dollar_volume_20d"), ">=", p.min_dollar_volume),
                 Rule("max_report_age_days", pl.col("fundamentals_age_days"), "<=", p.max_report_age_days),
@@ -71,25 +80,20 @@ class QualityGrowth(Strategy):
         return (screen, growth, Quality(p))
 
     def decide(self, view: SessionView) -> Sequence[Decision]:
-        decisions = [self._keep_or_sell(view, holding) for holding in view.holdings]
+        exits = self._exits()
+        decisions = [keep_or_sell(view, holding, self.params.stop_loss, exits) for holding in view.holdings]
         free = self.params.max_positions - len(view.holdings)
         return decisions + buy_best(view, free, 1 / self.params.max_positions, self.params.rest_days)
 
-    def _keep_or_sell(self, view: SessionView, holding: Holding) -> Decision:
-        p, verdict = self.params, holding.verdict
-        stop = Verdict(holding.gain > -p.stop_loss, "stop_loss", holding.gain, -p.stop_loss)
-        if not stop.passed:
-            return view.sell(holding, stop)
-        exits = {
-            "min_revenue_growth": ("exit_revenue_growth", p.exit_revenue_growth),
-            "min_roe": ("exit_roe", p.exit_roe),
-            "min_return_on_assets": ("exit_return_on_assets", p.exit_return_on_assets),
-        }
-        if verdict is not None and not verdict.passed and verdict.value is not None and verdict.rule in exits:
-            rule, threshold = exits[verdict.rule]
-            if verdict.value < threshold:
-                return view.sell(holding, Verdict(False, rule, verdict.value, threshold))
-        return view.hold(holding, stop)
+    def _exits(self) -> tuple[Rule, ...]:
+        p = self.params
+        growth, on_equity = REVENUE_GROWTH_1Y.alias("revenue_growth"), RETURN_ON_EQUITY.alias("return_on_equity")
+        on_assets = pl.when(RETURN_ON_EQUITY.is_null()).then(RETURN_ON_ASSETS).alias("return_on_assets")
+        return (
+            Rule("exit_revenue_growth", growth, ">=", p.exit_revenue_growth, if_missing="pass"),
+            Rule("exit_roe", on_equity, ">=", p.exit_roe, if_missing="pass"),
+            Rule("exit_return_on_assets", on_assets, ">=", p.exit_return_on_assets, if_missing="pass"),
+        )
 
 
 class Quality(SymbolLayer):

@@ -5,9 +5,9 @@ import polars as pl
 from pydantic import Field
 
 from tradebot_core.config import Settings, Share
-from tradebot_core.model.decision import Decision, Verdict
+from tradebot_core.model.decision import Decision
 from tradebot_core.quant.ratios import EARNINGS_YIELD, FREE_CASH_FLOW_YIELD, LEVERAGE, RETURN_ON_CAPITAL
-from tradebot_core.strategy import Holding, Layer, Rule, SessionView, Strategy, TableLayer, buy_best, rank_in_session
+from tradebot_core.strategy import Layer, Rule, SessionView, Strategy, TableLayer, buy_best, keep_or_sell, rank_in_session
 
 
 class Params(Settings):
@@ -18,23 +18,21 @@ class Params(Settings):
     min_earnings_yield: float = 0.05
     min_return_on_capital: float = 0.10
     min_score: Share = 0.5
-    exit_earnings_yield: float = 0.025  # held names are sold when they yield less: far overvalued
+    exit_return_on_capital: float = 0.06  # held names are sold when they earn less
+    exit_earnings_yield: float = 0.025  # or yield less: far overvalued
     stop_loss: Share = 0.30  # below average cost
     rest_days: Annotated[int, Field(ge=0)] = 90  # after a sale
-
-
-# A held company is sold when one of these fails on a figure that is known: its business has deteriorated.
-_DETERIORATION = ("positive_net_income", "positive_free_cash_flow", "min_return_on_capital")
 
 
 class ValueInvestor(Strategy):
     """Quality and cheapness: profitable, cash-generating companies bought at a high yield on their market value.
 
-    Screen: liquid, priced above `min_price`, a recent report, positive net income and free cash flow (trailing twelve months).
-    Analyze: the score is the mean of four percentile ranks among the screened of the session: earnings yield, free cash flow
-    yield, return on capital (of equity or of assets where capital is not reported), and low leverage. A component that is not
-    known counts as the worst. Decide: hold the best up to `max_positions`, equal weights, cash when nothing qualifies; sell on
-    deterioration, on a stop below cost, or when far overvalued.
+    Screen: no reason to sell (a loss, cash flowing out, return on capital or earnings yield below its exit threshold, each where
+    it is known); liquid, priced above `min_price`, a recent report, net income and free cash flow (trailing twelve months) known
+    and positive. Analyze: the score is the mean of four percentile ranks among the screened of the session: earnings yield,
+    free cash flow yield, return on capital (of equity or of assets where capital is not reported), and low leverage. A component
+    that is not known counts as the worst. Decide: hold the best up to `max_positions`, equal weights, cash when nothing
+    qualifies; sell for one of the screen's reasons, or on a stop below cost.
     """
 
     Params = Params
@@ -45,6 +43,7 @@ class ValueInvestor(Strategy):
         screen = TableLayer(
             "screen",
             rules=(
+                *self._exits(),
                 Rule("min_price", pl.col("close"), ">=", p.min_price),
                 Rule("min_dollar_volume", pl.col("median_dollar_volume_20d"), ">=", p.min_dollar_volume),
                 Rule("max_report_age_days", pl.col("fundamentals_age_days"), "<=", p.max_report_age_days),
@@ -75,21 +74,25 @@ class ValueInvestor(Strategy):
         return (screen, analyze)
 
     def decide(self, view: SessionView) -> Sequence[Decision]:
-        decisions = [self._keep_or_sell(view, holding) for holding in view.holdings]
+        exits = self._exits()
+        decisions = [keep_or_sell(view, holding, self.params.stop_loss, exits) for holding in view.holdings]
         free = self.params.max_positions - len(view.holdings)
         return decisions + buy_best(view, free, 1 / self.params.max_positions, self.params.rest_days)
 
-    def _keep_or_sell(self, view: SessionView, holding: Holding) -> Decision:
-        p, verdict = self.params, holding.verdict
-        stop = Verdict(holding.gain > -p.stop_loss, "stop_loss", holding.gain, -p.stop_loss)
-        if not stop.passed:
-            return view.sell(holding, stop)
-        if verdict is not None and not verdict.passed and verdict.value is not None:
-            if verdict.rule in _DETERIORATION:
-                return view.sell(holding, verdict)
-            if verdict.rule == "min_earnings_yield" and verdict.value < p.exit_earnings_yield:
-                return view.sell(holding, Verdict(False, "exit_earnings_yield", verdict.value, p.exit_earnings_yield))
-        return view.hold(holding, stop)
+    def _exits(self) -> tuple[Rule, ...]:
+        p = self.params
+        return (
+            Rule("exit_net_income", pl.col("net_income_ttm"), ">", 0, if_missing="pass"),
+            Rule("exit_free_cash_flow", pl.col("free_cash_flow_ttm"), ">", 0, if_missing="pass"),
+            Rule(
+                "exit_return_on_capital",
+                RETURN_ON_CAPITAL.alias("return_on_capital"),
+                ">=",
+                p.exit_return_on_capital,
+                if_missing="pass",
+            ),
+            Rule("exit_earnings_yield", EARNINGS_YIELD.alias("earnings_yield"), ">=", p.exit_earnings_yield, if_missing="pass"),
+        )
 
 
 def _percentile(component: str) -> pl.Expr:

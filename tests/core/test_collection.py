@@ -1,0 +1,115 @@
+"""Fundamentals do not depend on how often, in which steps or at which instants facts were collected."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests import markets
+from tests.markets import XNYS
+from tradebot_core.interfaces import Batch
+from tradebot_core.model.tables import FACTS, FUNDAMENTALS, INSTANT
+from tradebot_core.quant.statements import normalise_many
+from tradebot_core.simulation.sample_market import prepare
+from tradebot_core.stores.file_store import FileStore
+from tradebot_core.trading.collection import refresh_fundamentals
+from tradebot_core.wiring import Tradebot
+
+CONFIG = """\
+data_store: {{path: {store}}}
+first_session: 2021-01-04
+collectors:
+  - name: contract_details
+    class_path: tradebot_core.collectors.file_securities.FileSecurities
+    params: {{path: MARKET/securities.csv}}
+  - name: fundamentals
+    class_path: tradebot_core.collectors.edgar.EdgarFacts
+    params: {{path: MARKET/companyfacts.zip, submissions_path: MARKET/submissions.zip}}
+"""
+NOW = datetime(2026, 11, 2, 14, tzinfo=UTC)
+T1, T2 = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("market")).path
+
+
+def collected(folder: Path, market: Path, *ranges: tuple[date, date]) -> Tradebot:
+    """A Tradebot whose clock stands still while it collects the ranges one after another."""
+    bot = markets.tradebot(folder, NOW, CONFIG.replace("MARKET", str(market)))
+    for start, end in ranges:
+        for name in bot.collectors:
+            bot.collect(name, start, end)
+    return bot
+
+
+def figures(bot: Tradebot, session: date) -> pl.DataFrame:
+    return bot.store.read_versions(FUNDAMENTALS, as_of=XNYS.cutoff(session)).drop("source", "ingested_at")
+
+
+def test_one_collection_and_two_give_the_same_fundamentals(tmp_path, sample):
+    first, middle, last = date(2026, 1, 2), date(2026, 2, 13), date(2026, 3, 31)
+    whole = collected(tmp_path / "whole", sample, (first, last))
+    parts = collected(tmp_path / "parts", sample, (first, middle), (XNYS.next(middle), last))
+    assert len(figures(whole, last)) > 100
+    key = ["cik", "known_at"]
+    assert figures(parts, last).sort(key).equals(figures(whole, last).sort(key))
+
+
+def test_a_later_range_at_the_same_instant_has_figures_of_its_own_time(tmp_path, sample):
+    early, late = (date(2023, 7, 3), date(2023, 12, 29)), (date(2026, 6, 1), date(2026, 6, 30))
+    bot = collected(tmp_path, sample, early, late)
+    newest = figures(bot, late[1]).group_by("cik").agg(pl.col("period_end").max())["period_end"]
+    recent = newest.filter(newest > late[1] - timedelta(days=200))
+    assert len(recent) > 0.8 * len(newest)
+
+
+def fact(value: float, filed: date, known_at: datetime) -> dict[str, object]:
+    row = {"cik": 7, "taxonomy": "us-gaap", "tag": "Revenues", "unit": "USD", "value": value, "form": "10-K", "filed": filed}
+    year = {"period_start": date(2023, 1, 1), "period_end": date(2023, 12, 31), "fiscal_year": None, "fiscal_period": None}
+    return {**row, **year, "accession": f"0000000007-24-{filed:%m%d}00", "known_at": known_at}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "store", XNYS)
+
+
+def put(store: FileStore, *facts: dict[str, object], at: datetime) -> None:
+    rows = pl.DataFrame(list(facts), schema={**FACTS.columns, "known_at": INSTANT})
+    store.append(Batch(FACTS, rows, "test"), at)
+
+
+def refreshed(store: FileStore, as_of: datetime, at: datetime) -> int:
+    names = pl.DataFrame({"cik": [7], "name": ["Seven"]})
+    return refresh_fundamentals(store, normalise_many, names, as_of, at)
+
+
+def test_facts_collected_at_the_instant_of_the_figures_are_not_missed(store):
+    put(store, fact(100, date(2024, 2, 1), T1 - timedelta(days=20)), at=T1)
+    assert refreshed(store, T1, T1) == 1
+    put(store, fact(110, date(2024, 2, 10), T1 - timedelta(days=10)), at=T1)
+    assert refreshed(store, T1, T1) == 1
+
+
+def test_a_fact_that_was_in_the_store_before_it_was_known_is_taken_up_once_it_is(store):
+    put(store, fact(100, date(2024, 2, 1), T1 - timedelta(days=20)), fact(110, date(2024, 5, 1), T2), at=T1)
+    assert refreshed(store, T1, T1) == 1
+    assert refreshed(store, T2 - timedelta(seconds=1), T1 + timedelta(days=1)) == 0
+    assert refreshed(store, T2, T2) == 1
+    assert refreshed(store, T2 + timedelta(days=1), T2 + timedelta(days=1)) == 0
+
+
+def test_an_issuer_without_news_is_not_normalised_again(store):
+    put(store, fact(100, date(2024, 2, 1), T1 - timedelta(days=20)), at=T1)
+    refreshed(store, T1, T1)
+    seen = []
+
+    def normalise(facts, names):
+        seen.extend(facts["cik"])
+        return normalise_many(facts, names)
+
+    refresh_fundamentals(store, normalise, pl.DataFrame({"cik": [7], "name": ["Seven"]}), T2, T2)
+    assert seen == []
