@@ -24,16 +24,16 @@ from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
 from tradebot_core.quant.statements import normalise_many
 from tradebot_core.registry import make_collector, make_strategy
+from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.file_store import FileStore
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
 from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
 from tradebot_core.trading.live import LiveDesk
+from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.stored_markets import StoredMarkets
-
-BACKTEST = "backtest"
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class Tradebot:
 def build(config: Config, config_path: Path) -> Tradebot:
     """Raises ConfigurationError naming file and line when a block cannot be made."""
     calendar = xnys(config.decision_cutoff)
-    clock: Clock = SampleClock(config.sample_market.path / "clock") if config.sample_market else SystemClock()
+    clock: Clock = SampleClock(SampleMarket(config.sample_market.path).clock_path) if config.sample_market else SystemClock()
     store = FileStore(config.data_store.path, calendar, fictional=config.sample_market is not None)
     collectors = {block.name: make_collector(config, config_path, n, calendar) for n, block in enumerate(config.collectors)}
     sleeves = {

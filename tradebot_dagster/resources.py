@@ -16,7 +16,9 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.interfaces import DataStore, Ledger
 from tradebot_core.quant.performance import Performance
 from tradebot_core.trading.collection import Collected
+from tradebot_core.trading.holdings import valued_book
 from tradebot_core.trading.live import Decided, Submission
+from tradebot_core.trading.session import sleeve_equity
 from tradebot_core.wiring import Tradebot, load
 
 
@@ -64,11 +66,11 @@ class Research:
 
 @dataclass(frozen=True)
 class Holdings:
-    """A sleeve's positions and money at a session's close; `equity` is None where a holding has no price of that session."""
+    """A sleeve's positions and money at a session's close, USD, at the last prices known then."""
 
     positions: pl.DataFrame
     cash: float
-    equity: float | None
+    equity: float
 
 
 class Execution:
@@ -105,17 +107,21 @@ class Execution:
         return {name: self._tradebot.desk.record_fills(name, self._now) for name in self._tradebot.sleeves}
 
     def holdings(self, name: str, session: date) -> Holdings:
-        book = self.ledger.book(name, session)
-        closes = self._tradebot.markets.closes(session, sorted(book.positions))
+        book, prices = valued_book(self._tradebot.markets, name, session)
         rows = [
-            (p.symbol, p.quantity, float(p.average_cost), float(closes[held].price) if held in closes else None, p.opened)
+            (p.symbol, p.quantity, float(p.average_cost), float(prices[held].price), prices[held].session, p.opened)
             for held, p in sorted(book.positions.items())
+            if held in prices
         ]
-        schema = {"symbol": pl.String, "quantity": pl.Int64, "average_cost": pl.Float64, "close": pl.Float64, "opened": pl.Date}
-        positions = pl.DataFrame(rows, schema=schema, orient="row")
-        priced = {held: last.price for held, last in closes.items()}
-        equity = float(book.equity(priced)) if book.positions.keys() <= priced.keys() else None
-        return Holdings(positions, float(book.cash), equity)
+        schema = {
+            "symbol": pl.String,
+            "quantity": pl.Int64,
+            "average_cost": pl.Float64,
+            "price": pl.Float64,
+            "price_of": pl.Date,
+            "opened": pl.Date,
+        }
+        return Holdings(pl.DataFrame(rows, schema=schema, orient="row"), float(book.cash), float(sleeve_equity(book, prices)))
 
     @property
     def _now(self) -> datetime:

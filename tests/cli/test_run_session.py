@@ -2,7 +2,10 @@
 
 from datetime import timedelta
 
+import pytest
+
 from tests.markets import SESSIONS, START, XNYS
+from tradebot_core.errors import NotPermitted
 from tradebot_core.trading.live import issue_permit
 
 NEXT = SESSIONS[26]
@@ -51,16 +54,16 @@ def test_the_next_session_enters_the_fills_of_the_open(live_desk):
     assert status["strategies"][0]["last_live_session"] == str(NEXT)
 
 
-def test_a_permit_that_another_run_holds_makes_it_a_review_that_sends_nothing(live_desk):
+def test_a_person_goes_on_where_a_run_failed_with_the_permit_in_hand(live_desk):
     bot = live_desk.bot
     permit = issue_permit(bot.store.ledger, bot.calendar, live_desk.clock.now())
     for name in bot.sleeves:
-        bot.store.ledger.claim_permit(permit.permit_id, name, "a-dagster-run", live_desk.clock.now())
-    document = live_desk.json("run-session")
-    value = document["strategies"][0]
-    assert not value["live"] and "claimed by run a-dagster-run" in value["note"]
-    assert value["outcome"] == "nothing_live" and value["orders"] == []
-    assert not (live_desk.folder / "store" / "simulated_engine.jsonl").exists()
+        bot.store.ledger.claim_permit(permit.permit_id, name, "a-dagster-run-that-died", live_desk.clock.now())
+    value = live_desk.json("run-session")["strategies"][0]
+    assert (value["live"], value["outcome"]) == (True, "submitted")
+    late = live_desk.clock.now()
+    with pytest.raises(NotPermitted, match="replaced by a later one"):
+        bot.store.ledger.claim_permit(permit.permit_id, "value_investor", "a-dagster-run-that-died", late)
 
 
 def test_after_the_deadline_nothing_is_decided(live_desk):

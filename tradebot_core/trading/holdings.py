@@ -5,8 +5,7 @@ from datetime import date
 
 import polars as pl
 
-from tradebot_core.model.market import ActionType
-from tradebot_core.model.portfolio import Book, usd
+from tradebot_core.model.portfolio import Book
 from tradebot_core.model.tables import EQUITY, POSITIONS
 from tradebot_core.trading import rows
 from tradebot_core.trading.session import LastPrice, sleeve_equity
@@ -34,9 +33,4 @@ def live_equity(markets: StoredMarkets, strategy: str, sessions: Sequence[date])
 def valued_book(markets: StoredMarkets, strategy: str, session: date) -> tuple[Book, dict[int, LastPrice]]:
     """The sleeve at the session's close, and for each holding the last price known then, in shares of that day."""
     book = markets.store.ledger.book(strategy, session)
-    prices = markets._last_prices(sorted(book.positions), session)
-    for security, action, ratio in markets.actions_since(session, session).select("security_id", "type", "value").iter_rows():
-        carried = prices.get(security)
-        if action == ActionType.SPLIT and carried is not None and carried.session < session:
-            prices[security] = LastPrice(usd(carried.price / usd(ratio)), carried.session)
-    return book, prices
+    return book, markets.last_prices(sorted(book.positions), session)

@@ -114,6 +114,8 @@ class LiveDesk:
         book = ledger.book(name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
         made = decide(strategy, market, book, self.limits)
+        if ledger.live_decisions(name, session) is not None:  # another live run was faster; what it sealed stays as it is
+            raise NotPermitted(f"{name} was decided for {session} by another run meanwhile.", "Run the step again to see it.")
         self._keep_verdicts(strategy, session)
         digest = self._seal(name, session, made, LIVE, run_id, now)
         return Decided(made, digest, True, "Sealed for the order run.")

@@ -81,7 +81,7 @@ class StoredMarkets:
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""
         history = self.history(strategy, [session])
-        history.warm_up(self._last_prices(held, session))
+        history.warm_up(self.last_prices(held, self.calendar.previous(session)))
         history.close(session)
         return history.market(session, held)
 
@@ -118,7 +118,8 @@ class StoredMarkets:
         known = versions.join(cutoffs, on="session").filter(pl.col("known_at") <= pl.col("cutoff"))
         return known.sort(*table.key, "known_at", "ingested_at").unique(table.key, keep="last", maintain_order=True)
 
-    def _last_prices(self, held: Sequence[int], session: date) -> dict[int, LastPrice]:
+    def last_prices(self, held: Sequence[int], session: date) -> dict[int, LastPrice]:
+        """The last close known at the session's cut-off, however old, stated in the shares of the session."""
         if not held:
             return {}
         versions = self.store.read_versions(BARS, as_of=self.calendar.cutoff(session), end=session)
@@ -129,7 +130,6 @@ class StoredMarkets:
         ).filter(type=str(ActionType.SPLIT))
         prices = {}
         for security, close, on in last.select("security_id", "close", "session").iter_rows():
-            # `session` itself is left to the history, which restates what is carried into it.
-            since = splits.filter(pl.col("security_id") == security, pl.col("session") > on, pl.col("session") < session)
+            since = splits.filter(pl.col("security_id") == security, pl.col("session") > on)
             prices[security] = LastPrice(usd(usd(close) / usd(math.prod(since["value"].to_list()))), on)
         return prices

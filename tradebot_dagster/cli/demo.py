@@ -117,8 +117,7 @@ def demo(config_path: Path, sessions: int, stay: bool, fresh: bool, port: int) -
         require_free(port)
         _forget(bot)
         bot = load(config_path)
-    prepare(sample.path)
-    clock = SampleClock(sample.path / "clock")
+    clock = SampleClock(prepare(sample.path).clock_path)
     start = _first_live_session(bot, clock)
     clock.set(_trading_hours(start))
     log = bot.config.data_store.path / "dagster.log"

@@ -126,7 +126,7 @@ def _positions_asset(sleeve: Sleeve, tradebot: Tradebot, partitions: dg.Partitio
             "source": _source(recorded, is_open=bool(execution.ledger.entries(name, session))),
             "positions": table(held.positions),
             "cash": held.cash,
-            **({"equity": held.equity} if held.equity is not None else {"equity_missing": "a holding has no price"}),
+            "equity": held.equity,
             "fills": table(execution.ledger.fills(name, sessions[0], session).drop("execution_id", "order_key")),
         }
         return Report(summary, checks=soundness.results(execution, sessions))

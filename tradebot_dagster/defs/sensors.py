@@ -5,6 +5,7 @@ ledger one question, whether the current session's decisions were sealed live an
 """
 
 import json
+import re
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
@@ -115,6 +116,6 @@ def why_failed(failures: list[dg.DagsterEvent]) -> str:
         error = failure.step_failure_data.error
         while error is not None and error.cause is not None:
             error = error.cause
-        said = error.message.strip().removeprefix(f"{error.cls_name}: ") if error else failure.message
+        said = re.sub(rf"^([\w.]+\.)?{error.cls_name}: ", "", error.message.strip()) if error else failure.message
         reasons.append(f"{failure.step_key}: {said}")
     return "\n".join(reasons)
