@@ -83,9 +83,9 @@ def test_up_hands_over_to_dagster_on_loopback(desk, monkeypatch):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setattr("os.chdir", lambda folder: None)
     monkeypatch.setattr("os.execve", lambda program, command, env: started.update(command=command, env=env))
-    assert desk.run("up", "--port", 3999).exit_code == 0
+    assert desk.run("up", "--port", 0).exit_code == 0
     assert started["command"][1:2] == ["dev"]
-    assert started["command"][-4:] == ["--host", "127.0.0.1", "--port", "3999"]
+    assert started["command"][-4:] == ["--host", "127.0.0.1", "--port", "0"]
     env = started["env"]
     assert env["TRADEBOT_CONFIG"] == str(desk.folder / "config.yaml")
     assert env["DAGSTER_HOME"].startswith(str(desk.folder / "store"))
