@@ -1,5 +1,6 @@
 """The live path by hand: what the schedule and the sensor do, once and only once."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -116,3 +117,15 @@ def test_reconcile_breaks_when_the_broker_does_not_know_an_order(live_desk):
     result = live_desk.run("reconcile")
     assert result.exit_code == 1
     assert result.stdout.count("BREAK") == 5 and "the broker does not know it" in result.stdout
+
+
+def test_what_would_block_the_assets_stops_the_session_before_anything_is_decided(live_desk, monkeypatch):
+    import polars as pl
+
+    finding = pl.DataFrame({"symbol": ["GOOD"]})
+    monkeypatch.setattr("tradebot_core.trading.audit.known_too_late", lambda *_: finding)
+    result = live_desk.run("run-session", "--json")
+    assert result.exit_code == 1
+    value = json.loads(result.stdout)["strategies"][0]
+    assert "value_investor/screen: no_look_ahead found 1, the first {'symbol': 'GOOD'}" in value["error"]
+    assert not (live_desk.folder / "store" / "simulated_engine.jsonl").exists()

@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 
 import click
+import dagster as dg
 import polars as pl
 
 from tradebot_core.errors import MissingData, TradebotError, UsageError
@@ -15,6 +16,10 @@ from tradebot_core.trading.live import current_session, issue_permit
 from tradebot_core.wiring import Sleeve, Tradebot, load
 from tradebot_dagster.cli.arguments import DAY
 from tradebot_dagster.cli.output import emit, progress
+from tradebot_dagster.defs import checks
+from tradebot_dagster.defs.live import positions_key
+from tradebot_dagster.defs.strategies import layer_keys
+from tradebot_dagster.resources import Execution, Research
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class SleeveOutcome:
 @click.option("--session", type=DAY, help="Must be the current session, which is the default: the last one to be cut off.")
 @click.pass_obj
 def run_session(config_path: Path, session: date | None) -> int:
-    """Collect, decide and submit the current session now.
+    """Collect, check, decide and submit the current session now, as the schedule and the sensor do.
 
     Running it again places nothing twice: decisions are sealed once, and every order is sent at most once.
 
@@ -82,6 +87,8 @@ def _collect(bot: Tradebot, session: date) -> None:
         raise MissingData(
             f"No bar of {session} has arrived; nothing was decided.", "Run it again when the source of bars has the session."
         )
+    for name, collector in bot.collectors.items():
+        checks.of_collector(dg.AssetKey(name), collector.table).require(Research(bot), [session])
 
 
 def _run_sleeve(bot: Tradebot, sleeve: Sleeve, session: date, permit: Permit, to_submit: Permit) -> SleeveOutcome:
@@ -89,8 +96,10 @@ def _run_sleeve(bot: Tradebot, sleeve: Sleeve, session: date, permit: Permit, to
     try:
         for layer in strategy.layers():
             bot.markets.run_layer(strategy, layer.name, [session])
+        checks.of_first_layer(layer_keys(sleeve)[0]).require(Research(bot), [session])
         run_id = f"run-session:{permit.permit_id}"
         decided = desk.decide(strategy, sleeve.capital, session, permit.permit_id, run_id, bot.clock.now())
+        checks.of_positions(positions_key(name), name).require(Execution(bot), [session])
         submission = desk.submit(strategy, session, to_submit.permit_id, run_id, bot.clock.now())
     except TradebotError as error:  # of one strategy; the others go on
         return SleeveOutcome(name, False, "", {}, "", "", [], str(error))

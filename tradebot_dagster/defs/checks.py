@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from tradebot_core.errors import DataError
 from tradebot_core.model.order import OrderState
 from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, ENTRIES, EQUITY, FACTS, FUNDAMENTALS, FactTable
 from tradebot_core.trading import audit
@@ -43,6 +44,15 @@ class Checks:
             dg.AssetCheckSpec(check.name, asset=self.asset, description=check.description, blocking=check.blocking)
             for check in self.checks
         ]
+
+    def require(self, asked: Any, sessions: Sequence[date]) -> None:
+        """For runs outside Dagster: raises DataError on the first blocking check that finds something."""
+        for check in self.checks:
+            if check.blocking and not (found := check.ask(asked, sessions)).is_empty():
+                raise DataError(
+                    f"{self.asset.to_user_string()}: {check.name} found {len(found)}, the first {found.row(0, named=True)}.",
+                    f"It should hold that: {check.description}",
+                )
 
     def results(self, asked: Any, sessions: Sequence[date]) -> list[dg.AssetCheckResult]:
         return [self._result(check, check.ask(asked, sessions)) for check in self.checks]
