@@ -322,7 +322,37 @@ def test_earnings_per_share_are_never_subtracted():
     row = last(
         filing("2023-02-20", {(EPS, FY2022): 4.0}, "10-K"), filing("2023-08-01", {(EPS, H1_2023): 2.2, (EPS, H1_2022): 1.9})
     )
-    assert reason(row, "eps_diluted_ttm").endswith("per-share figures are never subtracted")
+    assert reason(row, "eps_diluted_ttm").startswith("share basis unknown: no diluted shares in 0000000042-23-022000")
+
+
+def test_earnings_per_share_between_fiscal_years_are_the_earnings_over_the_average_shares_of_the_twelve_months():
+    """A year of 400 M on 100 M shares; a half of 220 M on 90 M shares after one of 180 M on 100 M."""
+    row = last(
+        filing("2023-02-20", {(EPS, FY2022): 4.0, (DILUTED, FY2022): 100e6}, "10-K"),
+        filing(
+            "2023-08-01",
+            {(EPS, H1_2023): 220 / 90, (EPS, H1_2022): 1.8, (DILUTED, H1_2023): 90e6, (DILUTED, H1_2022): 100e6},
+        ),
+    )
+    assert row["eps_diluted_ttm"] == pytest.approx((400 + 220 - 180) / 95)
+    assert provenance_of(row, "eps_diluted_ttm").rule == "year_and_ytd_weighted_by_diluted_shares"
+
+
+def test_years_before_and_after_a_split_are_not_weighted_together():
+    row = last(
+        filing("2023-02-20", {(EPS, FY2022): 4.0, (DILUTED, FY2022): 100e6}, "10-K"),
+        filing(
+            "2023-08-01", {(EPS, H1_2023): 0.55, (EPS, H1_2022): 0.45, (DILUTED, H1_2023): 400e6, (DILUTED, H1_2022): 400e6}
+        ),
+    )
+    assert reason(row, "eps_diluted_ttm").startswith("share basis differs: diluted shares of the periods run from 1e+08 to 4e+08")
+
+
+def test_a_quarter_without_a_share_count_of_its_own_stands_on_the_basis_of_its_filing():
+    """Annual reports used to give the fourth quarter's earnings per share, but no share count for it."""
+    filings = quarters_per_share(102e6)
+    filings[-1] = filing("2024-01-25", {(EPS, Q4_2023): 1.0, (DILUTED, FY2023): 101e6}, "10-K")
+    assert last(*filings)["eps_diluted_ttm"] == 4.0
 
 
 def quarters_per_share(shares_of_last_filing: float) -> list[list[tuple]]:

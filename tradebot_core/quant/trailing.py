@@ -233,12 +233,21 @@ def _fourth_quarter(known: Vintages, tags: Sequence[str], end: date) -> tuple[fl
 
 
 def _per_share(known: Vintages, concept: Concept, share_counts: Concept, tags: list[str], end: date) -> Figure:
-    """A fiscal year as reported, or four quarters as reported on one share basis. Per-share figures are never subtracted."""
+    """A fiscal year as reported; four quarters as reported; or the year and the years to date, weighted by their shares.
+
+    Per-share figures are never subtracted: a fourth quarter is not the year less nine months.
+    """
+    reason = None
     for choice in (*([tag] for tag in tags), list(concept.tags)):
-        found = _fiscal_year(known, choice, end) or _four_reported_quarters(known, share_counts, choice, end)
-        if found is not None:
-            return found
-    return missing("four adjacent reported quarters are not known, and per-share figures are never subtracted")
+        for found in (
+            _fiscal_year(known, choice, end),
+            _four_reported_quarters(known, share_counts, choice, end),
+            _weighted_by_shares(known, concept, share_counts, choice, end),
+        ):
+            if found is not None and found.value is not None:
+                return found
+            reason = reason or (found.reason if found is not None else None)
+    return missing(reason or "four adjacent reported quarters are not known, and per-share figures are never subtracted")
 
 
 def _four_reported_quarters(known: Vintages, share_counts: Concept, tags: Sequence[str], end: date) -> Figure | None:
@@ -253,30 +262,60 @@ def _four_reported_quarters(known: Vintages, share_counts: Concept, tags: Sequen
         last = day_before(quarter[1])
     if not is_year(last + timedelta(days=1), end):
         return None
-    return _on_one_share_basis(known, share_counts, quarters)
-
-
-def _on_one_share_basis(known: Vintages, share_counts: Concept, quarters: list[Fact]) -> Figure:
-    """A filing after a split restates its own quarters, not those of filings before it: 39.75 and 5.68 do not add up."""
-    counts = []
-    for quarter in quarters:
-        count = _beside(known, share_counts, quarter)
-        if count is None:
-            return missing(f"share basis unknown: no diluted shares beside the quarter to {quarter.period_end}")
-        counts.append(count)
-    if max(counts) > _SHARE_BASIS_RATIO * min(counts):
-        return missing(f"share basis differs: diluted shares of the four quarters run from {min(counts):g} to {max(counts):g}")
+    counts = _counts_beside(known, share_counts, quarters)
+    if isinstance(counts, Figure):
+        return counts
     return Figure(sum(q.value for q in quarters), rule="four_quarters", inputs=tuple(quarters))
 
 
+def _weighted_by_shares(
+    known: Vintages, concept: Concept, share_counts: Concept, tags: Sequence[str], end: date
+) -> Figure:
+    """Earnings for common shares over the average diluted shares of the twelve months.
+
+    Each reported figure times its own diluted shares is the earnings it was divided from (SFAS 128, now ASC 260-10-45): they add up
+    as any flow does. Averages of shares over quarters add up weighted by the number of quarters.
+    """
+    twelve_months = _year_to_date(known, concept, tags, end)
+    if twelve_months.value is None:
+        return twelve_months
+    counts = _counts_beside(known, share_counts, twelve_months.inputs)
+    if isinstance(counts, Figure):
+        return counts
+    year, now, before = (fact.value * count for fact, count in zip(twelve_months.inputs, counts, strict=True))
+    months_now = twelve_months.inputs[1]
+    quarters = round(length_days(months_now.period_start or end, end) / 91)
+    shares = counts[0] + (counts[1] - counts[2]) * quarters / 4
+    return Figure((year + now - before) / shares, rule="year_and_ytd_weighted_by_diluted_shares", inputs=twelve_months.inputs)
+
+
+def _counts_beside(known: Vintages, share_counts: Concept, facts: Sequence[Fact]) -> list[float] | Figure:
+    """The diluted shares that each figure was divided by, where all are on one share basis; or why not.
+
+    A filing after a split restates its own quarters, not those of filings before it: 39.75 and 5.68 do not add up.
+    """
+    counts = []
+    for fact in facts:
+        count = _beside(known, share_counts, fact)
+        if count is None:
+            return missing(f"share basis unknown: no diluted shares in {fact.accession}, which reports {fact.period_end}")
+        counts.append(count)
+    if max(counts) > _SHARE_BASIS_RATIO * min(counts):
+        return missing(f"share basis differs: diluted shares of the periods run from {min(counts):g} to {max(counts):g}")
+    return counts
+
+
 def _beside(known: Vintages, concept: Concept, fact: Fact) -> float | None:
-    """The concept's value for the same period in the same filing."""
-    for tag in concept.tags:
-        versions = known.spans([tag], fact.period_end).get(fact.period_start or fact.period_end, [])
-        for version in versions:
-            if version.accession == fact.accession:
-                return version.value
-    return None
+    """The concept's value in the same filing: for the same period, else for the period nearest to it. All counts of a filing
+    stand on one basis (SAB Topic 4.C)."""
+    in_filing = [other for other in known.averages_in(fact.accession) if tag_of(other) in concept.tags]
+    nearest_first = min(in_filing, key=lambda other: _distance(other, fact), default=None)
+    return None if nearest_first is None else nearest_first.value
+
+
+def _distance(one: Fact, other: Fact) -> tuple[int, int, str]:
+    starts = ((one.period_start or one.period_end) - (other.period_start or other.period_end)).days
+    return abs((one.period_end - other.period_end).days), abs(starts), tag_of(one)
 
 
 def _average(known: Vintages, tags: list[str], end: date) -> Figure:

@@ -60,6 +60,7 @@ class Vintages:
         self._refused: dict[tuple[str, date], str] = {}
         self._accepted: dict[tuple[str, int], float] = {}  # (tag, quarters) -> last value that was believed
         self._doubtful: defaultdict[tuple[str, int], list[Fact]] = defaultdict(list)
+        self._averages: defaultdict[str, list[Fact]] = defaultdict(list)  # accession -> average share counts
         self.latest_period_end: date | None = None
 
     def learn(self, fact: Fact) -> None:
@@ -74,6 +75,8 @@ class Vintages:
 
     def _accept(self, fact: Fact, concept: Concept) -> None:
         self._series[tag_of(fact)].add(fact)
+        if concept.kind is Kind.AVERAGE:
+            self._averages[fact.accession].append(fact)
         self._refused.pop((tag_of(fact), fact.period_end), None)
         if concept.kind is not Kind.INSTANT and _is_fiscal(fact) and fact.period_end > (self.latest_period_end or date.min):
             self.latest_period_end = fact.period_end
@@ -100,6 +103,10 @@ class Vintages:
             self._doubtful[series] = [d for d in self._doubtful[series] if d not in alike]
         self._accepted[series] = fact.value
         return None
+
+    def averages_in(self, accession: str) -> list[Fact]:
+        """The average share counts that a filing reports."""
+        return self._averages.get(accession, [])
 
     def refusal(self, tags: Sequence[str], end: date) -> str | None:
         """Why a value that was reported for the period was not believed."""
