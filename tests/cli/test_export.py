@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from tests.cli.conftest import WITH_CLOCK
-from tests.markets import SESSIONS, START, run_layers
+from tests.markets import SESSIONS, START, SYMBOLS, cik_of, run_layers
 from tradebot_core.interfaces import Batch, Rejected
-from tradebot_core.model.tables import BARS
+from tradebot_core.model.tables import BARS, FACTS
 
 VALUE = ("--strategy", "value_investor")
 
@@ -35,8 +35,68 @@ def test_facts_are_exported_as_the_market_knew_them(desk):
 
     assert periods("--as-of", "2024-04-30") == ["2023-12-31"]
     assert periods("--as-of", "2024-05-01T11:59:59+00:00") == ["2023-12-31"]
-    assert periods("--as-of", "2024-05-01") == ["2023-12-31", "2024-03-31"]  # known at noon, before the cut-off
-    assert periods() == ["2023-12-31", "2024-03-31"]
+    assert periods("--as-of", "2024-05-01") == ["2024-03-31"]  # known at noon, before the cut-off
+    assert periods() == ["2024-03-31"]
+    assert periods("--start", "2024-01-01") == ["2023-12-31", "2024-03-31"]
+    assert periods("--start", "2024-01-01", "--end", "2024-04-30") == ["2023-12-31"]
+
+
+def test_fundamentals_carry_the_symbol_that_the_company_had(desk):
+    rows = rows_of(desk, "fundamentals", "--as-of", "2024-04-30")
+    assert [(row["symbol"], row["cik"]) for row in rows] == [(symbol, cik_of(symbol)) for symbol in SYMBOLS]
+    assert list(rows[0])[:8] == [
+        *("symbol", "cik", "company_name", "period_end", "known_at", "form", "accession", "shares_basis_date"),
+    ]
+    assert rows[0]["industry"] is None
+
+
+YEAR_2023 = (date(2023, 1, 1), date(2023, 12, 31))
+
+
+def fact(tag: str, period: tuple[date, date], value: float, filed: date, accession: str) -> dict:
+    start, end = period
+    row = {"cik": cik_of("GOOD"), "taxonomy": "us-gaap", "tag": tag, "unit": "USD", "period_start": start, "period_end": end}
+    return row | {
+        "accession": accession,
+        "value": value,
+        "form": "10-K",
+        "fiscal_year": None,
+        "fiscal_period": None,
+        "filed": filed,
+        "known_at": datetime(filed.year, filed.month, filed.day, 21, tzinfo=UTC),
+    }
+
+
+def with_a_restated_revenue(desk) -> None:
+    rows = [
+        fact("Revenues", YEAR_2023, 500.0, date(2024, 2, 1), "0000000001-24-000001"),
+        fact("Revenues", YEAR_2023, 480.0, date(2024, 4, 1), "0000000001-24-000002"),
+    ]
+    schema = {**FACTS.columns, "known_at": FACTS.schema["known_at"]}
+    desk.bot.store.append(Batch(FACTS, pl.DataFrame(rows, schema=schema), "test"), datetime(2024, 4, 2, tzinfo=UTC))
+
+
+def test_facts_as_first_filed_as_known_and_every_report_are_three_questions(desk):
+    with_a_restated_revenue(desk)
+
+    def values(*options: object) -> list[float]:
+        return [row["value"] for row in rows_of(desk, "facts", *options)]
+
+    assert values() == values("--reports", "all") == [500, 480]
+    assert values("--reports", "first") == [500]
+    assert values("--reports", "known") == [480]
+    assert values("--reports", "known", "--as-of", "2024-03-31") == [500]
+
+
+def test_fundamentals_of_fiscal_years(desk):
+    with_a_restated_revenue(desk)
+    (row,) = rows_of(desk, "fundamentals", "--period", "annual")
+    assert (row["symbol"], row["period_end"], row["revenue_fy"], row["accession"]) == (
+        *("GOOD", "2023-12-31", 480, "0000000001-24-000002"),
+    )
+    (row,) = rows_of(desk, "fundamentals", "--period", "annual", "--as-of", "2024-03-31")
+    assert row["revenue_fy"] == 500
+    assert rows_of(desk, "fundamentals", "--period", "annual", "--end", "2024-03-31") == []
 
 
 def test_the_tables_of_a_backtest(desk):

@@ -258,9 +258,16 @@ def test_a_tag_used_in_passing_is_passed_over():
     assert row["revenue_ttm"] == 82
 
 
-def test_other_units_are_not_read():
+def test_a_company_that_reports_in_euros_has_no_figures_in_dollars_and_says_why():
     euros = table(ANNUAL_2022).with_columns(unit=pl.lit("EUR"))
-    assert normalise(euros, "Sample Corp").is_empty()
+    row = normalise(euros, "Sample Corp").row(-1, named=True)
+    assert row["period_end"] == FY2022[1]
+    assert reason(row, "revenue_ttm").endswith("; reported in EUR, and no exchange rate is part of a filing")
+
+
+def test_units_that_are_no_currency_are_not_read():
+    per_share = table(ANNUAL_2022).with_columns(unit=pl.lit("USD/shares"))
+    assert normalise(per_share, "Sample Corp").is_empty()
 
 
 def test_gross_profit_is_revenue_less_its_cost_where_it_is_not_reported():
@@ -276,7 +283,7 @@ def test_free_cash_flow_is_operating_cash_flow_less_capital_expenditure():
     row = last(filing("2023-02-20", {(cash_flow, FY2022): 300, (spent, FY2022): 120}, "10-K"))
     assert (row["capital_expenditure_ttm"], row["free_cash_flow_ttm"]) == (120, 180)
     row = last(filing("2023-02-20", {(cash_flow, FY2022): 300}, "10-K"))
-    assert reason(row, "free_cash_flow_ttm").startswith("capital_expenditure: no fact for tags")
+    assert reason(row, "free_cash_flow_ttm").startswith("capital_expenditure: no fact in USD under us-gaap:Payments")
 
 
 # Versions -----------------------------------------------------------------------------------------------------------------
@@ -345,7 +352,9 @@ def test_years_before_and_after_a_split_are_not_weighted_together():
             "2023-08-01", {(EPS, H1_2023): 0.55, (EPS, H1_2022): 0.45, (DILUTED, H1_2023): 400e6, (DILUTED, H1_2022): 400e6}
         ),
     )
-    assert reason(row, "eps_diluted_ttm").startswith("share basis differs: diluted shares of the periods run from 1e+08 to 4e+08")
+    assert reason(row, "eps_diluted_ttm").startswith(
+        "share basis differs: diluted shares of the periods run from 1e+08 to 4e+08"
+    )
 
 
 def test_a_quarter_without_a_share_count_of_its_own_stands_on_the_basis_of_its_filing():
@@ -441,7 +450,7 @@ def test_debt_is_put_together_by_documented_rules(parts, debt, rule):
 
 
 def test_no_reported_debt_is_missing_and_not_zero():
-    assert reason(last(ANNUAL_2022), "debt").startswith("no fact for tags us-gaap:DebtLongtermAndShorttermCombinedAmount")
+    assert reason(last(ANNUAL_2022), "debt").startswith("no fact in USD under us-gaap:DebtLongtermAndShort")
 
 
 # Nonsense -----------------------------------------------------------------------------------------------------------------

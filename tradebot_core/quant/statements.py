@@ -29,12 +29,12 @@ _YEARS_BACK = {"_1y": 1, "_3y": 3}
 
 def normalise(facts: pl.DataFrame, company_name: str) -> pl.DataFrame:
     """The rows of FUNDAMENTALS of one issuer, from all versions of its facts (columns of FACTS with known_at)."""
-    return pl.DataFrame(list(_rows(_read(facts), company_name)), schema=_SCHEMA, orient="row")
+    return pl.DataFrame(list(_rows(read_facts(facts), company_name)), schema=_SCHEMA, orient="row")
 
 
 def normalise_many(facts: pl.DataFrame, names: Mapping[int, str]) -> pl.DataFrame:
     """The rows of all issuers in the facts, in order of CIK and known_at."""
-    issuers = _of_mapped_tags(facts).partition_by("cik", as_dict=True, maintain_order=False)
+    issuers = of_mapped_tags(facts).partition_by("cik", as_dict=True, maintain_order=False)
     frames = [normalise(issuers[key], names.get(key[0], f"CIK {key[0]:010d}")) for key in sorted(issuers)]
     return pl.concat([_SCHEMA.to_frame(), *frames])
 
@@ -43,7 +43,7 @@ def fiscal_year_figure(facts: pl.DataFrame, concept: str, year_end: date, as_of:
     """What one issuer's filings said by `as_of` of a concept for the fiscal year that ends there."""
     concepts = concept_map()
     known = Vintages(concepts)
-    for fact in _read(facts.filter(pl.col("known_at") <= as_of)):
+    for fact in read_facts(facts.filter(pl.col("known_at") <= as_of)):
         known.learn(fact)
     return year_at(known, concepts.concepts[concept], year_end)
 
@@ -74,23 +74,24 @@ class _StoredProvenance(msgspec.Struct):
     inputs: list[_StoredFact]
 
 
-def _of_mapped_tags(facts: pl.DataFrame) -> pl.DataFrame:
-    mapped = concept_map().by_tag()
+def of_mapped_tags(facts: pl.DataFrame) -> pl.DataFrame:
+    """The facts under the tags of a concept of the map, in any unit."""
     wanted = pl.DataFrame(
-        [(*tag.split(":", 1), unit) for tag, unit in mapped], schema=["taxonomy", "tag", "unit"], orient="row"
+        sorted({tuple(tag.split(":", 1)) for tag, _ in concept_map().by_tag()}), schema=["taxonomy", "tag"], orient="row"
     )
-    return facts.join(wanted, on=["taxonomy", "tag", "unit"], how="semi")
+    return facts.join(wanted, on=["taxonomy", "tag"], how="semi")
 
 
-def _read(facts: pl.DataFrame) -> list[Fact]:
-    rows = _of_mapped_tags(facts).select(_FACT_COLUMNS).iter_rows()
+def read_facts(facts: pl.DataFrame) -> list[Fact]:
+    """The facts of mapped tags, in the order in which they are learnt."""
+    rows = of_mapped_tags(facts).select(_FACT_COLUMNS).iter_rows()
     return in_order_of_knowledge(Fact(*row) for row in rows)
 
 
 def _rows(facts: list[Fact], company_name: str) -> Iterator[tuple[Any, ...]]:
     concepts = concept_map()
     known = Vintages(concepts)
-    encoded = _FactEncoder()
+    encoded = FactEncoder()
     before: tuple[Any, ...] | None = None
     values_before: dict[str, float | None] = {}
     for known_at, news in groupby(facts, key=lambda fact: fact.known_at):
@@ -101,7 +102,7 @@ def _rows(facts: list[Fact], company_name: str) -> Iterator[tuple[Any, ...]]:
             continue
         figures = _figures(known, concepts, known.latest_period_end)
         values = {name: figure.value for name, figure in figures.items()}
-        content = (known.latest_period_end, _share_basis(figures), *values.values())
+        content = (known.latest_period_end, share_basis(figures), *values.values())
         if content == before:
             continue
         changed = [name for name in FIGURES if before is None or values[name] != values_before[name]]
@@ -112,9 +113,9 @@ def _rows(facts: list[Fact], company_name: str) -> Iterator[tuple[Any, ...]]:
             known.latest_period_end,
             form,
             accession,
-            _share_basis(figures),
+            share_basis(figures),
             *values.values(),
-            _encode(figures, encoded),
+            encode_provenance(figures, encoded),
             known_at,
         )
         before, values_before = content, values
@@ -154,7 +155,7 @@ def _years_back(known: Vintages, concepts: ConceptMap, name: str, period_end: da
     return missing(f"no period ends near {target}") if end is None else figure_at(known, concepts, name, end)
 
 
-def _share_basis(figures: Mapping[str, Figure]) -> date | None:
+def share_basis(figures: Mapping[str, Figure]) -> date | None:
     """Share counts are stated on the split basis of the day their filing was filed (SAB Topic 4.C)."""
     for name in ("shares_outstanding", "shares_diluted"):
         if figures[name].inputs:
@@ -171,7 +172,7 @@ def _what_changed(figures: Mapping[str, Figure], changed: list[str], learnt: lis
     return cause.form, cause.accession
 
 
-class _FactEncoder:
+class FactEncoder:
     """Facts as JSON, each made once: most figures of most rows share their facts with the row before."""
 
     def __init__(self) -> None:
@@ -185,7 +186,8 @@ class _FactEncoder:
         return made
 
 
-def _encode(figures: Mapping[str, Figure], encoded: _FactEncoder) -> str:
+def encode_provenance(figures: Mapping[str, Figure], encoded: FactEncoder) -> str:
+    """The column `provenance` of FUNDAMENTALS; `provenance_of` reads it."""
     return msgspec.json.encode(
         {
             name: {"inputs": [encoded(fact) for fact in figure.inputs], "reason": figure.reason, "rule": figure.rule}

@@ -1,8 +1,9 @@
-"""One figure of one issuer from the facts known so far: the trailing twelve months, an average, a balance, or why there is none."""
+"""One figure of one issuer from the facts known so far: twelve months, a quarter, an average, a balance, or why there is none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from enum import StrEnum
 
 from tradebot_core.model.fundamentals import Fact
 from tradebot_core.quant.concepts import Concept, ConceptMap, Kind, Sum
@@ -30,6 +31,13 @@ _SHARE_BASIS_RATIO = 1.4  # the smallest usual split is 3 for 2; issues and buy-
 _RECAST = "comparatives were recast"
 
 
+class Length(StrEnum):
+    """Over what a flow is asked for. At the end of a fiscal year its twelve months are the fiscal year."""
+
+    TWELVE_MONTHS = "twelve_months"
+    QUARTER = "quarter"
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     value: float | None
@@ -42,15 +50,15 @@ def missing(reason: str) -> Figure:
     return Figure(None, reason=reason)
 
 
-def figure_at(known: Vintages, concepts: ConceptMap, name: str, end: date) -> Figure:
+def figure_at(known: Vintages, concepts: ConceptMap, name: str, end: date, length: Length = Length.TWELVE_MONTHS) -> Figure:
     """The figure for the period that ends there: reported under a tag of its own, or made of parts by the map's sums."""
     concept = concepts.concepts.get(name)
-    first = _reported(known, concepts, concept, end) if concept is not None else None
+    first = _reported(known, concepts, concept, end, length) if concept is not None else None
     if first is not None and first.value is not None:
         return first
     of_parts = None
     for rule in concepts.sums_of(name):
-        found = _sum(known, concepts, rule, end)
+        found = _sum(known, concepts, rule, end, length)
         if found.value is not None:
             return found
         of_parts = of_parts or found
@@ -74,20 +82,24 @@ def balance_at(known: Vintages, concepts: ConceptMap, name: str, period_end: dat
             return found
         unusable = unusable or found
         day = day_before(latest)
-    return unusable or _no_fact(concept)
+    return unusable or _no_fact(known, concept)
 
 
 def year_at(known: Vintages, concept: Concept, end: date) -> Figure:
     """The value reported for the fiscal year that ends there."""
-    return _fiscal_year(known, known.reported_tags(concept.tags, end), end) or _no_fact(concept, end)
+    return _fiscal_year(known, known.reported_tags(concept.tags, end), end) or _no_fact(known, concept, end)
 
 
-def _reported(known: Vintages, concepts: ConceptMap, concept: Concept, end: date) -> Figure:
+def _reported(known: Vintages, concepts: ConceptMap, concept: Concept, end: date, length: Length) -> Figure:
     tags = known.reported_tags(concept.tags, end)
     if not tags:
         refusal = known.refusal(concept.tags, end)
-        return missing(refusal) if refusal is not None else _no_fact(concept, end)
+        return missing(refusal) if refusal is not None else _no_fact(known, concept, end)
     match concept.kind:
+        case Kind.FLOW if length is Length.QUARTER:
+            return _one_quarter(known, tags, end)
+        case Kind.PER_SHARE if length is Length.QUARTER:
+            return _reported_quarter(known, tags, end)
         case Kind.FLOW:
             return _trailing(known, concept, tags, end)
         case Kind.PER_SHARE:
@@ -232,6 +244,32 @@ def _fourth_quarter(known: Vintages, tags: Sequence[str], end: date) -> tuple[fl
     return None
 
 
+def _one_quarter(known: Vintages, tags: Sequence[str], end: date) -> Figure:
+    """A quarter as reported; else the year to date, or the year, less what of it had been reported a quarter before.
+
+    Cash flows are only reported for the year to date, and the fourth quarter of most companies not at all.
+    """
+    reported = _reported_quarter(known, tags, end)
+    if reported.value is not None:
+        return reported
+    for choice in tags:
+        for start, versions in sorted(known.spans([choice], end).items(), reverse=True):
+            for before_end in reversed(known.ends_near([choice], end - timedelta(days=92), within_days=30)):
+                before = known.spans([choice], before_end).get(start)
+                if before is not None and is_quarter(before_end + timedelta(days=1), end):
+                    now, then = _of_one_filing(versions, before)
+                    return Figure(now.value - then.value, rule="year_to_date_less_quarters_before", inputs=(now, then))
+    return missing(f"no quarter ends on {end}, and no years to date of which it is the difference")
+
+
+def _reported_quarter(known: Vintages, tags: Sequence[str], end: date) -> Figure:
+    for choice in tags:
+        quarter = _quarter(known, [choice], end)
+        if quarter is not None:
+            return Figure(quarter[0], rule="quarter", inputs=quarter[2])
+    return missing(f"no quarter that ends on {end} is reported, and per-share figures are never subtracted")
+
+
 def _per_share(known: Vintages, concept: Concept, share_counts: Concept, tags: list[str], end: date) -> Figure:
     """A fiscal year as reported; four quarters as reported; or the year and the years to date, weighted by their shares.
 
@@ -268,9 +306,7 @@ def _four_reported_quarters(known: Vintages, share_counts: Concept, tags: Sequen
     return Figure(sum(q.value for q in quarters), rule="four_quarters", inputs=tuple(quarters))
 
 
-def _weighted_by_shares(
-    known: Vintages, concept: Concept, share_counts: Concept, tags: Sequence[str], end: date
-) -> Figure:
+def _weighted_by_shares(known: Vintages, concept: Concept, share_counts: Concept, tags: Sequence[str], end: date) -> Figure:
     """Earnings for common shares over the average diluted shares of the twelve months.
 
     Each reported figure times its own diluted shares is the earnings it was divided from (SFAS 128, now ASC 260-10-45): they add up
@@ -328,27 +364,27 @@ def _average(known: Vintages, tags: list[str], end: date) -> Figure:
     return missing(f"no quarter or year ends on {end}")
 
 
-def _sum(known: Vintages, concepts: ConceptMap, rule: Sum, end: date) -> Figure:
+def _sum(known: Vintages, concepts: ConceptMap, rule: Sum, end: date, length: Length) -> Figure:
     value = 0.0
     inputs: list[Fact] = []
     words: list[str] = []
     parts = [(part, 1) for part in rule.plus] + [(part, -1) for part in rule.minus]
     for part, sign in parts:
-        found = _reported(known, concepts, concepts.concepts[part], end)
+        found = _reported(known, concepts, concepts.concepts[part], end, length)
         if found.value is None:
             return missing(f"{part}: {found.reason}")
         value += sign * found.value
         inputs.extend(found.inputs)
         words.append(f"less {part}" if sign < 0 else f"plus {part}" if words else part)
     for part in rule.when_reported:
-        found = _reported(known, concepts, concepts.concepts[part], end)
+        found = _reported(known, concepts, concepts.concepts[part], end, length)
         # The same amount twice is one amount under two tags (AMD's current portion is also its ShortTermBorrowings).
         if found.value is not None and found.value not in [fact.value for fact in inputs]:
             value += found.value
             inputs.extend(found.inputs)
             words.append(f"plus {part}")
     if rule.not_below is not None:
-        floor = _reported(known, concepts, concepts.concepts[rule.not_below], end)
+        floor = _reported(known, concepts, concepts.concepts[rule.not_below], end, length)
         if floor.value is not None and value < floor.value:
             return missing(f"{' '.join(words)} is less than {rule.not_below}, a part of it")
     concept = concepts.concepts.get(rule.figure)
@@ -365,6 +401,9 @@ def _tags(concepts: ConceptMap, name: str) -> tuple[str, ...]:
     return concepts.concepts[name].tags
 
 
-def _no_fact(concept: Concept, end: date | None = None) -> Figure:
+def _no_fact(known: Vintages, concept: Concept, end: date | None = None) -> Figure:
+    others = f" and {len(concept.tags) - 1} other tags" if len(concept.tags) > 1 else ""
     period = f" for a period that ends on {end}" if end is not None else ""
-    return missing(f"no fact for tags {', '.join(concept.tags)} in {concept.unit}{period}")
+    currency = known.foreign_currency(concept.tags)
+    foreign = f"; reported in {currency}, and no exchange rate is part of a filing" if currency else ""
+    return missing(f"no fact in {concept.unit} under {concept.tags[0]}{others}{period}{foreign}")

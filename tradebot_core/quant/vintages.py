@@ -1,6 +1,7 @@
 """What one issuer's filings have said so far: every version of every fact, taken in the order in which they became known."""
 
 import math
+import re
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,9 @@ SCALE_JUMP = 500  # thousands for units is 1,000 times; real figures do not grow
 _CONFIRMS = 30  # another filing confirms a jump when it reports the same order of magnitude
 _FILINGS_FOR_A_RISE, _FILINGS_FOR_A_FALL = 2, 4
 _INCIDENTAL_SHARE = 0.25  # of the reports under the tag reported most
+
+DOLLARS = "USD"
+_CURRENCY = re.compile("[A-Z]{3}")
 
 Versions = list[Fact]  # of one period, oldest first
 
@@ -61,11 +65,15 @@ class Vintages:
         self._accepted: dict[tuple[str, int], float] = {}  # (tag, quarters) -> last value that was believed
         self._doubtful: defaultdict[tuple[str, int], list[Fact]] = defaultdict(list)
         self._averages: defaultdict[str, list[Fact]] = defaultdict(list)  # accession -> average share counts
+        self._foreign: dict[str, str] = {}  # tag -> currency
         self.latest_period_end: date | None = None
 
     def learn(self, fact: Fact) -> None:
         concept = self._concept_of.get((tag_of(fact), fact.unit))
-        if concept is None or (fact.period_start is None) != (concept.kind is Kind.INSTANT):
+        if concept is None:
+            self._note_currency(fact)
+            return
+        if (fact.period_start is None) != (concept.kind is Kind.INSTANT):
             return
         refusal = _nonsense(fact, concept) or self._jump(fact, concept)
         if refusal is not None:
@@ -80,6 +88,19 @@ class Vintages:
         self._refused.pop((tag_of(fact), fact.period_end), None)
         if concept.kind is not Kind.INSTANT and _is_fiscal(fact) and fact.period_end > (self.latest_period_end or date.min):
             self.latest_period_end = fact.period_end
+
+    def _note_currency(self, fact: Fact) -> None:
+        """Figures are in USD. Of a company that reports in another currency it is known that it did, and for which period."""
+        in_dollars = self._concept_of.get((tag_of(fact), DOLLARS))
+        if in_dollars is None or not _CURRENCY.fullmatch(fact.unit):
+            return
+        self._foreign[tag_of(fact)] = fact.unit
+        if in_dollars.kind is Kind.FLOW and _is_fiscal(fact) and fact.period_end > (self.latest_period_end or date.min):
+            self.latest_period_end = fact.period_end
+
+    def foreign_currency(self, tags: Sequence[str]) -> str | None:
+        """The currency in which the company reports what it does not report in USD."""
+        return next((self._foreign[tag] for tag in tags if tag in self._foreign), None)
 
     def _jump(self, fact: Fact, concept: Concept) -> str | None:
         """A reason when the value is of another scale than the last of its kind and too few other filings have confirmed it.
@@ -133,6 +154,16 @@ class Vintages:
             for start, versions in self._series[tag].spans[end].items():
                 merged.setdefault(start, versions)
         return merged
+
+    def starts_and_ends(self, tags: Sequence[str]) -> set[tuple[date, date]]:
+        """All periods that any of the tags is known for."""
+        return {
+            (start, end)
+            for tag in tags
+            if tag in self._series
+            for end, starts in self._series[tag].spans.items()
+            for start in starts
+        }
 
     def ends_near(self, tags: Sequence[str], target: date, within_days: int) -> list[date]:
         """Ends of periods within reach of a day, ascending."""

@@ -170,7 +170,7 @@ def facts_used(knowledge: Knowledge, figures: Sequence[FigureUsed], columns: Seq
     for figure in figures:
         for fact in knowledge.provenance(figure.figure).inputs:
             used.setdefault(fact, []).append(figure.figure)
-    return tuple([_source_fact(fact, names) for fact, names in used.items()] + list(_market_facts(knowledge, columns)))
+    return tuple([source_fact(fact, names) for fact, names in used.items()] + list(_market_facts(knowledge, columns)))
 
 
 def filing_link(cik: int, accession: str) -> str | None:
@@ -180,7 +180,8 @@ def filing_link(cik: int, accession: str) -> str | None:
     return f"https://www.sec.gov/Archives/edgar/data/{cik}/{accession.replace('-', '')}/"
 
 
-def _source_fact(fact: Fact, used_for: Sequence[str]) -> SourceFact:
+def source_fact(fact: Fact, used_for: Sequence[str]) -> SourceFact:
+    """A reported number with its filing and, for a real company, the filing's address."""
     link = filing_link(fact.cik, fact.accession)
     return SourceFact(
         f"{fact.taxonomy}:{fact.tag}",

@@ -34,6 +34,7 @@ _COMMANDS = {
     "backtest": ("backtest", "Backtest a strategy over a range of sessions."),
     "run-session": ("run_session", "Collect, decide and submit the current session now."),
     "explain": ("explain", "Why something was bought, sold or left alone, back to the filings."),
+    "facts": ("facts", "What was known about a company at an instant, and which filing said so."),
     "export": ("export", "Write a table of the store to a file."),
     "replay": ("replay", "Feed stored events through the event bus and compare the decisions."),
     "status": ("status", "Where things stand: session, sleeves, open orders, halt."),

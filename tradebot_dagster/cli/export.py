@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from tradebot_core.errors import UsageError
+from tradebot_core.trading.company import Reports
+from tradebot_core.trading.fundamentals_view import Period
 from tradebot_core.trading.live import LIVE, REVIEW
 from tradebot_core.wiring import BACKTEST, load
 from tradebot_dagster.cli.arguments import DAY, INSTANT, instant_of, sleeve_of
@@ -28,6 +30,16 @@ from tradebot_dagster.cli.writing import FORMATS, contents, write
 @click.option("--start", type=DAY, help="First session (or day).")
 @click.option("--end", type=DAY, help="Last session (or day).")
 @click.option("--as-of", type=INSTANT, help="For facts: as the market knew them then (a day: at its cut-off).  [default: now]")
+@click.option(
+    "--reports",
+    type=click.Choice([str(which) for which in Reports]),
+    help="For facts: every report of a number, as first filed, or as the last filing known at --as-of has it.  [default: all]",
+)
+@click.option(
+    "--period",
+    type=click.Choice([str(length) for length in Period]),
+    help="For fundamentals: of twelve months, or of each fiscal year or quarter known at --as-of.  [default: ttm]",
+)
 @click.option("--format", "form", type=click.Choice(FORMATS), required=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The file; - for standard output (csv, json)."
@@ -42,10 +54,15 @@ def export(
     start: date | None,
     end: date | None,
     as_of: date | datetime | None,
+    reports: str | None,
+    period: str | None,
     form: str,
     output: Path,
 ) -> None:
     """Write TABLE to a file: the same rows, the same bytes.
+
+    Of fundamentals it is one row for each company, as known at --as-of; with --start or --end every row that became known
+    between them; with --period annual or quarterly one row for each company and fiscal period.
 
     \b
     TABLE is one of
@@ -58,11 +75,14 @@ def export(
       tradebot export decisions --strategy value_investor --format csv -o decisions.csv
       tradebot export fills --strategy value_investor --book live --format csv -o -
       tradebot export fundamentals --as-of 2019-03-01 --format parquet -o known.parquet
+      tradebot export fundamentals --period annual --format csv -o years.csv
+      tradebot export facts --reports first --format parquet -o as_first_filed.parquet
       tradebot export quarantine --format json -o -
     """
     if start is not None and end is not None and start > end:
         raise UsageError(f"The range from {start} to {end} is empty.", "Give a start that is not after the end.")
-    _refuse_idle_options(table, {"--strategy": strategy, "--book": book, "--layer": layer, "--as-of": as_of})
+    of_strategy: dict[str, object] = {"--strategy": strategy, "--book": book, "--layer": layer}
+    _refuse_idle_options(table, {**of_strategy, "--as-of": as_of, "--reports": reports, "--period": period})
     to_stdout = str(output) == "-"
     if to_stdout and form == "parquet":
         raise UsageError("Parquet is not written to standard output.", "Give a file with -o, or --format csv.")
@@ -74,7 +94,8 @@ def export(
     if table in OF_A_STRATEGY:
         strategy = sleeve_of(bot, strategy).name
     known_at = instant_of(as_of, bot.calendar) if as_of is not None else bot.clock.now()
-    rows = table_of(bot, table, Selection(strategy, book or BACKTEST, layer, start, end, known_at))
+    asked = Reports(reports or Reports.ALL), Period(period or Period.TWELVE_MONTHS)
+    rows = table_of(bot, table, Selection(strategy, book or BACKTEST, layer, start, end, known_at, *asked))
     if to_stdout:
         click.echo(contents(rows, form).decode(), nl=False)
         return
@@ -87,8 +108,9 @@ def export(
 def _refuse_idle_options(table: str, given: dict[str, object]) -> None:
     """An option that would change nothing is a misunderstanding."""
     allowed = {"--as-of"} if table in FACTS else {"--strategy", "--book"} if table in OF_A_STRATEGY else set()
+    allowed |= {"layers": {"--layer"}, "facts": {"--reports"}, "fundamentals": {"--period"}}.get(table, set())
     if table == "layers":
-        allowed = {"--strategy", "--layer"}
+        allowed.discard("--book")
     idle = [option for option, value in given.items() if value is not None and option not in allowed]
     if idle:
         hint = f"It takes {', '.join(sorted(allowed))}." if allowed else "It takes --start and --end only."

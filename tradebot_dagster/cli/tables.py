@@ -9,7 +9,10 @@ import polars as pl
 
 from tradebot_core.errors import UsageError
 from tradebot_core.model.event import EventType
-from tradebot_core.model.tables import DECISIONS, EQUITY, FACT_TABLES, FILLS, INSTANT, LAYERS, POSITIONS
+from tradebot_core.model.tables import DECISIONS, EQUITY, FACT_TABLES, FILLS, FUNDAMENTALS, INSTANT, LAYERS, POSITIONS
+from tradebot_core.model.tables import FACTS as FACTS_TABLE
+from tradebot_core.trading.company import Reports, versions_of
+from tradebot_core.trading.fundamentals_view import Period, fundamentals_as_of
 from tradebot_core.trading.holdings import live_equity, live_positions
 from tradebot_core.trading.live import LIVE
 from tradebot_core.trading.order_trail import orders_with_state
@@ -35,10 +38,17 @@ class Selection:
     start: date | None
     end: date | None
     as_of: datetime
+    reports: Reports = Reports.ALL
+    period: Period = Period.TWELVE_MONTHS
 
 
 def table_of(bot: Tradebot, table: str, wanted: Selection) -> pl.DataFrame:
     """Rows in a fixed order."""
+    if table == FUNDAMENTALS.name:
+        return fundamentals_as_of(bot.store, wanted.as_of, wanted.period, wanted.start, wanted.end)
+    if table == FACTS_TABLE.name:
+        reports = bot.store.read if wanted.reports is Reports.ALL else bot.store.read_versions
+        return versions_of(reports(FACTS_TABLE, as_of=wanted.as_of, start=wanted.start, end=wanted.end), wanted.reports)
     if table in FACTS:
         return bot.store.read(FACT_TABLES[table], as_of=wanted.as_of, start=wanted.start, end=wanted.end)
     if table in _OF_A_STRATEGY:
