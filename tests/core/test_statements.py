@@ -283,7 +283,75 @@ def test_free_cash_flow_is_operating_cash_flow_less_capital_expenditure():
     row = last(filing("2023-02-20", {(cash_flow, FY2022): 300, (spent, FY2022): 120}, "10-K"))
     assert (row["capital_expenditure_ttm"], row["free_cash_flow_ttm"]) == (120, 180)
     row = last(filing("2023-02-20", {(cash_flow, FY2022): 300}, "10-K"))
-    assert reason(row, "free_cash_flow_ttm").startswith("capital_expenditure: no fact in USD under us-gaap:Payments")
+    assert reason(row, "free_cash_flow_ttm").startswith(
+        "capital_expenditure: property_expenditure: no fact in USD under us-gaap:Payments"
+    )
+
+
+PROFIT, MINORITIES = "us-gaap:ProfitLoss", "us-gaap:NetIncomeLossAttributableToNoncontrollingInterest"
+TO_COMMON = "us-gaap:NetIncomeLossAvailableToCommonStockholdersBasic"
+
+
+@pytest.mark.parametrize(
+    ("reported", "net_income", "rule"),
+    [
+        ({INCOME: 90, PROFIT: 100, MINORITIES: 10}, 90, "fiscal_year"),
+        ({PROFIT: 100, MINORITIES: 10}, 90, "profit_with_minorities less profit_of_minorities"),
+        ({PROFIT: 100}, 100, "profit_with_minorities"),
+        ({PROFIT: 100, TO_COMMON: 95}, 95, "net_income_to_common"),
+        ({TO_COMMON: 95}, 95, "net_income_to_common"),
+    ],
+)
+def test_net_income_is_the_parents(reported, net_income, rule):
+    row = last(filing("2023-02-20", {(tag, FY2022): value for tag, value in reported.items()}, "10-K"))
+    assert (row["net_income_ttm"], provenance_of(row, "net_income_ttm").rule) == (net_income, rule)
+
+
+def test_net_income_a_year_before_is_found_whatever_it_is_made_of():
+    years = {(PROFIT, FY2022): 100, (MINORITIES, FY2022): 10, (PROFIT, FY2023): 120, (MINORITIES, FY2023): 15}
+    row = last(filing("2024-02-20", years, "10-K"))
+    assert (row["net_income_ttm"], row["net_income_ttm_1y"]) == (105, 90)
+
+
+def test_recast_comparatives_are_not_evaded_by_another_way_of_adding_up():
+    profits = {(INCOME, FY2022): 90, (PROFIT, FY2022): 95}
+    first = filing("2022-08-01", {(INCOME, H1_2022): 40, (PROFIT, H1_2022): 42})
+    recast = {(INCOME, H1_2023): 50, (INCOME, H1_2022): -5, (PROFIT, H1_2023): 52, (PROFIT, H1_2022): 41}
+    row = last(first, filing("2023-02-20", profits, "10-K"), filing("2023-08-01", recast))
+    assert reason(row, "net_income_ttm").startswith("comparatives were recast: 40 for")
+
+
+EXPENDITURE = {
+    "property": "us-gaap:PaymentsToAcquirePropertyPlantAndEquipment",
+    "productive": "us-gaap:PaymentsToAcquireProductiveAssets",
+    "oil and gas": "us-gaap:PaymentsToAcquireOilAndGasPropertyAndEquipment",
+    "other": "us-gaap:PaymentsToAcquireOtherPropertyPlantAndEquipment",
+}
+
+
+@pytest.mark.parametrize(
+    ("reported", "spent"),
+    [
+        ({"property": 2394, "productive": 541}, 2394),  # McDonald's: productive assets are a part
+        ({"property": 325, "productive": 668}, 668),  # Dow: they are the whole
+        ({"property": 15, "oil and gas": 320}, 335),  # Range Resources: two kinds of property
+        ({"property": 400, "oil and gas": 320}, 400),  # one line contains the other
+        ({"oil and gas": 320, "other": 20}, 340),
+        ({"other": 20}, None),  # a part of something that was not reported
+    ],
+)
+def test_capital_expenditure_is_the_whole_of_it(reported, spent):
+    row = last(filing("2023-02-20", {(EXPENDITURE[k], FY2022): value for k, value in reported.items()}, "10-K"))
+    assert row["capital_expenditure_ttm"] == spent
+
+
+def test_revenue_of_a_bank_is_net_interest_and_noninterest_income():
+    income = {("us-gaap:InterestIncomeExpenseNet", FY2022): 700, ("us-gaap:NoninterestIncome", FY2022): 300}
+    row = last(filing("2023-02-20", income, "10-K"))
+    assert (row["revenue_ttm"], provenance_of(row, "revenue_ttm").rule) == (
+        1000,
+        "net_interest_income plus noninterest_income",
+    )
 
 
 # Versions -----------------------------------------------------------------------------------------------------------------
@@ -418,6 +486,23 @@ def test_a_stale_balance_is_missing():
     assert reason(row, "assets") == "stale: last known for 2022-12-31, 273 days before 2023-09-30"
 
 
+EQUITY, TOTAL_EQUITY, MINORITY = (
+    "us-gaap:StockholdersEquity",
+    "us-gaap:StockholdersEquityIncludingPortionAttributableToNoncontrollingInterest",
+    "us-gaap:MinorityInterest",
+)
+
+
+@pytest.mark.parametrize(
+    ("reported", "equity"),
+    [({EQUITY: 50, TOTAL_EQUITY: 80, MINORITY: 30}, 50), ({TOTAL_EQUITY: 80, MINORITY: 30}, 50), ({TOTAL_EQUITY: 80}, 80)],
+)
+def test_equity_is_the_parents(reported, equity):
+    balances = {(tag, FY2022[1]): value for tag, value in reported.items()}
+    row = last(filing("2023-02-20", {(REVENUE, FY2022): 1000, **balances}, "10-K"))
+    assert row["equity"] == equity
+
+
 def test_liabilities_are_assets_less_equity_where_no_total_is_reported():
     equity = "us-gaap:StockholdersEquity"
     row = last(filing("2023-02-20", {(REVENUE, FY2022): 1, (ASSETS, FY2022[1]): 500, (equity, FY2022[1]): 180}, "10-K"))
@@ -540,7 +625,8 @@ def test_every_figure_has_a_concept_or_a_sum():
     concepts = concept_map()
     made = {*concepts.concepts, *(rule.figure for rule in concepts.sums)}
     assert {name.removesuffix("_1y").removesuffix("_3y").removesuffix("_ttm") for name in FIGURES} <= made
-    assert all(part in concepts.concepts for rule in concepts.sums for part in (*rule.plus, *rule.minus, *rule.when_reported))
+    parts = {part for rule in concepts.sums for part in (*rule.plus, *rule.minus, *rule.when_reported, *rule.only_without)}
+    assert parts <= made
 
 
 # Properties ---------------------------------------------------------------------------------------------------------------

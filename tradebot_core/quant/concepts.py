@@ -25,17 +25,24 @@ class Concept:
     minimum: float | None = None
     scale: bool = False  # refuse jumps of scale
     after_period: bool = False  # an instant that may be later than the end of the period
+    largest: bool = False  # of several tags reported for the period the one with the largest value counts
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """A figure made of concepts of one period: all of `plus` less all of `minus`, and `when_reported` where reported."""
+    """A figure made of concepts of one period: all of `plus` less all of `minus`, and `when_reported` where reported.
+
+    It is passed over when its value is less than `not_below`, a part of it; when one of `only_without` is reported; when what it
+    adds up is no more than `larger_than`, which then contains it.
+    """
 
     figure: str
     plus: tuple[str, ...]
     minus: tuple[str, ...] = ()
     when_reported: tuple[str, ...] = ()
     not_below: str | None = None
+    only_without: tuple[str, ...] = ()
+    larger_than: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,12 @@ class ConceptMap:
 
     def sums_of(self, figure: str) -> tuple[Sum, ...]:
         return tuple(rule for rule in self.sums if rule.figure == figure)
+
+    def tags_behind(self, figure: str) -> tuple[str, ...]:
+        """Every tag from which the figure may come: its own, then those of the parts it may be added up from."""
+        own = self.concepts[figure].tags if figure in self.concepts else ()
+        parts = (tag for rule in self.sums_of(figure) for part in rule.plus for tag in self.tags_behind(part))
+        return tuple(dict.fromkeys((*own, *parts)))
 
     def by_tag(self) -> dict[tuple[str, str], Concept]:
         """(taxonomy:tag, unit) -> the concept whose rules of refusal hold for it (the first that lists it)."""

@@ -70,7 +70,7 @@ def fiscal_periods(facts: pl.DataFrame, names: Mapping[int, str], fiscal: Fiscal
 
 
 def _period_ends(known: Vintages, concepts: ConceptMap, fiscal: Fiscal) -> list[date]:
-    tags = [tag for anchor in _ANCHORS for tag in concepts.concepts[anchor].tags]
+    tags = [tag for anchor in _ANCHORS for tag in concepts.tags_behind(anchor)]
     years = {end for start, end in known.starts_and_ends(tags) if is_year(start, end)}
     if fiscal is Fiscal.YEARS:
         return sorted(years)

@@ -151,7 +151,7 @@ def _concept_name(figure: str) -> str:
 
 def _years_back(known: Vintages, concepts: ConceptMap, name: str, period_end: date, years: int) -> Figure:
     target = years_before(period_end, years)
-    end = nearest(known.ends_near(concepts.concepts[name].tags, target, SAME_PERIOD_DAYS), target, SAME_PERIOD_DAYS)
+    end = nearest(known.ends_near(concepts.tags_behind(name), target, SAME_PERIOD_DAYS), target, SAME_PERIOD_DAYS)
     return missing(f"no period ends near {target}") if end is None else figure_at(known, concepts, name, end)
 
 

@@ -29,6 +29,7 @@ _RECAST_SHARE = 0.5
 _SHARE_BASIS_RATIO = 1.4  # the smallest usual split is 3 for 2; issues and buy-backs within a year stay below
 
 _RECAST = "comparatives were recast"
+_NO_FACT = "no fact in"
 
 
 class Length(StrEnum):
@@ -53,26 +54,28 @@ def missing(reason: str) -> Figure:
 def figure_at(known: Vintages, concepts: ConceptMap, name: str, end: date, length: Length = Length.TWELVE_MONTHS) -> Figure:
     """The figure for the period that ends there: reported under a tag of its own, or made of parts by the map's sums."""
     concept = concepts.concepts.get(name)
-    first = _reported(known, concepts, concept, end, length) if concept is not None else None
-    if first is not None and first.value is not None:
-        return first
-    of_parts = None
+    own = _reported(known, concepts, concept, end, length) if concept is not None else None
+    if own is not None and (own.value is not None or (own.reason or "").startswith(_RECAST)):
+        return own
+    of_parts = []
     for rule in concepts.sums_of(name):
         found = _sum(known, concepts, rule, end, length)
         if found.value is not None:
             return found
-        of_parts = of_parts or found
-    reported = first is not None and concept is not None and known.latest_end(concept.tags, end) == end
-    return first if first is not None and (reported or of_parts is None) else of_parts or missing(f"no concept {name}")
+        of_parts.append(found)
+    return _why_missing(own, of_parts) if own is not None or of_parts else missing(f"no concept {name}")
+
+
+def _why_missing(own: Figure | None, of_parts: Sequence[Figure]) -> Figure:
+    """The reason that says most: what was reported and is no use, before what was not reported."""
+    reasons = [figure for figure in (own, *of_parts) if figure is not None]
+    return next((figure for figure in reasons if _NO_FACT not in (figure.reason or "")), own or reasons[-1])
 
 
 def balance_at(known: Vintages, concepts: ConceptMap, name: str, period_end: date, not_after: date) -> Figure:
     """The figure on the latest day up to `not_after` for which any way of reporting it is known, unless that is stale."""
     concept = concepts.concepts[name]
-    rules = concepts.sums_of(name)
-    tags = tuple(
-        dict.fromkeys((*concept.tags, *(tag for rule in rules for part in rule.plus for tag in _tags(concepts, part))))
-    )
+    tags = concepts.tags_behind(name)
     day, unusable = not_after, None
     while (latest := known.latest_end(tags, day)) is not None:
         if (period_end - latest).days > _STALE_DAYS:
@@ -97,7 +100,7 @@ def _reported(known: Vintages, concepts: ConceptMap, concept: Concept, end: date
         return missing(refusal) if refusal is not None else _no_fact(known, concept, end)
     match concept.kind:
         case Kind.FLOW if length is Length.QUARTER:
-            return _one_quarter(known, tags, end)
+            return _one_quarter(known, concept, tags, end)
         case Kind.PER_SHARE if length is Length.QUARTER:
             return _reported_quarter(known, tags, end)
         case Kind.FLOW:
@@ -112,6 +115,8 @@ def _reported(known: Vintages, concepts: ConceptMap, concept: Concept, end: date
 
 def _trailing(known: Vintages, concept: Concept, tags: list[str], end: date) -> Figure:
     """Twelve months under one tag where one has them all; under several where the company changed its tag on the way."""
+    if concept.largest and len(tags) > 1:
+        return _largest([_trailing(known, concept, [tag], end) for tag in tags]) or _trailing(known, concept, tags[:1], end)
     reason = None
     for choice in (*([tag] for tag in tags), list(concept.tags)):
         found = _fiscal_year(known, choice, end) or _year_to_date(known, concept, choice, end)
@@ -123,6 +128,11 @@ def _trailing(known: Vintages, concept: Concept, tags: list[str], end: date) -> 
         if found.value is not None:
             return found
     return missing(reason or f"no twelve months end on {end}")
+
+
+def _largest(found: Sequence[Figure]) -> Figure | None:
+    known = [figure for figure in found if figure.value is not None]
+    return max(known, key=lambda figure: figure.value or 0, default=None)
 
 
 def _fiscal_year(known: Vintages, tags: Sequence[str], end: date) -> Figure | None:
@@ -244,11 +254,15 @@ def _fourth_quarter(known: Vintages, tags: Sequence[str], end: date) -> tuple[fl
     return None
 
 
-def _one_quarter(known: Vintages, tags: Sequence[str], end: date) -> Figure:
+def _one_quarter(known: Vintages, concept: Concept, tags: Sequence[str], end: date) -> Figure:
     """A quarter as reported; else the year to date, or the year, less what of it had been reported a quarter before.
 
     Cash flows are only reported for the year to date, and the fourth quarter of most companies not at all.
     """
+    if concept.largest and len(tags) > 1:
+        return _largest([_one_quarter(known, concept, [tag], end) for tag in tags]) or _one_quarter(
+            known, concept, tags[:1], end
+        )
     reported = _reported_quarter(known, tags, end)
     if reported.value is not None:
         return reported
@@ -365,26 +379,33 @@ def _average(known: Vintages, tags: list[str], end: date) -> Figure:
 
 
 def _sum(known: Vintages, concepts: ConceptMap, rule: Sum, end: date, length: Length) -> Figure:
+    for part in rule.only_without:
+        if known.reported_tags(concepts.tags_behind(part), end):
+            return missing(f"{part} is reported, and {' plus '.join(rule.plus)} contains it")
     value = 0.0
     inputs: list[Fact] = []
     words: list[str] = []
     parts = [(part, 1) for part in rule.plus] + [(part, -1) for part in rule.minus]
     for part, sign in parts:
-        found = _reported(known, concepts, concepts.concepts[part], end, length)
+        found = figure_at(known, concepts, part, end, length)
         if found.value is None:
             return missing(f"{part}: {found.reason}")
         value += sign * found.value
         inputs.extend(found.inputs)
         words.append(f"less {part}" if sign < 0 else f"plus {part}" if words else part)
+    if rule.larger_than is not None:
+        whole = figure_at(known, concepts, rule.larger_than, end, length)
+        if whole.value is not None and not value > whole.value:
+            return missing(f"{' '.join(words)} is no more than {rule.larger_than}, which contains it")
     for part in rule.when_reported:
-        found = _reported(known, concepts, concepts.concepts[part], end, length)
+        found = figure_at(known, concepts, part, end, length)
         # The same amount twice is one amount under two tags (AMD's current portion is also its ShortTermBorrowings).
         if found.value is not None and found.value not in [fact.value for fact in inputs]:
             value += found.value
             inputs.extend(found.inputs)
             words.append(f"plus {part}")
     if rule.not_below is not None:
-        floor = _reported(known, concepts, concepts.concepts[rule.not_below], end, length)
+        floor = figure_at(known, concepts, rule.not_below, end, length)
         if floor.value is not None and value < floor.value:
             return missing(f"{' '.join(words)} is less than {rule.not_below}, a part of it")
     concept = concepts.concepts.get(rule.figure)
@@ -397,13 +418,9 @@ def _of(versions: Versions, rule: str) -> Figure:
     return Figure(versions[-1].value, rule=rule, inputs=(versions[-1],))
 
 
-def _tags(concepts: ConceptMap, name: str) -> tuple[str, ...]:
-    return concepts.concepts[name].tags
-
-
 def _no_fact(known: Vintages, concept: Concept, end: date | None = None) -> Figure:
     others = f" and {len(concept.tags) - 1} other tags" if len(concept.tags) > 1 else ""
     period = f" for a period that ends on {end}" if end is not None else ""
     currency = known.foreign_currency(concept.tags)
     foreign = f"; reported in {currency}, and no exchange rate is part of a filing" if currency else ""
-    return missing(f"no fact in {concept.unit} under {concept.tags[0]}{others}{period}{foreign}")
+    return missing(f"{_NO_FACT} {concept.unit} under {concept.tags[0]}{others}{period}{foreign}")

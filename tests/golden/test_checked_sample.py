@@ -1,0 +1,114 @@
+"""Do the figures that the shipped strategies use agree with the filings? A sample, checked line by line.
+
+The sample is every 10-Q in the SEC's Financial Statement Data Set of the third quarter of 2009: some 350 of the largest companies of the
+United States in their first quarters of tagging, when errors were most frequent; industrials, banks, insurers, utilities, oil, real
+estate. For each figure the value that the concept map finds by tags is compared with the line of the statement that a rule on its
+words finds (statement_lines.py). Where the two differ, or no line has such words, a person read the statement; the verdicts
+stand in reviewed_2009q3.csv with their reason: `right` when the figure is the filing's and the rule on words went astray.
+"""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.golden.statement_lines import Filing, label_value, quarterly_filings
+from tradebot_core.quant.concepts import concept_map
+from tradebot_core.quant.statements import read_facts
+from tradebot_core.quant.trailing import Figure, Length, figure_at
+from tradebot_core.quant.vintages import Vintages
+
+ARCHIVE = (
+    Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    / "edgar"
+    / "financial_statement_data_set_2009q3.zip"
+)
+REVIEWED = Path(__file__).with_name("reviewed_2009q3.csv")
+# What value_investor and quality_growth look at, market data aside; debt and share counts are sums or stand on no statement.
+FIGURES_CHECKED = (
+    "net_income",
+    "revenue",
+    "operating_income",
+    "operating_cash_flow",
+    "capital_expenditure",
+    "assets",
+    "current_liabilities",
+    "cash",
+    "equity",
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    figure: str
+    company: str
+    accession: str
+    ours: float | None
+    line: float | None
+
+    @property
+    def agrees(self) -> bool:
+        return self.ours is not None and self.ours == self.line
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.figure, self.accession, f"{(self.ours or 0) / 1e6:.15g}"
+
+
+def figure_of(filing: Filing, figure: str) -> Figure:
+    concepts = concept_map()
+    known = Vintages(concepts)
+    for fact in read_facts(filing.facts):
+        known.learn(fact)
+    return figure_at(known, concepts, figure, filing.period_end, Length.QUARTER)
+
+
+@pytest.fixture(scope="module")
+def sample() -> Iterator[list[Compared]]:
+    if not ARCHIVE.is_file():
+        pytest.skip(f"no real data at {ARCHIVE}; set TRADEBOT_REAL_DATA")
+    yield [
+        Compared(figure, filing.name, filing.accession, figure_of(filing, figure).value, label_value(filing, figure))
+        for filing in quarterly_filings(ARCHIVE)
+        for figure in FIGURES_CHECKED
+    ]
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> dict[tuple[str, str, str], str]:
+    with REVIEWED.open(encoding="utf-8") as file:
+        return {(row["figure"], row["accession"], row["ours_musd"]): row["ours_is"] for row in csv.DictReader(file)}
+
+
+def test_every_figure_that_differs_from_the_line_with_its_name_was_read_by_a_person(sample, verdicts):
+    found = {c.key for c in sample if c.ours is not None and not c.agrees}
+    unread = [c for c in sample if c.key in found - verdicts.keys()]
+    assert unread == []
+    assert verdicts.keys() - found == set()
+
+
+def test_at_least_99_of_100_figures_agree_with_the_filing(sample, verdicts):
+    known = [c for c in sample if c.ours is not None]
+    wrong = [c for c in known if not c.agrees and verdicts[c.key] == "wrong"]
+    assert len(known) > 2800
+    assert len(wrong) / len(known) <= 0.01, wrong
+
+
+def test_no_figure_is_much_worse_than_the_others(sample, verdicts):
+    known = Counter(c.figure for c in sample if c.ours is not None)
+    wrong = Counter(c.figure for c in sample if c.ours is not None and not c.agrees and verdicts[c.key] == "wrong")
+    assert {figure: wrong[figure] / known[figure] for figure in known if wrong[figure] / known[figure] > 0.02} == {}
+
+
+def test_what_is_reported_is_mostly_found(sample):
+    """Missing where the filing has a line of that name: tags of the company's own, or a value with the wrong sign, which is refused."""
+    missing = Counter(c.figure for c in sample if c.ours is None and c.line is not None)
+    named = Counter(c.figure for c in sample if c.line is not None)
+    shares = {figure: round(missing[figure] / named[figure], 3) for figure in FIGURES_CHECKED}
+    assert {figure: share for figure, share in shares.items() if share > 0.03} == {
+        "capital_expenditure": pytest.approx(0.1, abs=0.02)
+    }
