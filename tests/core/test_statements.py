@@ -125,17 +125,67 @@ def test_a_comparative_that_differs_by_more_than_half_makes_the_twelve_months_mi
     row = last(OWN_H1_2022, YEAR_2022, filing("2023-08-01", {(REVENUE, H1_2023): 620, (REVENUE, H1_2022): recast}))
     assert row["revenue_ttm"] == known
     if known is None:
-        assert reason(row, "revenue_ttm").startswith("comparatives were recast: 470 for the months to 2022-06-30 in ")
+        assert reason(row, "revenue_ttm").startswith(f"comparatives were recast: {recast} for the months to 2022-06-30 in ")
 
 
 def test_a_comparative_of_another_sign_makes_the_twelve_months_missing():
     row = last(OWN_H1_2022, YEAR_2022, filing("2023-08-01", {(INCOME, H1_2023): 50, (INCOME, H1_2022): -5}))
-    assert reason(row, "net_income_ttm").startswith("comparatives were recast: 40 for")
+    assert reason(row, "net_income_ttm").startswith("comparatives were recast: -5 for")
+
+
+OPENING, CLOSING = date(2021, 12, 31), FY2022[1]
+
+
+def restated(
+    closing_then: float,
+    closing_now: float,
+    opening_then: float = 900,
+    opening_in_year: float = 900,
+    year_again: float | None = None,
+) -> dict:
+    """Half-year income of 40 restated to -5; total assets at both year ends as the filings gave them."""
+    filings = [
+        filing("2022-08-01", {(INCOME, H1_2022): 40, ("us-gaap:Assets", OPENING): opening_then}),
+        filing(
+            "2023-02-20",
+            {(INCOME, FY2022): 90, ("us-gaap:Assets", CLOSING): closing_then, ("us-gaap:Assets", OPENING): opening_in_year},
+            "10-K",
+        ),
+        filing("2023-08-01", {(INCOME, H1_2023): 50, (INCOME, H1_2022): -5, ("us-gaap:Assets", CLOSING): closing_now}),
+    ]
+    if year_again is not None:
+        filings.insert(2, filing("2023-06-20", {(INCOME, FY2022): year_again}, "8-K"))
+    return last(*filings)
+
+
+def test_of_one_company_whose_past_was_restated_the_quarters_as_first_reported_add_up():
+    row = restated(closing_then=1000, closing_now=1004)
+    assert row["net_income_ttm"] == 90 + 50 - 40
+    provenance = provenance_of(row, "net_income_ttm")
+    assert provenance.rule == "fiscal_year_plus_ytd_less_prior_ytd_as_first_reported"
+    assert [fact.accession for fact in provenance.inputs] == [
+        *("0000000042-23-022000", "0000000042-23-080100", "0000000042-22-080100"),
+    ]
+
+
+def test_after_a_reverse_merger_the_year_of_one_company_and_the_months_of_another_do_not_add_up():
+    assert reason(restated(closing_then=1000, closing_now=3400), "net_income_ttm").endswith(
+        "40 in 0000000042-22-080100, and total assets do not say that both are of one company"
+    )
+
+
+def test_months_that_another_company_had_filed_before_the_merger_are_passed_over():
+    row = restated(closing_then=1000, closing_now=1000, opening_then=300, opening_in_year=900)
+    assert row["net_income_ttm"] == 90 + 50 - (-5)
+
+
+def test_where_the_year_was_restated_as_well_the_comparatives_belong_to_it():
+    assert restated(closing_then=1000, closing_now=1000, year_again=55)["net_income_ttm"] == 55 + 50 - (-5)
 
 
 def test_months_that_exceed_their_year_were_recast_even_where_their_own_filing_is_not_known():
     row = last(YEAR_2022, filing("2023-08-01", {(REVENUE, H1_2023): 6200, (REVENUE, H1_2022): 5000}))
-    assert reason(row, "revenue_ttm").startswith("comparatives were recast: 5000 in ")
+    assert reason(row, "revenue_ttm").startswith("comparatives were recast: 5000 for the months to ")
 
 
 def test_a_year_reported_again_on_the_new_basis_is_used_with_recast_comparatives():
@@ -318,7 +368,7 @@ def test_recast_comparatives_are_not_evaded_by_another_way_of_adding_up():
     first = filing("2022-08-01", {(INCOME, H1_2022): 40, (PROFIT, H1_2022): 42})
     recast = {(INCOME, H1_2023): 50, (INCOME, H1_2022): -5, (PROFIT, H1_2023): 52, (PROFIT, H1_2022): 41}
     row = last(first, filing("2023-02-20", profits, "10-K"), filing("2023-08-01", recast))
-    assert reason(row, "net_income_ttm").startswith("comparatives were recast: 40 for")
+    assert reason(row, "net_income_ttm").startswith("comparatives were recast: -5 for")
 
 
 EXPENDITURE = {
@@ -762,3 +812,5 @@ def test_t_mobile_after_the_reverse_merger_has_no_twelve_months_of_two_companies
         for figure in ("revenue_ttm", "operating_income_ttm", "net_income_ttm", "operating_cash_flow_ttm"):
             assert "comparatives were recast" in reason(row, figure)
     assert as_of(fundamentals, TMUS, noon("2014-03-01"))["net_income_ttm"] == 35e6  # the 10-K of 2013
+    # The months of 2013 come from the filing of 2014: those of MetroPCS, filed before the merger, are not the year's.
+    assert as_of(fundamentals, TMUS, noon("2014-05-15"))["operating_cash_flow_ttm"] == 3_545e6 + 759e6 - 909e6

@@ -22,10 +22,8 @@ from tradebot_core.quant.vintages import Versions, Vintages, is_transition, tag_
 
 _STALE_DAYS = 200  # two quarters and a late filing: an older balance says nothing about the period
 _COMPARATIVE_DAYS = 330  # a fact filed so long after its period stands in the next year's filing
-# A sum of a fiscal year and months that stand on another basis is of no company: T-Mobile US after its reverse merger into MetroPCS
-# (10-Q of 2013-11-08, comparatives those of T-Mobile USA: minus 7.7 bn USD for nine months whose filing of 2012 said plus 0.3).
-# Half of the larger amount lets corrections, new standards and small disposals pass, which a year's figure outlives.
-_RECAST_SHARE = 0.5
+_RECAST_SHARE = 0.5  # of the larger of two versions of one period's amount
+_SAME_ASSETS_SHARE = 0.1  # reclassifications and corrections of a balance sheet stay below
 _SHARE_BASIS_RATIO = 1.4  # the smallest usual split is 3 for 2; issues and buy-backs within a year stay below
 
 _RECAST = "comparatives were recast"
@@ -166,32 +164,61 @@ def _year_to_date(known: Vintages, concept: Concept, tags: Sequence[str], end: d
         if prior is None:
             return missing(f"prior year-to-date missing: none ends near {years_before(end, 1)}")
         now, before = _of_one_filing(spans[start], prior)
-        recast = _recast(concept, year.inputs[0], now, before, prior)
-        if recast is not None:
-            return recast
-        value = year.inputs[0].value + now.value - before.value
-        return Figure(value, rule="fiscal_year_plus_ytd_less_prior_ytd", inputs=(year.inputs[0], now, before))
+        return _exchanged_months(known, concept, tags, year.inputs[0], now, before, prior)
     return missing(reason)
 
 
-def _recast(concept: Concept, year: Fact, now: Fact, before: Fact, versions: Versions) -> Figure | None:
-    """Why the year and the comparatives of the current filing do not add up, if they stand on different bases.
+def _exchanged_months(
+    known: Vintages, concept: Concept, tags: Sequence[str], year: Fact, now: Fact, before: Fact, versions: Versions
+) -> Figure:
+    """The year, plus the months of this year, less those of the last: which of their versions belongs to the year?
 
-    A year that was reported again since stands on the basis of the current filing.
+    The one in the current filing, unless it differs much from those that were filed up to the year's report (`own`). Then the
+    total assets at both year ends tell whether the filings speak of one company (a reverse merger puts another company's past
+    in the place of its own: T-Mobile US in MetroPCS, 10-Q of 2013-08-08):
+    another one since the year's report: no twelve months. Another one before it: the current filing is right, `own` is not.
+    One and the same: its past was restated (new standard, discontinued operations). Where the year was restated as well, the
+    current filing is right; else the months that belong to the year are `own`, and the sum is of quarters as first reported.
     """
-    if year.filed >= now.filed:
-        return None
-    if concept.minimum is not None and concept.minimum >= 0 and before.value > year.value:
-        return missing(f"{_RECAST}: {before.value:.15g} in {before.accession} for a part of the year's {year.value:.15g}")
-    own = [fact for fact in versions if fact.filed <= year.filed]
-    if not own:
-        return None
-    first, again = own[-1].value, before.value
-    if first * again >= 0 and abs(first - again) <= _RECAST_SHARE * max(abs(first), abs(again)):
-        return None
-    return missing(
-        f"{_RECAST}: {first:.15g} for the months to {before.period_end} in {own[-1].accession}, {again:.15g} in {before.accession}"
+    standard = Figure(
+        year.value + now.value - before.value, rule="fiscal_year_plus_ytd_less_prior_ytd", inputs=(year, now, before)
     )
+    if year.filed >= now.filed:  # the year was reported again since, and stands on the basis of the current filing
+        return standard
+    part_of_more = concept.minimum is not None and concept.minimum >= 0 and before.value > year.value
+    own = [fact for fact in versions if fact.filed <= year.filed]
+    if not part_of_more and (not own or any(_alike(fact.value, before.value) for fact in own)):
+        return standard
+    if not own or not _same_company(known, year.period_end, year.filed, now.accession):
+        return missing(
+            f"{_RECAST}: {before.value:.15g} for the months to {before.period_end} in {before.accession}, {_against(own, year)}"
+        )
+    first = own[-1]
+    restated_too = known.spans(tags, year.period_end)[year.period_start or year.period_end][0].value != year.value
+    another_before = not _same_company(known, day_before(year.period_start or year.period_end), year.filed, first.accession)
+    if restated_too or another_before:
+        return standard
+    value = year.value + now.value - first.value
+    return Figure(value, rule="fiscal_year_plus_ytd_less_prior_ytd_as_first_reported", inputs=(year, now, first))
+
+
+def _against(own: Versions, year: Fact) -> str:
+    if not own:
+        return f"a part of the year's {year.value:.15g}"
+    return f"{own[-1].value:.15g} in {own[-1].accession}, and total assets do not say that both are of one company"
+
+
+def _alike(one: float, other: float) -> bool:
+    """Half of the larger amount lets corrections and small disposals pass, which a year's figure outlives."""
+    return one * other >= 0 and abs(one - other) <= _RECAST_SHARE * max(abs(one), abs(other))
+
+
+def _same_company(known: Vintages, day: date, filed: date, accession: str) -> bool:
+    """Whether a filing gives the total assets of a day as they stood in the filings up to another."""
+    balances = known.balances("assets", day, ADJACENT_DAYS)
+    then = [fact for fact in balances if fact.filed <= filed and fact.accession != accession]
+    other = [fact for fact in balances if fact.accession == accession]
+    return bool(then and other) and abs(then[-1].value - other[-1].value) <= _SAME_ASSETS_SHARE * abs(then[-1].value)
 
 
 def _same_months(known: Vintages, tags: Sequence[str], year: Fact, target: date) -> Versions | None:

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 from tradebot_core.model.fundamentals import Fact
 from tradebot_core.quant.concepts import Concept, ConceptMap, Kind
-from tradebot_core.quant.periods import is_to_date, is_year, length_days
+from tradebot_core.quant.periods import is_to_date, is_year, length_days, nearest
 
 SCALE_JUMP = 500  # thousands for units is 1,000 times; real figures do not grow so much from one report to the next
 _CONFIRMS = 30  # another filing confirms a jump when it reports the same order of magnitude
@@ -59,6 +59,7 @@ class Vintages:
     """
 
     def __init__(self, concepts: ConceptMap) -> None:
+        self._concepts = concepts
         self._concept_of = concepts.by_tag()
         self._series: defaultdict[str, _Series] = defaultdict(_Series)
         self._refused: dict[tuple[str, date], str] = {}
@@ -124,6 +125,12 @@ class Vintages:
             self._doubtful[series] = [d for d in self._doubtful[series] if d not in alike]
         self._accepted[series] = fact.value
         return None
+
+    def balances(self, concept: str, day: date, within_days: int) -> list[Fact]:
+        """Every report of a balance on the day nearest to `day`, in the order in which they became known."""
+        tags = self._concepts.concepts[concept].tags
+        end = nearest(self.ends_near(tags, day, within_days), day, within_days)
+        return [] if end is None else self.spans(tags, end).get(end, [])
 
     def averages_in(self, accession: str) -> list[Fact]:
         """The average share counts that a filing reports."""
