@@ -64,22 +64,22 @@ async def _ask(ib: IB, watch: "_Watch", wanted: Wanted, contract: Contract, time
     heard = watch.begin(request_id)
     ib.client.reqFundamentalData(request_id, contract, str(wanted.report), [])
     done, _ = await asyncio.wait({answer, heard}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    if answer in done:
-        try:
-            report = answer.result()
-        except RequestError as error:
-            return Refused(wanted, _OF_CODE.get(error.code, Refusal.OTHER), f"IBKR {error.code}: {error.message}")
-        if not isinstance(report, str):
-            return Refused(wanted, Refusal.NO_TEXT, f"the answer is a {type(report).__name__}, not a document")
-        return report
-    answer.cancel()
     try:
-        if heard in done:
+        if heard in done:  # before the answer: cutting the connection ends that one too
+            answer.cancel()
             return Refused(wanted, Refusal.NOT_VALID, heard.result())
+        if answer not in done:
+            answer.cancel()
+            ib.client.cancelFundamentalData(request_id)
+            return Refused(wanted, Refusal.SILENCE, f"no answer in {timeout_s:g} s")
+        report = answer.result()
     except _TooLarge as error:
         return Refused(wanted, Refusal.TOO_LARGE, str(error))
-    ib.client.cancelFundamentalData(request_id)
-    return Refused(wanted, Refusal.SILENCE, f"no answer in {timeout_s:g} s")
+    except RequestError as error:
+        return Refused(wanted, _OF_CODE.get(error.code, Refusal.OTHER), f"IBKR {error.code}: {error.message}")
+    if not isinstance(report, str):
+        return Refused(wanted, Refusal.NO_TEXT, f"the answer is a {type(report).__name__}, not a document")
+    return report
 
 
 class _Watch:

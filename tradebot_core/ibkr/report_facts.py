@@ -78,7 +78,7 @@ def _rows_of(
 
 def _row(cik: int, item: Item, seen: Seen, calendar: TradingCalendar) -> dict[str, Any]:
     filed = _filed(item, seen)
-    known_at = calendar.date_only_known_at(filed)
+    known_at = seen.at if item.filed is None else calendar.date_only_known_at(filed)
     return {
         "cik": cik,
         "taxonomy": TAXONOMY,

@@ -24,6 +24,7 @@ _REPORT_ERRORS = {
     _NO_REPORT: "The fundamentals data for the security specified is not available.",
 }
 
+_REPORT_CONTRACT = ("conId", "symbol", "secType", "exchange", "primaryExchange", "currency", "localSymbol")
 # By symbol and report type: the XML, the code of an error, or None for no answer at all. What is not there is error 430.
 Reports = Mapping[tuple[str, str], str | int | None]
 
@@ -364,7 +365,7 @@ class Desk:
     def _fundamental_data(self, session: Session, fields: list[str]) -> None:
         """A login without reports is told 10358, as most are since IBKR took them out of its API (10.47)."""
         request_id, report = int(fields[2]), fields[10]
-        named = dict(zip(("conId", "symbol", "secType", "exchange", "primaryExchange", "currency", "localSymbol"), fields[3:10]))
+        named = dict(zip(_REPORT_CONTRACT, fields[3:10], strict=True))
         listing = self._listing(named)
         if listing is None:
             session.send(error(200, _NO_DEFINITION, request_id))
