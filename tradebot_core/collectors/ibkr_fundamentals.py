@@ -22,7 +22,7 @@ from tradebot_core.config import IbkrSettings, Settings
 from tradebot_core.errors import DataError
 from tradebot_core.ibkr.fundamentals import ANSWER_TIMEOUT_S, ask_for_reports
 from tradebot_core.ibkr.report_facts import SCHEMA, Seen, fact_rows
-from tradebot_core.ibkr.report_plan import WINDOW, ReportPlan, Wanted, pause, reasons
+from tradebot_core.ibkr.report_plan import WINDOW, Refusal, Refused, ReportPlan, Wanted, pause, reasons
 from tradebot_core.ibkr.report_xml import Document, Unreadable
 from tradebot_core.ibkr.reports import Report, ReportType, read_report
 from tradebot_core.interfaces import Batch, Clock, Rejected
@@ -53,8 +53,8 @@ class IbkrFundamentals:
     table: ClassVar[FactTable] = FACTS
     Params: ClassVar[type[Params]] = Params
     caveat: ClassVar[str] = (
-        "IBKR's reports hold only the latest version of a period: what was restated since counts from the day it was first seen "
-        "here, and the vendor's own corrections of older periods cannot be told from what was filed."
+        "IBKR's reports hold only the latest version of a period: what was restated counts from when it was first seen here, "
+        "and silent corrections by the vendor do not show."
     )
 
     def __init__(self, params: Params, calendar: TradingCalendar, clock: Clock | None = None) -> None:
@@ -64,8 +64,12 @@ class IbkrFundamentals:
         self._archive = ReportArchive(params.path)
 
     def collect(self, securities: pl.DataFrame, start: date, end: date) -> Iterator[Batch]:
-        """Asks the gateway for what is due, then reads the whole folder; every fact known by the cut-off of `end`."""
+        """Asks the gateway for what is due, then reads the whole folder; every fact known by the cut-off of `end`.
+
+        A number that counts from when it was first seen, and is seen only now, comes with the next collection."""
+        known_by = self._calendar.cutoff(end)
         if self._params.account is not None:
+            known_by = min(known_by, self._clock.now())
             refused = self._ask(securities)
             if refused:
                 yield Batch(FACTS, SCHEMA.to_frame(), _SOURCE, tuple(refused))
@@ -74,7 +78,7 @@ class IbkrFundamentals:
                 f"{self._params.path} is not a folder.",
                 "Put the XML of reports there, or give params.account to ask a gateway for them.",
             )
-        yield from self._read(set(securities["cik"].drop_nulls()), self._calendar.cutoff(end))
+        yield from self._read(set(securities["cik"].drop_nulls()), known_by)
 
     # The gateway.
 
@@ -106,9 +110,15 @@ class IbkrFundamentals:
             ask_for_reports(settings, plan, keep, before_each, self._params.answer_timeout_s)
         finally:
             requests.off = {str(report): text for report, text in plan.off.items()}
-            requests.settled.update({_key(refused.wanted): now for refused in plan.single_refusals()})
+            requests.settled.update(
+                {_key(refused.wanted): self._settled_at(refused, now) for refused in plan.single_refusals()}
+            )
             self._archive.remember(requests)
         return self._refusals(plan, today)
+
+    def _settled_at(self, refused: Refused, now: datetime) -> datetime:
+        """A share without reports is asked about as seldom as one with; whatever else went wrong, a day later."""
+        return now if refused.why is Refusal.NO_REPORT else now - timedelta(days=self._params.refresh_days - 1)
 
     def _due(self, securities: pl.DataFrame, requests: Requests, now: datetime) -> Sequence[Wanted]:
         """One listed share of each issuer, the reports longest not had first."""
@@ -147,7 +157,7 @@ class IbkrFundamentals:
 
     # The folder.
 
-    def _read(self, ciks: set[int], cutoff: datetime) -> Iterator[Batch]:
+    def _read(self, ciks: set[int], known_by: datetime) -> Iterator[Batch]:
         """Issuer by issuer, all reports of one together; some issuers to a batch."""
         files, rejected = self._files_of(ciks)
         frames: list[pl.DataFrame] = []
@@ -158,7 +168,7 @@ class IbkrFundamentals:
             rejected.extend(found for found in seen if isinstance(found, Rejected))
             rejected.extend(record for found in reports for record in found.report.rejected)
             rejected.extend(refused)
-            frames.append(rows.filter(pl.col("known_at") <= cutoff))
+            frames.append(rows.filter(pl.col("known_at") <= known_by))
             if sum(frame.height for frame in frames) >= _BATCH_ROWS:
                 yield Batch(FACTS, pl.concat(frames), _SOURCE, tuple(rejected))
                 frames, rejected = [], []
