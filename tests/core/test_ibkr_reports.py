@@ -15,9 +15,13 @@ from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.ibkr.report_facts import Seen, fact_rows
 from tradebot_core.ibkr.report_xml import Document
 from tradebot_core.ibkr.reports import DILUTED_EPS, Report, ReportType, months_to, read_report
-from tradebot_core.model.tables import FACTS, INSTANT
-from tradebot_core.quant.statements import normalise, provenance_of
+from tradebot_core.interfaces import Batch
+from tradebot_core.model.fundamentals import FIGURES
+from tradebot_core.model.tables import FACTS, FUNDAMENTALS, INSTANT
+from tradebot_core.quant.statements import normalise, normalise_many, provenance_of
 from tradebot_core.schemas import validate
+from tradebot_core.stores.file_store import FileStore
+from tradebot_core.trading.collection import refresh_fundamentals
 
 REAL = Path(os.environ.get("TRADEBOT_REAL_DATA", "../shared/data"))
 CAT_FILE, AMD_FILE = REAL / "ibkr/CAT_ReportsFinStatements_2020-11.xml", REAL / "ibkr/AMD_ReportSnapshot_2025-08.xml"
@@ -380,7 +384,7 @@ def test_caterpillar_normalised_has_every_figure_a_report_can_have(cat):
     }
     assert {name: row[name] for name in expected} == expected
     capex = provenance_of(row, "capital_expenditure_ttm")
-    assert capex.rule == "less capital_outflow"
+    assert capex.rule == "less vendor_capital_outflow"
     assert {fact.accession for fact in capex.inputs} == {
         "ibkr-18230-10-K-2020-02-19",
         "ibkr-18230-10-Q-2020-11-04",
@@ -466,3 +470,56 @@ def test_amds_filings_give_the_trailing_revenue_and_book_value_of_its_snapshot_a
     assert (row["float_shares"], row["employees"]) == (1_614_630_323, 28_000)
     assert provenance_of(row, "shares_outstanding").inputs[0].taxonomy == "dei"  # the filing's before the vendor's
     assert provenance_of(row, "float_shares").inputs[0].accession == "ibkr-2488-ReportSnapshot-2025-08-06"
+
+
+@needs_real_reports
+def test_the_report_changes_no_figure_that_the_filings_have_and_fills_in_those_they_lack_here(cat):
+    """The SEC's file of Caterpillar in the data has 16 tags: no equity, no current assets."""
+    collector = EdgarFacts(EdgarFacts.Params(path=REAL / "edgar/companyfacts.zip"), xnys())
+    (batch,) = collector.collect(pl.DataFrame({"cik": [18230]}), date(2020, 11, 6), date(2020, 11, 6))
+    # The latest filing is known at both sources from here on.
+    filings = normalise(batch.rows, "Caterpillar").row(-1, named=True)
+    both = normalise(pl.concat([batch.rows, cat]), "Caterpillar").row(-1, named=True)
+    assert filings["period_end"] == both["period_end"] == date(2020, 9, 30)
+    known = [name for name in FIGURES if filings[name] is not None]
+    assert {"revenue_ttm", "assets", "operating_income_ttm", "revenue_ttm_3y"} <= set(known)
+    assert {name: both[name] for name in known} == {name: filings[name] for name in known}
+    filled = {name for name in FIGURES if filings[name] is None and both[name] is not None}
+    assert {"equity", "current_assets", "liabilities"} <= filled
+    assert all(fact.taxonomy == "ibkr" for fact in provenance_of(both, "equity").inputs)
+
+
+@needs_real_reports
+def test_the_report_goes_into_the_store_and_comes_out_as_fundamentals(cat, tmp_path):
+    store, now = FileStore(tmp_path, xnys()), utc(2020, 12, 1)
+    assert store.append(Batch(FACTS, cat, "ibkr_reports"), now) == cat.height
+    securities = pl.DataFrame({"cik": [18230], "name": ["Caterpillar Inc."]})
+    assert refresh_fundamentals(store, normalise_many, securities, now, now) > 3
+    found = store.read(FUNDAMENTALS, as_of=now)
+    assert validate("fundamentals", found) == []
+    assert found.row(-1, named=True)["revenue_ttm"] == 43_657 * M
+
+
+def test_employees_are_counted_once_a_year_and_stand_until_the_next_count():
+    quarters = [
+        period(statement("INC", {"RTLR": "1"}, length=3, of=end, filed=filed, source="10-Q"), end=end, number=number)
+        for number, end, filed in ((1, "2024-03-31", "2024-05-01"), (3, "2024-09-30", "2024-11-01"))
+    ]
+    facts = rows((snapshot(), FETCHED), (statements(interim=quarters, modified="2024-11-05"), utc(2024, 11, 5)))
+    found = normalise(facts, "Alpha")
+    assert found.select("period_end", "employees").rows() == [(date(2024, 3, 31), 50.0), (date(2024, 9, 30), 50.0)]
+    assert found.row(-1, named=True)["shares_outstanding"] is None  # of January: too old for September
+
+
+def test_how_often_a_vendor_repeats_a_number_does_not_make_a_filings_tag_incidental():
+    """Many versions of one number of the report beside one of the filing."""
+    versions = [(annual(f"{n}.0"), utc(2024, 3, n)) for n in range(1, 10)]
+    ours = rows(*versions).with_columns(tag=pl.lit("SOPI"))
+    filing = ours.head(1).with_columns(
+        taxonomy=pl.lit("us-gaap"),
+        tag=pl.lit("OperatingIncomeLoss"),
+        accession=pl.lit("0000000042-24-000001"),
+        value=pl.lit(77.0),
+    )
+    row = normalise(pl.concat([ours, filing]), "Alpha").row(-1, named=True)
+    assert row["operating_income_ttm"] == 77.0

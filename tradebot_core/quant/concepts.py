@@ -44,6 +44,7 @@ class Sum:
     not_below: str | None = None
     only_without: tuple[str, ...] = ()
     larger_than: str | None = None
+    vendor: bool = False  # of a vendor's parts: that they are not there is no reason to give for a figure of filings
 
 
 @dataclass(frozen=True, slots=True)

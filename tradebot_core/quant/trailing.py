@@ -59,7 +59,8 @@ def figure_at(known: Vintages, concepts: ConceptMap, name: str, end: date, lengt
         found = _sum(known, concepts, rule, end, length)
         if found.value is not None:
             return found
-        of_parts.append(found)
+        if not (rule.vendor and _NO_FACT in (found.reason or "")):
+            of_parts.append(found)
     return _why_missing(own, of_parts) if own is not None or of_parts else missing(f"no concept {name}")
 
 
