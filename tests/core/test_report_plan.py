@@ -38,6 +38,13 @@ def test_one_10358_ends_the_round_and_switches_all_reports_off():
     assert p.single_refusals() == []
 
 
+def test_a_10358_after_another_report_came_is_of_its_own_type():
+    p = plan(2, SNAPSHOT, STATEMENTS)
+    asked = run(p, {(0, STATEMENTS): Refusal.NOT_ALLOWED}, None)
+    assert asked == [(0, SNAPSHOT), (0, STATEMENTS), (1, SNAPSHOT)]
+    assert set(p.off) == {STATEMENTS}
+
+
 @pytest.mark.parametrize("why", [Refusal.NO_REPORT, Refusal.NOT_VALID, Refusal.SILENCE, Refusal.NO_TEXT])
 def test_three_shares_without_a_report_and_none_with_one_prove_that_the_login_has_none(why):
     p = plan(100)

@@ -5,9 +5,12 @@ import struct
 import time
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
+from eventkit import Event
+from ib_async import Stock
 
 from tests.ibkr.conftest import ACCOUNT, TUESDAY, Gateway, at
 from tests.ibkr.reports import annual, snapshot
@@ -16,7 +19,10 @@ from tradebot_core.calendar import xnys
 from tradebot_core.clock import FixedClock
 from tradebot_core.collectors.ibkr_fundamentals import IbkrFundamentals
 from tradebot_core.errors import CorruptInput, DataError
+from tradebot_core.ibkr import fundamentals
+from tradebot_core.ibkr.report_plan import Refusal, Refused, Wanted
 from tradebot_core.ibkr.report_xml import MAX_BYTES
+from tradebot_core.ibkr.reports import ReportType
 from tradebot_core.interfaces import Batch
 from tradebot_core.simulation.market_data import MarketData
 from tradebot_core.simulation.tws import SimulatedTws, serving
@@ -24,6 +30,7 @@ from tradebot_core.simulation.tws import SimulatedTws, serving
 CIKS = {"AAA": 1001, "BBB": 1002, "CC.B": 1003, "ZZZ": 9999}
 TYPES = ("ReportSnapshot", "ReportsFinStatements", "ReportsFinSummary")
 EVENING = at(TUESDAY, 18)
+WANTED = Wanted(1001, "AAA", 101, ReportType.SNAPSHOT)
 
 
 def securities(*symbols: str, valid_to: date | None = None) -> pl.DataFrame:
@@ -223,6 +230,24 @@ def test_a_damaged_record_of_requests_is_named_with_its_mend(collection):
     (collection.folder / "requests.json").write_text('{"day": ')
     with pytest.raises(CorruptInput, match="Delete it"):
         collection.at(1, "AAA")
+
+
+@pytest.mark.parametrize("answer", [[], None, 5])
+def test_an_answer_that_is_no_text_is_refused(answer):
+    """What ib_async answers after error 430 or 10358 when it is not told to raise is an empty list."""
+
+    async def ask() -> str | Refused:
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(answer)
+        client = SimpleNamespace(
+            getReqId=lambda: 7, reqFundamentalData=lambda *_: None, conn=SimpleNamespace(hasData=Event()), _data=b""
+        )
+        ib = SimpleNamespace(client=client, wrapper=SimpleNamespace(startReq=lambda *_: future), errorEvent=Event())
+        return await fundamentals._ask(ib, fundamentals._Watch(ib), WANTED, Stock("AAA", "SMART", "USD"), 1.0)
+
+    refused = asyncio.run(ask())
+    assert (refused.why, refused.wanted) == (Refusal.NO_TEXT, WANTED)
+    assert type(answer).__name__ in refused.text
 
 
 class EndlessTws(SimulatedTws):

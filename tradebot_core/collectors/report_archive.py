@@ -18,7 +18,7 @@ from tradebot_core.ibkr.reports import ReportType
 
 _TIME = "%Y%m%dT%H%M%SZ"
 _HASH_DIGITS = 16
-_NAME = re.compile(rf"CIK(\d{{10}})_({'|'.join(ReportType)})_(\d{{8}}T\d{{6}}Z)_([0-9a-f]{{{_HASH_DIGITS}}})\.xml")
+_NAME = re.compile(rf"CIK(\d{{10}})_({'|'.join(ReportType)})_(20\d{{6}}T\d{{6}}Z)_([0-9a-f]{{{_HASH_DIGITS}}})\.xml")
 _REQUESTS_FILE = "requests.json"
 
 

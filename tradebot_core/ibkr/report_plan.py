@@ -77,8 +77,9 @@ class ReportPlan:
 
     def heard(self, refused: Refused) -> None:
         self.refused.append(refused)
-        if refused.why is Refusal.NOT_ALLOWED:  # it is the login that may not, whatever the report
-            self.off.update({wanted.report: refused.text for wanted in self.wanted})
+        if refused.why is Refusal.NOT_ALLOWED:  # it is the login that may not, whatever the report, unless it had another
+            denied = {refused.wanted.report} if self._answered else {wanted.report for wanted in self.wanted}
+            self.off.update(dict.fromkeys(denied, refused.text))
         elif refused.why is Refusal.TOO_LARGE:  # the connection had to be cut
             self._stopped = True
         elif len(against := self._against(refused.wanted.report)) >= PROOF:

@@ -352,7 +352,7 @@ def _text(element: Element | None) -> str:
 
 def _day(text: str | None) -> date | None:
     """Reports write 2025-08-20, 2025-08-20T00:00:00, and now and then a line feed behind it."""
-    match = re.match(r"\d{4}-\d{2}-\d{2}(?![0-9])", (text or "").strip())
+    match = re.match(r"(19|20)\d{2}-\d{2}-\d{2}(?!\d)", (text or "").strip())
     try:
         return date.fromisoformat(match[0]) if match else None
     except ValueError:
