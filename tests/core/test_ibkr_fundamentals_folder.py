@@ -13,7 +13,7 @@ from tradebot_core.calendar import xnys
 from tradebot_core.collectors.ibkr_fundamentals import IbkrFundamentals
 from tradebot_core.collectors.report_archive import ReportArchive
 from tradebot_core.errors import DataError
-from tradebot_core.ibkr.reports import ReportType
+from tradebot_core.ibkr.reports.record import ReportType
 from tradebot_core.interfaces import Batch
 from tradebot_core.model.tables import FACTS, INSTANT
 from tradebot_core.stores.file_store import FileStore

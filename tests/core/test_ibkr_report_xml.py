@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.ibkr.reports import annual
-from tradebot_core.ibkr.report_xml import MAX_BYTES, MAX_DEPTH, Document, Unreadable, root_of
-from tradebot_core.ibkr.reports import read_report
+from tradebot_core.ibkr.reports.reader import read_report
+from tradebot_core.ibkr.reports.safe_xml import MAX_BYTES, MAX_DEPTH, Document, Unreadable, root_of
 
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 BOMB = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY l0 "lol">{LAUGHS}]><ReportSnapshot>&l9;</ReportSnapshot>'
@@ -117,7 +117,7 @@ def test_whatever_is_cut_out_or_put_into_a_report_the_answer_is_a_report_or_a_re
 _READ_500_MB = """
 import resource, sys, time
 from pathlib import Path
-from tradebot_core.ibkr.report_xml import Document, Unreadable, root_of
+from tradebot_core.ibkr.reports.safe_xml import Document, Unreadable, root_of
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 started = time.perf_counter()

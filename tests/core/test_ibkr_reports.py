@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from tests.ibkr.reports import CIK, SUMMARY, annual, period, snapshot, statement, statements
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.edgar import EdgarFacts
-from tradebot_core.ibkr.report_facts import Seen, fact_rows
-from tradebot_core.ibkr.report_xml import Document
-from tradebot_core.ibkr.reports import DILUTED_EPS, Report, ReportType, months_to, read_report
+from tradebot_core.ibkr.reports.facts import Seen, fact_rows
+from tradebot_core.ibkr.reports.reader import read_report
+from tradebot_core.ibkr.reports.record import Report, ReportType, months_to
+from tradebot_core.ibkr.reports.safe_xml import Document
+from tradebot_core.ibkr.reports.statements import DILUTED_EPS
 from tradebot_core.interfaces import Batch
 from tradebot_core.model.fundamentals import FIGURES
 from tradebot_core.model.tables import FACTS, FUNDAMENTALS, INSTANT
@@ -103,6 +105,15 @@ def test_earnings_a_share_are_those_of_the_filing_not_those_without_what_the_ven
     report = read(statements(period(statement("INC", {"SDNI": "754.0", "SDWS": "599.3", "SDBF": "5.21442"})), coa={}))
     assert values(report)[DILUTED_EPS] == pytest.approx(1.258, abs=0.0005)
     assert DILUTED_EPS not in values(read(statements(period(statement("INC", {"SDNI": "754.0"})))))
+
+
+def test_of_two_values_of_one_item_in_one_statement_none_is_chosen():
+    text = statements(period(statement("INC", {"SDNI": "2", "SDWS": "1", "NINC": "3"}))).replace(
+        '<lineItem coaCode="SDNI">2</lineItem>', '<lineItem coaCode="SDNI">2</lineItem><lineItem coaCode="SDNI">4</lineItem>'
+    )
+    report = read(text)
+    assert values(report) == {"SDWS": 1.0 * M, "NINC": 3.0 * M}
+    assert [(r.rule, r.record["item"]) for r in report.rejected] == [("conflicting_values", "SDNI")]
 
 
 # Periods
@@ -243,7 +254,7 @@ def test_share_counts_of_filings_before_a_split_are_refused_since_nothing_says_w
 
 
 def test_a_filing_date_outside_the_calendar_is_refused():
-    found, rejected = fact_rows(CIK, [Seen(read(annual(filed="2999-01-01")), FETCHED, "x", "s")], xnys())
+    found, rejected = fact_rows(CIK, [Seen(read(annual(filed="2099-01-01")), FETCHED, "x", "s")], xnys())
     assert (found.height, [r.rule for r in rejected]) == (0, ["filed_outside_calendar"])
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradebot_core.ibkr.report_plan import MOST_IN_WINDOW, PROOF, WINDOW, Refusal, Refused, ReportPlan, Wanted, pause, reasons
-from tradebot_core.ibkr.reports import ReportType
+from tradebot_core.ibkr.reports.plan import MOST_IN_WINDOW, PROOF, WINDOW, Refusal, Refused, ReportPlan, Wanted, pause, reasons
+from tradebot_core.ibkr.reports.record import ReportType
 
 SNAPSHOT, STATEMENTS, SUMMARY = ReportType.SNAPSHOT, ReportType.STATEMENTS, ReportType.SUMMARY
 START = datetime(2026, 11, 24, tzinfo=UTC)

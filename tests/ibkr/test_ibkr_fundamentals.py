@@ -20,9 +20,9 @@ from tradebot_core.clock import FixedClock
 from tradebot_core.collectors.ibkr_fundamentals import IbkrFundamentals
 from tradebot_core.errors import CorruptInput, DataError
 from tradebot_core.ibkr import fundamentals
-from tradebot_core.ibkr.report_plan import Refusal, Refused, Wanted
-from tradebot_core.ibkr.report_xml import MAX_BYTES
-from tradebot_core.ibkr.reports import ReportType
+from tradebot_core.ibkr.reports.plan import Refusal, Refused, Wanted
+from tradebot_core.ibkr.reports.record import ReportType
+from tradebot_core.ibkr.reports.safe_xml import MAX_BYTES
 from tradebot_core.interfaces import Batch
 from tradebot_core.simulation.market_data import MarketData
 from tradebot_core.simulation.tws import SimulatedTws, serving

@@ -21,10 +21,11 @@ from tradebot_core.collectors.report_archive import Kept, ReportArchive, Request
 from tradebot_core.config import IbkrSettings, Settings
 from tradebot_core.errors import DataError
 from tradebot_core.ibkr.fundamentals import ANSWER_TIMEOUT_S, ask_for_reports
-from tradebot_core.ibkr.report_facts import SCHEMA, Seen, fact_rows
-from tradebot_core.ibkr.report_plan import WINDOW, Refusal, Refused, ReportPlan, Wanted, pause, reasons
-from tradebot_core.ibkr.report_xml import Document, Unreadable
-from tradebot_core.ibkr.reports import Report, ReportType, read_report
+from tradebot_core.ibkr.reports.facts import SCHEMA, Seen, fact_rows
+from tradebot_core.ibkr.reports.plan import WINDOW, Refusal, Refused, ReportPlan, Wanted, pause, reasons
+from tradebot_core.ibkr.reports.reader import read_report
+from tradebot_core.ibkr.reports.record import Report, ReportType
+from tradebot_core.ibkr.reports.safe_xml import Document, Unreadable
 from tradebot_core.interfaces import Batch, Clock, Rejected
 from tradebot_core.model.tables import FACTS, FactTable
 

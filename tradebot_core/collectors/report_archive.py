@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tradebot_core.errors import CorruptInput
-from tradebot_core.ibkr.reports import ReportType
+from tradebot_core.ibkr.reports.record import ReportType
 
 _TIME = "%Y%m%dT%H%M%SZ"
 _HASH_DIGITS = 16

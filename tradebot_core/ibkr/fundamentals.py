@@ -16,8 +16,8 @@ from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.errors import DataError
 from tradebot_core.ibkr.connection import BrokerError, Client, run
 from tradebot_core.ibkr.contracts import Named, qualify
-from tradebot_core.ibkr.report_plan import Refusal, Refused, ReportPlan, Wanted
-from tradebot_core.ibkr.report_xml import MAX_BYTES
+from tradebot_core.ibkr.reports.plan import Refusal, Refused, ReportPlan, Wanted
+from tradebot_core.ibkr.reports.safe_xml import MAX_BYTES
 
 ANSWER_TIMEOUT_S = 30.0
 _OF_CODE = {10358: Refusal.NOT_ALLOWED, 430: Refusal.NO_REPORT, 321: Refusal.NOT_VALID}

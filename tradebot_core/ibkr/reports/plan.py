@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from tradebot_core.ibkr.reports import ReportType
+from tradebot_core.ibkr.reports.record import ReportType
 
 WINDOW = timedelta(minutes=10)
 MOST_IN_WINDOW = 60  # https://github.com/alexpung/IB_fundamentals: 60 requests for fundamental data in ten minutes

@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
-from tradebot_core.ibkr.reports import Item, Report
+from tradebot_core.ibkr.reports.record import Item, Report
 from tradebot_core.interfaces import Rejected
 from tradebot_core.model.tables import FACTS, INSTANT
 
