@@ -144,6 +144,8 @@ class Fundamentals(_FactRows):
     debt: pl.Float64 = pa.Field(nullable=True, ge=0)
     shares_outstanding: pl.Float64 = pa.Field(nullable=True, gt=0)
     shares_diluted: pl.Float64 = pa.Field(nullable=True, gt=0)
+    float_shares: pl.Float64 = pa.Field(nullable=True, gt=0)
+    employees: pl.Float64 = pa.Field(nullable=True, gt=0)
     provenance: pl.String = pa.Field(str_startswith="{")
 
     @pa.dataframe_check

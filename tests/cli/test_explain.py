@@ -217,3 +217,19 @@ def test_the_page_reads_from_verdict_to_filing(desk):
 def test_a_filing_of_a_real_company_is_linked():
     assert filing_link(320193, "0001628280-16-020309") == "https://www.sec.gov/Archives/edgar/data/320193/000162828016020309/"
     assert filing_link(9_900_000_001, "9900000001-24-000007") is None
+
+
+def test_a_vendors_report_has_no_number_of_the_sec_and_gets_no_link():
+    assert filing_link(18230, "ibkr-18230-10-K-2020-02-19") is None
+    assert filing_link(18230, "ibkr-18230-10-K-2020-02-19+20201104T220000Z") is None
+
+
+def test_a_fact_of_a_vendors_report_is_said_to_be_one(desk):
+    income = {
+        "rule": "vendor_net_income",
+        "inputs": [reported("NINC", 7e8) | {"taxonomy": "ibkr", "accession": "ibkr-1-10-K-x"}],
+    }
+    file_report(desk, "GOOD", {"net_income_ttm": income})
+    desk.backtest()
+    page = desk.run("explain", "good", START, *VALUE).stdout
+    assert "10-K ibkr-1-10-K-x, known 2024-01-20 12:00 UTC, IBKR fundamental report, latest version of the period" in page

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.markets import CONFIG, write_config
+from tradebot_core.collectors.ibkr_fundamentals import IbkrFundamentals
 from tradebot_core.config import load_config
 from tradebot_core.errors import ConfigurationError
 from tradebot_core.strategies.value_investor import ValueInvestor
@@ -145,3 +146,18 @@ def test_a_universe_file_is_read_line_by_line_and_a_missing_one_is_named(tmp_pat
     assert start(tmp_path, "universe: {{file: universe.txt}}\n").markets.symbols == ("ON", "BRK B")
     with pytest.raises(ConfigurationError, match=r"nothing\.txt cannot be read"):
         start(tmp_path, "universe: {{file: nothing.txt}}\n")
+
+
+def test_the_collector_of_fundamental_reports_is_made_from_its_block(tmp_path):
+    block = """\
+collectors:
+  - name: ibkr_reports
+    class_path: tradebot_core.collectors.ibkr_fundamentals.IbkrFundamentals
+    params: {{path: ./reports, account: DU1234567, reports: [ReportSnapshot]}}
+"""
+    collector = start(tmp_path, block).collectors["ibkr_reports"]
+    assert isinstance(collector, IbkrFundamentals)
+    with pytest.raises(ConfigurationError, match="requests_per_run"):
+        start(tmp_path, block.replace("[ReportSnapshot]", "[ReportSnapshot], requests_per_run: 0"))
+    with pytest.raises(ConfigurationError, match="reports"):
+        start(tmp_path, block.replace("ReportSnapshot", "RESC"))

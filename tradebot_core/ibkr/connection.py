@@ -35,6 +35,7 @@ class Client(IntEnum):
     ORDERS = 0
     BARS = 9
     CONTRACTS = 10
+    REPORTS = 11
 
 
 class BrokerError(Exception):

@@ -31,6 +31,8 @@ INSTANT_FIGURES = (
     "debt",
     "shares_outstanding",
     "shares_diluted",
+    "float_shares",
+    "employees",
 )
 FIGURES = FLOW_FIGURES + INSTANT_FIGURES
 

@@ -25,6 +25,7 @@ class Concept:
     minimum: float | None = None
     scale: bool = False  # refuse jumps of scale
     after_period: bool = False  # an instant that may be later than the end of the period
+    stale_days: int = 200  # two quarters and a late filing: an older balance says nothing about the period
     largest: bool = False  # of several tags reported for the period the one with the largest value counts
 
 
@@ -43,6 +44,7 @@ class Sum:
     not_below: str | None = None
     only_without: tuple[str, ...] = ()
     larger_than: str | None = None
+    vendor: bool = False  # of a vendor's parts: that they are not there is no reason to give for a figure of filings
 
 
 @dataclass(frozen=True, slots=True)

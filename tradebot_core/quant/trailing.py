@@ -20,7 +20,6 @@ from tradebot_core.quant.periods import (
 )
 from tradebot_core.quant.vintages import Versions, Vintages, is_transition, tag_of
 
-_STALE_DAYS = 200  # two quarters and a late filing: an older balance says nothing about the period
 _COMPARATIVE_DAYS = 330  # a fact filed so long after its period stands in the next year's filing
 _RECAST_SHARE = 0.5  # of the larger of two versions of one period's amount
 _SAME_ASSETS_SHARE = 0.1  # reclassifications and corrections of a balance sheet stay below
@@ -60,7 +59,8 @@ def figure_at(known: Vintages, concepts: ConceptMap, name: str, end: date, lengt
         found = _sum(known, concepts, rule, end, length)
         if found.value is not None:
             return found
-        of_parts.append(found)
+        if not (rule.vendor and _NO_FACT in (found.reason or "")):
+            of_parts.append(found)
     return _why_missing(own, of_parts) if own is not None or of_parts else missing(f"no concept {name}")
 
 
@@ -76,7 +76,7 @@ def balance_at(known: Vintages, concepts: ConceptMap, name: str, period_end: dat
     tags = concepts.tags_behind(name)
     day, unusable = not_after, None
     while (latest := known.latest_end(tags, day)) is not None:
-        if (period_end - latest).days > _STALE_DAYS:
+        if (period_end - latest).days > concept.stale_days:
             return unusable or missing(f"stale: last known for {latest}, {(period_end - latest).days} days before {period_end}")
         found = figure_at(known, concepts, name, latest)
         if found.value is not None or known.refusal(tags, latest) is not None:

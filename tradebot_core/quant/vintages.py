@@ -145,12 +145,16 @@ class Vintages:
 
         A total that stands in a note and not on the face of the statement is reported far less often than the one that does:
         Procter & Gamble used Revenues for its sales in the United States (FY2012: 28.4 of 82.0 bn USD, SalesRevenueNet).
+        How often a vendor repeats a number says nothing about the filing's tags: each taxonomy is counted by itself.
         """
         found = [tag for tag in tags if tag in self._series and end in self._series[tag].spans]
         if len(found) < 2:
             return found
-        most = max(self._series[tag].reported for tag in found)
-        return [tag for tag in found if self._series[tag].reported >= _INCIDENTAL_SHARE * most]
+        most: dict[str, int] = {}
+        for tag in found:
+            taxonomy = tag.partition(":")[0]
+            most[taxonomy] = max(most.get(taxonomy, 0), self._series[tag].reported)
+        return [tag for tag in found if self._series[tag].reported >= _INCIDENTAL_SHARE * most[tag.partition(":")[0]]]
 
     def spans(self, tags: Sequence[str], end: date) -> dict[date, Versions]:
         """start -> versions, of the periods that end there."""

@@ -18,7 +18,7 @@ from tradebot_core.calendar import NEW_YORK, TradingCalendar, xnys
 from tradebot_core.interfaces import Clock
 from tradebot_core.simulation.exchange import SimulatedExchange
 from tradebot_core.simulation.market_data import MarketData
-from tradebot_core.simulation.tws_desk import Desk
+from tradebot_core.simulation.tws_desk import Desk, Reports
 from tradebot_core.simulation.tws_messages import Message
 from tradebot_core.simulation.tws_protocol import SERVER_VERSION, Request, frame, read_fields, read_payload
 
@@ -45,7 +45,8 @@ class _Session:
 
 
 class SimulatedTws:
-    """One account. `state_path` keeps orders and holdings between processes; the last two are the gateway's settings."""
+    """One account. `state_path` keeps orders and holdings between processes; `read_only` and `ledger_prefix` are the gateway's
+    settings; without `reports` its login may not have fundamental data."""
 
     def __init__(
         self,
@@ -58,9 +59,10 @@ class SimulatedTws:
         calendar: TradingCalendar | None = None,
         read_only: bool = False,
         ledger_prefix: bool = True,
+        reports: Reports | None = None,
     ) -> None:
         self.exchange = SimulatedExchange(market, clock, calendar or xnys(), account, cash, state_path)
-        self._desk = Desk(self.exchange, read_only=read_only, ledger_prefix=ledger_prefix)
+        self._desk = Desk(self.exchange, read_only=read_only, ledger_prefix=ledger_prefix, reports=reports)
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None

@@ -1,7 +1,7 @@
 """What each request of a client is answered with. Orders and times are the exchange's; nothing here knows of sockets."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
@@ -18,6 +18,15 @@ from tradebot_core.simulation.tws_protocol import Field, Reply, Request, read_co
 _ID_IN_USE = 326
 _READ_ONLY = "The API interface is currently in Read-Only mode."
 _NO_DEFINITION = "No security definition has been found for the request"
+_NOT_ALLOWED, _NO_REPORT = 10358, 430
+_REPORT_ERRORS = {
+    _NOT_ALLOWED: "Fundamentals data is not allowed.",
+    _NO_REPORT: "The fundamentals data for the security specified is not available.",
+}
+
+_REPORT_CONTRACT = ("conId", "symbol", "secType", "exchange", "primaryExchange", "currency", "localSymbol")
+# By symbol and report type: the XML, the code of an error, or None for no answer at all. What is not there is error 430.
+Reports = Mapping[tuple[str, str], str | int | None]
 
 
 class Session(Protocol):
@@ -33,11 +42,14 @@ class Desk:
     """Answers the clients of one account. `read_only` refuses orders as the gateway's setting does; `ledger_prefix` sends
     `$LEDGER-CashBalance` instead of `CashBalance`, the default of new gateways."""
 
-    def __init__(self, exchange: SimulatedExchange, *, read_only: bool, ledger_prefix: bool) -> None:
+    def __init__(
+        self, exchange: SimulatedExchange, *, read_only: bool, ledger_prefix: bool, reports: Reports | None = None
+    ) -> None:
         self.account = exchange.account
         self.exchange = exchange
         self._read_only = read_only
         self._ledger_prefix = "$LEDGER-" if ledger_prefix else ""
+        self._reports = reports
         self._sessions: dict[int, Session] = {}
         self._answers: dict[int, Callable[[Session, list[str]], None]] = {
             Request.PLACE_ORDER: self._place_order,
@@ -60,7 +72,7 @@ class Desk:
             Request.HISTORICAL_DATA: self._historical_data,
             Request.HEAD_TIMESTAMP: self._head_timestamp,
             Request.MARKET_DATA: self._no_market_data,
-            Request.FUNDAMENTAL_DATA: self._no_fundamentals,
+            Request.FUNDAMENTAL_DATA: self._fundamental_data,
             **dict.fromkeys(
                 (
                     Request.AUTO_OPEN_ORDERS,
@@ -350,8 +362,19 @@ class Desk:
     def _no_market_data(self, session: Session, fields: list[str]) -> None:
         session.send(error(354, "Requested market data is not subscribed.", int(fields[2])))
 
-    def _no_fundamentals(self, session: Session, fields: list[str]) -> None:
-        session.send(error(10358, "Fundamentals data is not allowed.", int(fields[2])))
+    def _fundamental_data(self, session: Session, fields: list[str]) -> None:
+        """A login without reports is told 10358, as most are since IBKR took them out of its API (10.47)."""
+        request_id, report = int(fields[2]), fields[10]
+        named = dict(zip(_REPORT_CONTRACT, fields[3:10], strict=True))
+        listing = self._listing(named)
+        if listing is None:
+            session.send(error(200, _NO_DEFINITION, request_id))
+            return
+        found = _NOT_ALLOWED if self._reports is None else self._reports.get((listing.symbol, report), _NO_REPORT)
+        if isinstance(found, str):
+            session.send([Reply.FUNDAMENTAL_DATA, 1, request_id, found])
+        elif found is not None:
+            session.send(error(found, _REPORT_ERRORS.get(found, "Error validating request."), request_id))
 
 
 def _spellings(wire: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What the layers looked at when they judged one security: the figures, the filings they came from, and why one is missing."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -18,6 +19,8 @@ from tradebot_core.strategy import Layer, SymbolLayer, TableLayer
 Row = Mapping[str, Any]
 
 _FICTIONAL_CIKS_FROM = 9_900_000_000  # the sample market's companies; the SEC has given out no number so high
+_SEC_ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
+_VENDORS = {"ibkr": "IBKR fundamental report, latest version of the period"}  # by taxonomy
 _SHARES = ("shares_outstanding", "shares_diluted")  # the first that is known
 _MADE_OF = {"shares": _SHARES, "market_cap": ("close", *_SHARES)}  # columns of the panel that are made of others
 _WHY_MISSING = {
@@ -174,8 +177,8 @@ def facts_used(knowledge: Knowledge, figures: Sequence[FigureUsed], columns: Seq
 
 
 def filing_link(cik: int, accession: str) -> str | None:
-    """The filing in the SEC's archive; None for a fictional company."""
-    if cik >= _FICTIONAL_CIKS_FROM:
+    """The filing in the SEC's archive; None for a fictional company, and where a vendor's report gives no SEC number."""
+    if cik >= _FICTIONAL_CIKS_FROM or not _SEC_ACCESSION.fullmatch(accession):
         return None
     return f"https://www.sec.gov/Archives/edgar/data/{cik}/{accession.replace('-', '')}/"
 
@@ -193,7 +196,7 @@ def source_fact(fact: Fact, used_for: Sequence[str]) -> SourceFact:
         fact.filed,
         fact.known_at,
         fact.accession,
-        "SEC EDGAR companyfacts" if link else "sample market (fictional)",
+        _VENDORS.get(fact.taxonomy) or ("SEC EDGAR companyfacts" if link else "sample market (fictional)"),
         link,
         tuple(used_for),
     )
