@@ -34,6 +34,7 @@ from tradebot_core.trading.live import LiveDesk
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.stored_markets import StoredMarkets
+from tradebot_core.trading.universe import Entry, read_universe, unresolved
 
 
 @dataclass(frozen=True)
@@ -87,24 +88,30 @@ class Tradebot:
         return collected
 
     def securities(self, session: date) -> pl.DataFrame:
-        """The security master's rows of the universe, as known at the session's cut-off."""
+        """The security master's rows, as known at the session's cut-off, of what is in the universe at any time and of what the
+        live sleeves hold: what was bought must stay visible, wherever the universe goes."""
         known = self.store.read(SECURITIES, as_of=self.calendar.cutoff(session))
         if known.is_empty():
             raise MissingData(
                 f"The store knows no security at {session}.",
                 "Materialize contract_details first, with a collector of securities.",
             )
-        symbols = self.markets.symbols
-        if symbols is None:
+        members = self.markets.members()
+        if members is None:
             return known
-        ever = set(self.store.read_versions(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC))["symbol"])
-        unknown = [symbol for symbol in symbols if symbol not in ever]
+        self._refuse_unknown_symbols()
+        held = {security for name in self.sleeves for security in self.store.ledger.book(name, session).positions}
+        return known.filter(pl.col("security_id").is_in([*members["security_id"], *held]))
+
+    def _refuse_unknown_symbols(self) -> None:
+        """A symbol written in the configuration that never was is a mistake; a spell of membership long ago may lack its company."""
+        ever = self.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC))
+        unknown = [entry.symbol for entry in unresolved(self.markets.universe or (), ever) if not entry.dated]
         if unknown:
             raise UsageError(
                 f"The universe names what no security of the store was ever called: {', '.join(unknown)}.",
-                " ".join(_like(symbol, ever) for symbol in unknown),
+                " ".join(_like(symbol, set(ever["symbol"])) for symbol in unknown),
             )
-        return known.filter(pl.col("symbol").is_in(list(symbols)))
 
     def _has_bars(self, session: date) -> bool:
         return not self.store.read_versions(BARS, as_of=self.calendar.cutoff(session), start=session, end=session).is_empty()
@@ -241,13 +248,14 @@ def load(path: Path) -> Tradebot:
 
 
 def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
+    universe = _universe(config)
     made_of = {
         "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
         "params": strategy.params.model_dump(mode="json"),
         "risk": config.risk.model_dump(mode="json"),
         "costs": config.costs.model_dump(mode="json"),
         "cutoff": config.decision_cutoff.isoformat(),
-        "universe": _universe(config),
+        "universe": universe and [str(entry) for entry in universe],
         "capital": str(capital),
     }
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
@@ -264,12 +272,8 @@ def _like(symbol: str, known: Set[str]) -> str:
     )
 
 
-def _universe(config: Config) -> tuple[str, ...] | None:
+def _universe(config: Config) -> tuple[Entry, ...] | None:
     universe = config.universe
-    if universe.file is None:
-        return universe.symbols
-    try:
-        lines = universe.file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigurationError(f"The universe file {universe.file} cannot be read ({error.strerror}).") from None
-    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if universe.file is not None:
+        return read_universe(universe.file)
+    return None if universe.symbols is None else tuple(map(Entry, universe.symbols))

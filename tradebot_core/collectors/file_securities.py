@@ -16,7 +16,7 @@ from tradebot_core.model.security import security_id_of
 from tradebot_core.model.tables import INSTANT, SECURITIES, FactTable
 
 _REQUIRED = ("symbol", "cik", "name")
-_OPTIONAL = ("exchange", "con_id", "share_class", "industry", "category", "valid_from", "valid_to")
+_OPTIONAL = ("exchange", "con_id", "share_class", "industry", "category", "shares_per_listed", "valid_from", "valid_to")
 _SCHEMA = pl.Schema({**SECURITIES.columns, "known_at": INSTANT})
 _RULES = {
     "missing_symbol": (pl.col("symbol").is_null() | (pl.col("symbol") == ""), "the row has no symbol"),
@@ -26,6 +26,11 @@ _RULES = {
         "the share class is not a whole number from 0 to 99",
     ),
     "bad_con_id": (pl.col("con_id").is_null() & pl.col("con_id_written").is_not_null(), "the con_id is not a whole number"),
+    "bad_shares_per_listed": (
+        ((pl.col("shares_per_listed") > 0) & pl.col("shares_per_listed").is_finite()).not_()
+        | (pl.col("shares_per_listed").is_null() & pl.col("shares_per_listed_written").is_not_null()),
+        "shares_per_listed is not a positive number",
+    ),
     "bad_valid_from": (pl.col("valid_from").is_null(), "valid_from is not a day (YYYY-MM-DD)"),
     "bad_valid_to": (pl.col("valid_to").is_null(), "valid_to is not a day (YYYY-MM-DD)"),
     "ends_before_it_begins": (pl.col("valid_to") < pl.col("valid_from"), "valid_to is before valid_from"),
@@ -40,7 +45,8 @@ _ONE_LISTING = {
 
 class Params(Settings):
     """`path`: a CSV or Parquet file with columns symbol, cik, name and, where known, exchange, con_id, share_class (0 for the
-    only or first class), industry, category, valid_from, valid_to (both inclusive)."""
+    only or first class), industry, category, shares_per_listed (how many of the shares its issuer counts one listed share stands
+    for: 5 for an ADR of five shares, 0.000666667 for a Berkshire B; left out, 1), valid_from, valid_to (both inclusive)."""
 
     path: Path
 
@@ -86,6 +92,8 @@ class FileSecurities:
             pl.col("symbol", "name", "exchange", "industry", "category").cast(pl.String),
             pl.col("cik", "con_id").cast(pl.Int64, strict=False),
             con_id_written=pl.col("con_id"),
+            shares_per_listed=pl.col("shares_per_listed").cast(pl.Float64, strict=False),
+            shares_per_listed_written=pl.col("shares_per_listed"),
             share_class=pl.when(pl.col("share_class").is_null())
             .then(0)
             .otherwise(pl.col("share_class").cast(pl.Int64, strict=False)),

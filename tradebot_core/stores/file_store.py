@@ -101,7 +101,7 @@ class FileStore:
         return added
 
     def _append_to(self, path: Path, table: FactTable, rows: pl.DataFrame) -> int:
-        stored = parquet_files.read(path) if path.exists() else pl.DataFrame(schema=table.schema)
+        stored = parquet_files.read_as(path, table.schema) if path.exists() else pl.DataFrame(schema=table.schema)
         by_key = list(table.key)
         latest = stored.sort("known_at", "ingested_at").unique(by_key, keep="last", maintain_order=True)
         same = [*by_key, *(c for c in table.content if c not in by_key)]
@@ -143,7 +143,7 @@ class FileStore:
             year = int(path.stem)
             if dated and ((start is not None and year < start.year) or (end is not None and year > end.year)):
                 continue
-            frames.append(parquet_files.read(path, wanted_columns).filter(wanted))
+            frames.append(parquet_files.read_as(path, table.schema, wanted_columns).filter(wanted))
         rows = pl.concat(frames) if frames else pl.DataFrame(schema={c: table.schema[c] for c in wanted_columns})
         nothing = [pl.lit(None, table.schema[column]).alias(column) for column in without]
         return rows.with_columns(nothing).select(table.schema.names()).sort(*table.key, "known_at", "ingested_at")
