@@ -33,6 +33,7 @@ from tradebot_core.trading.collection import Collected, collect, refresh_fundame
 from tradebot_core.trading.live import LiveDesk
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
+from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.stored_markets import StoredMarkets
 from tradebot_core.trading.universe import Entry, read_universe, unresolved
 
@@ -81,7 +82,11 @@ class Tradebot:
             end = self.calendar.next(end)  # what takes effect at the next open voids the orders for it
         if collector.table is BARS and not self._has_bars(self.calendar.previous(start)):
             start = first_bar_needed(start, self.calendar)
-        securities = self.securities(end) if collector.table is not SECURITIES else pl.DataFrame(schema=SECURITIES.schema)
+        if collector.table is SECURITIES:
+            securities = self.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC))
+            collector = OneOfSeveral(collector, self.store)
+        else:
+            securities = self.securities(end)
         collected = collect(self.store, collector, securities, start, end, now)
         if collector.table is FACTS:
             refresh_fundamentals(self.store, normalise_many, securities, self.calendar.cutoff(end), now)

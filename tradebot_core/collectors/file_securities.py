@@ -1,19 +1,20 @@
 """The security master from a CSV or Parquet file: which symbol meant which company's shares, and when."""
 
 from collections.abc import Iterator
-from datetime import date, time
+from datetime import date
 from pathlib import Path
 from typing import ClassVar
 
 import polars as pl
 
-from tradebot_core.calendar import NEW_YORK, TradingCalendar
+from tradebot_core.calendar import TradingCalendar
 from tradebot_core.collectors import tabular
 from tradebot_core.config import Settings
 from tradebot_core.errors import DataError
 from tradebot_core.interfaces import Batch
 from tradebot_core.model.security import security_id_of
 from tradebot_core.model.tables import INSTANT, SECURITIES, FactTable
+from tradebot_core.quant.listings import two_at_once
 
 _REQUIRED = ("symbol", "cik", "name")
 _OPTIONAL = ("exchange", "con_id", "share_class", "industry", "category", "shares_per_listed", "valid_from", "valid_to")
@@ -66,11 +67,7 @@ class FileSecurities:
             security_id=pl.struct("cik", "share_class").map_elements(
                 lambda key: security_id_of(key["cik"], key["share_class"]), return_dtype=pl.Int64
             ),
-            known_at=pl.col("valid_from")
-            .dt.combine(time.min)
-            .dt.replace_time_zone(NEW_YORK.key)
-            .dt.convert_time_zone("UTC")
-            .cast(INSTANT),
+            known_at=tabular.morning_in_new_york("valid_from"),
         )
         identified, conflicts = tabular.judge(identified, _ONE_LISTING)
         listings = identified.select(_SCHEMA.names()).unique(SECURITIES.key, keep="first").sort(SECURITIES.key)
@@ -103,27 +100,17 @@ class FileSecurities:
 
     def _refuse_two_at_once(self, listings: pl.DataFrame) -> None:
         """Two symbols for one share class, or two share classes for one symbol, on the same day: no row can say which is right."""
-        for key, other in (("security_id", "symbol"), ("symbol", "security_id")):
-            overlap = (
-                listings.join(listings, on=key, suffix="_other")
-                .filter(
-                    pl.col(other) < pl.col(f"{other}_other"),
-                    pl.col("valid_from") <= pl.col("valid_to_other"),
-                    pl.col("valid_from_other") <= pl.col("valid_to"),
-                )
-                .sort(key)
-                .head(1)
-            )
-            if overlap.is_empty():
-                continue
-            row = overlap.row(0, named=True)
-            if key == "security_id":
-                raise DataError(
-                    f"{self._path}: {row['symbol']} and {row['symbol_other']} are both the share class "
-                    f"{row['security_id'] % 100} of CIK {row['cik']} at the same time.",
-                    "Give each class its own share_class (0, 1, ...), or end one symbol with valid_to before the other begins.",
-                )
+        pairs = two_at_once(listings)
+        if pairs.is_empty():
+            return
+        row = pairs.row(0, named=True)
+        if row["shared"] == "security_id":
             raise DataError(
-                f"{self._path}: the symbol {row['symbol']} stands for CIK {row['cik']} and CIK {row['cik_other']} at the same time.",
-                "End one with valid_to before the other begins with valid_from.",
+                f"{self._path}: {row['symbol']} and {row['symbol_other']} are both the share class "
+                f"{row['security_id'] % 100} of CIK {row['cik']} at the same time.",
+                "Give each class its own share_class (0, 1, ...), or end one symbol with valid_to before the other begins.",
             )
+        raise DataError(
+            f"{self._path}: the symbol {row['symbol']} stands for CIK {row['cik']} and CIK {row['cik_other']} at the same time.",
+            "End one with valid_to before the other begins with valid_from.",
+        )

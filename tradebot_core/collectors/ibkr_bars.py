@@ -47,6 +47,7 @@ class Params(Settings):
 class IbkrBars:
     table: ClassVar[FactTable] = BARS
     Params: ClassVar[type[Params]] = Params
+    caveat: ClassVar[str] = "IbkrBars: IBKR has no bars of delisted shares, so history fetched from it is of survivors only."
 
     def __init__(self, params: Params, calendar: TradingCalendar) -> None:
         self._params = params

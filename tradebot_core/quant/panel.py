@@ -21,7 +21,6 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.fundamentals import FIGURES, Fundamentals
-from tradebot_core.model.market import ActionType
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
 from tradebot_core.quant.share_counts import issuer_shares, shares_rule, split_factors
 
@@ -121,9 +120,9 @@ def _with_market_value(rows: pl.DataFrame, actions: pl.DataFrame, securities: pl
         _classes=_listed_classes(rows, securities),
     ).with_columns(shares_rule=shares_rule("_outstanding", "_diluted", "_classes"))
     valued = counted.with_columns(shares=issuer_shares("_outstanding", "_diluted"))
-    return valued.with_columns(
-        market_cap=pl.col("shares") * pl.col("close") / pl.col("shares_per_listed").fill_null(1.0)
-    ).drop("_outstanding", "_diluted", "_classes")
+    return valued.with_columns(market_cap=pl.col("shares") * pl.col("close") / pl.col("shares_per_listed").fill_null(1.0)).drop(
+        "_outstanding", "_diluted", "_classes"
+    )
 
 
 def _listed_classes(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.Series:

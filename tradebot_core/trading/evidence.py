@@ -62,9 +62,10 @@ class FigureUsed:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """One security as its panel row shows it at the cut-off of a session, and the filings row behind it."""
+    """One security as its panel row shows it at the cut-off of a session, and the filings row behind it. `rows`: that row as a table."""
 
     panel: Row
+    rows: pl.DataFrame
     fundamentals: Row | None
     bar: Row | None
 
@@ -121,7 +122,7 @@ def knowledge_of(
     row = panel.row(0, named=True)
     behind = filings.filter(pl.col("known_at") == row["fundamentals_known_at"]).sort("ingested_at").tail(1).to_dicts()
     bar = bars.filter(pl.col("session") == session).sort("known_at", "ingested_at").tail(1).to_dicts()
-    return Knowledge(row, behind[0] if behind else None, bar[0] if bar else None)
+    return Knowledge(row, panel, behind[0] if behind else None, bar[0] if bar else None)
 
 
 @dataclass(frozen=True)

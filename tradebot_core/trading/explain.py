@@ -27,6 +27,7 @@ from tradebot_core.trading.evidence import (
     knowledge_of,
     readings,
 )
+from tradebot_core.trading.layers import evaluate_layers
 from tradebot_core.trading.live import LIVE, REVIEW
 from tradebot_core.trading.order_trail import BACKTEST, FillMade, OrderMade, fills_of, orders_of
 from tradebot_core.trading.stored_markets import MARKET
@@ -86,6 +87,8 @@ def explain(
     verdicts = _verdicts(store, strategy, security, session, book)
     decision = _row_of(store.read_results(DECISIONS, strategy.name, book, session, session), security)
     knowledge = knowledge_of(store, calendar, security, identity["cik"], session, _decided_at(store, strategy, session, book))
+    if not verdicts and decision is not None and knowledge is not None:  # held, and no longer in the universe
+        verdicts = {name: row for name, rows in evaluate_layers(strategy, knowledge.rows).items() for row in rows.to_dicts()}
     judged = [layer for layer in strategy.layers() if layer.name in verdicts]
     seen = readings(judged, _with_features(knowledge, verdicts)) if knowledge else {}
     columns = tuple(dict.fromkeys(column for reading in seen.values() for column in reading.columns))

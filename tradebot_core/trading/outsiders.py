@@ -27,7 +27,9 @@ class Outsiders:
         if not held or self._rows.is_empty():
             return {}
         shown = self._rows.filter(pl.col("session") == session, pl.col("security_id").is_in(list(held)))
-        return {security: self._verdict(row) for (security,), row in sorted(shown.partition_by("security_id", as_dict=True).items())}
+        return {
+            security: self._verdict(row) for (security,), row in sorted(shown.partition_by("security_id", as_dict=True).items())
+        }
 
     def _verdict(self, row: pl.DataFrame) -> Verdict:
         seen = [verdicts for verdicts in evaluate_layers(self._strategy, row).values() if not verdicts.is_empty()]

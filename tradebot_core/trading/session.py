@@ -19,8 +19,8 @@ from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions
-from tradebot_core.trading.share_classes import of_one_class
 from tradebot_core.trading.rebalance import plan_orders, spendable
+from tradebot_core.trading.share_classes import of_one_class
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,9 @@ class StoredMarkets:
         layers = {layer.name: self._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
         panel, outside = divided(self._whole_panel(sessions), self.members())
         actions = self.store.read_versions(ACTIONS, as_of=until, start=sessions[0], end=sessions[-1])
-        return MarketHistory(self._bars(sessions), self._at_own_cutoff(actions, ACTIONS), layers, panel, Outsiders(strategy, outside))
+        return MarketHistory(
+            self._bars(sessions), self._at_own_cutoff(actions, ACTIONS), layers, panel, Outsiders(strategy, outside)
+        )
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""

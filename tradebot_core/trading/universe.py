@@ -70,7 +70,9 @@ def members_of(entries: Sequence[Entry], securities: pl.DataFrame) -> pl.DataFra
     `securities`: rows of the security master, however much is known of it today. To choose by name is not to know the future: which
     securities a person chose is the person's bias, and coverage says so.
     """
-    listed = securities.select("symbol", "security_id", pl.col("valid_from").fill_null(date.min), pl.col("valid_to").fill_null(date.max))
+    listed = securities.select(
+        "symbol", "security_id", pl.col("valid_from").fill_null(date.min), pl.col("valid_to").fill_null(date.max)
+    )
     in_spell = (pl.col("valid_from") <= pl.col("last")) & (pl.col("valid_to") >= pl.col("first"))
     return (
         _named(entries)
