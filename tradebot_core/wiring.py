@@ -19,7 +19,7 @@ from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import Clock, Collector, DataStore, ExecutionEngine, OpeningMarket, RiskGate
 from tradebot_core.model.portfolio import usd
-from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, RESULT_TABLES, SECURITIES
+from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, FUNDAMENTALS, RESULT_TABLES, SECURITIES, FactTable
 from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
 from tradebot_core.quant.statements import normalise_many
@@ -30,12 +30,17 @@ from tradebot_core.strategy import Strategy
 from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
 from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
+from tradebot_core.trading.coverage import Coverage, coverage
 from tradebot_core.trading.live import LiveDesk
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.stored_markets import StoredMarkets
 from tradebot_core.trading.universe import Entry, read_universe, unresolved
+
+# What coverage looks at.
+_OF_BARS = ("security_id", "session", "known_at", "ingested_at")
+_OF_FIGURES = ("cik", "known_at", "ingested_at", "shares_outstanding", "shares_diluted")
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,22 @@ class Tradebot:
         }
         return summarise(tables["equity"], tables["fills"], tables["entries"], self._equity_before(name, start))
 
+    def coverage(self, sessions: Sequence[date]) -> Coverage:
+        """How much of the universe there was to see in consecutive sessions."""
+        until, ever = self.calendar.cutoff(sessions[-1]), datetime.max.replace(tzinfo=UTC)
+        unknown = unresolved(self.markets.universe or (), self.store.read(SECURITIES, as_of=ever))
+        return coverage(
+            sessions,
+            self.calendar,
+            self.store.read(SECURITIES, as_of=until),
+            self.markets.members(),
+            self.store.read_versions(BARS, as_of=until, start=sessions[0], end=sessions[-1], without=_all_but(BARS, _OF_BARS)),
+            self.store.read(ACTIONS, as_of=until, end=sessions[-1]),
+            self.store.read_versions(FUNDAMENTALS, as_of=until, without=_all_but(FUNDAMENTALS, _OF_FIGURES)),
+            [entry.symbol for entry in unknown],
+            [caveat for collector in self.collectors.values() if (caveat := getattr(collector, "caveat", ""))],
+        )
+
     def _equity_before(self, name: str, start: date) -> float:
         """What a range began with: the equity of the session before, or the capital where the book was opened in it."""
         opened = self.store.read_results(BOOKS, name, BACKTEST, start, start)
@@ -265,6 +286,10 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
     }
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     return Sleeve(strategy, capital, fingerprint)
+
+
+def _all_but(table: FactTable, needed: Sequence[str]) -> list[str]:
+    return [name for name in table.schema if name not in needed]
 
 
 def _like(symbol: str, known: Set[str]) -> str:

@@ -135,4 +135,8 @@ def _contradictions(rows: pl.DataFrame, others: pl.DataFrame) -> dict[int, tuple
 
 
 def _plain(row: dict[str, object]) -> dict[str, object]:
-    return {name: str(value) if isinstance(value, (date, datetime)) else value for name, value in row.items() if not name.startswith("_")}
+    return {
+        name: str(value) if isinstance(value, (date, datetime)) else value
+        for name, value in row.items()
+        if not name.startswith("_")
+    }
