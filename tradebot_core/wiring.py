@@ -197,7 +197,7 @@ class Tradebot:
         return coverage(
             sessions,
             self.calendar,
-            self.store.read(SECURITIES, as_of=until),
+            self.store.read_versions(SECURITIES, as_of=until),
             self.markets.members(),
             self.store.read_versions(BARS, as_of=until, start=sessions[0], end=sessions[-1], without=_all_but(BARS, _OF_BARS)),
             self.store.read(ACTIONS, as_of=until, end=sessions[-1]),

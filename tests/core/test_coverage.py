@@ -99,6 +99,11 @@ def test_a_security_counts_from_the_day_it_was_known():
     assert seen(bars(AAA, DAYS), [known | {"known_at": XNYS.opens_at(SESSIONS[50])}]).securities == 0
 
 
+def test_a_correction_of_its_row_does_not_make_a_security_known_later():
+    first, corrected = name(AAA, "AAA"), name(AAA, "AAA", con_id=7, known_at=XNYS.opens_at(DAYS[20]))
+    assert seen(bars(AAA, DAYS[:20]), [first, corrected]).with_bars == 20 / 40
+
+
 def test_what_is_missing_is_named():
     names = [name(AAA, "AAA"), name(BBB, "BBB")]
     filings = [filing(1, XNYS.cutoff(DAYS[0]), revenue_ttm=1.0)]

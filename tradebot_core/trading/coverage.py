@@ -13,7 +13,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.market import ActionType
-from tradebot_core.model.tables import INSTANT
+from tradebot_core.model.tables import INSTANT, SECURITIES
 from tradebot_core.trading.audit import QUIET_SESSIONS
 
 _MANY_YEARS = 2.0  # about one in twenty listed companies leaves each year: none in two years is a choice of survivors
@@ -123,7 +123,9 @@ _ROOM = (
 
 def _spells(securities: pl.DataFrame, members: pl.DataFrame | None, sessions: Sequence[date]) -> list[_Spell]:
     """Disjoint spells of each security, in order: listed, known to be, in the universe and in the range."""
-    rows = securities.select(
+    versions = securities.sort("known_at", "ingested_at").with_columns(pl.col("known_at").min().over(SECURITIES.key))
+    latest = versions.unique(SECURITIES.key, keep="last", maintain_order=True)  # known since the first version of it was
+    rows = latest.select(
         "security_id",
         "cik",
         "symbol",
@@ -249,7 +251,8 @@ def _years(pieces: pl.DataFrame) -> tuple[YearCoverage, ...]:
 
 def _ended(symbols: Mapping[int, str], securities: pl.DataFrame, actions: pl.DataFrame, sessions: Sequence[date]) -> set[int]:
     """Of these securities those that were delisted, or are no longer listed, by the end of the range. To leave a universe is no end."""
-    last_listed = securities.group_by("security_id").agg(pl.col("valid_to").fill_null(date.max).max())
+    latest = securities.sort("known_at", "ingested_at").unique(SECURITIES.key, keep="last", maintain_order=True)
+    last_listed = latest.group_by("security_id").agg(pl.col("valid_to").fill_null(date.max).max())
     unlisted = {security for security, last in last_listed.iter_rows() if last < sessions[-1]}
     delisted = actions.filter(pl.col("type") == ActionType.DELISTING.value, pl.col("session") >= sessions[0])
     return (unlisted | set(delisted["security_id"])) & symbols.keys()

@@ -140,3 +140,18 @@ def _plain(row: dict[str, object]) -> dict[str, object]:
         for name, value in row.items()
         if not name.startswith("_")
     }
+
+
+def with_last_price(securities: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
+    """Listings with `last_session` and `last_close` (raw, USD): the last bar of a listing that has ended, null where it goes on or has
+    no bar. `bars`: one version of each, with security_id, session and close."""
+    of_listing = (
+        securities.select(*_KEY, "valid_to")
+        .filter(pl.col("valid_to") < OPEN)
+        .join(bars.select("security_id", "session", "close"), on="security_id")
+        .filter(pl.col("session").is_between("valid_from", "valid_to"))
+        .sort("session")
+        .unique(_KEY, keep="last", maintain_order=True)
+        .select(*_KEY, last_session="session", last_close="close")
+    )
+    return securities.join(of_listing, on=_KEY, how="left", maintain_order="left", nulls_equal=True)
