@@ -104,7 +104,8 @@ class Tradebot:
         if known.is_empty():
             raise MissingData(
                 f"The store knows no security at {session}.",
-                "Materialize contract_details first, with a collector of securities.",
+                "Materialize contract_details first, with a collector of securities. One that answers for today only (IbkrContracts, "
+                "SecTickers) is known from its own day: its params.known_since takes it as known earlier.",
             )
         members = self.markets.members()
         if members is None:

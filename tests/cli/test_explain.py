@@ -262,6 +262,6 @@ def test_the_market_value_says_which_share_count_stands_for_the_issuer(desk):
     found = desk.json("explain", "GOOD", START, *VALUE)
     (value,) = [fact for fact in found["facts"] if fact["concept"] == "market_cap"]
     assert value["source"].startswith(
-        "computed: 100,000,000 shares x close; shares: the diluted average, because the cover page counts"
+        "computed: 100,000,000 shares x close; shares: the diluted average, which counts all share classes"
     )
     assert {"shares_outstanding", "shares_diluted"} <= {figure["figure"] for figure in found["figures"]}

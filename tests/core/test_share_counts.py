@@ -43,6 +43,11 @@ def test_a_count_that_lacks_a_class_gives_way_to_the_diluted_average():
     assert first(rows, "shares", "shares_rule") == (1_100e6, "diluted_average_counts_all_classes")
 
 
+def test_dilution_by_convertible_notes_is_no_missing_class():
+    """NVIDIA, 2016: 539 million shares, 653 million diluted."""
+    assert first(panel_of(filings=stated(shares_outstanding=539e6, shares_diluted=653e6)), "shares") == (539e6,)
+
+
 def test_a_count_far_above_the_average_is_that_of_a_company_that_has_just_issued_shares():
     assert first(panel_of(filings=stated(shares_outstanding=300.0, shares_diluted=100.0)), "shares") == (300.0,)
 
@@ -60,6 +65,11 @@ def two_classes(filings: list[dict], **of_b: Any) -> pl.DataFrame:
 def test_both_classes_of_an_issuer_have_the_market_value_of_the_issuer():
     rows = two_classes(stated(shares_outstanding=100.0, shares_diluted=100.0))
     assert first(rows, "market_cap") == first(rows, "market_cap", security=CLASS_B) == (1000.0,)
+
+
+def test_of_several_listed_classes_a_count_below_the_average_is_that_of_some():
+    rows = two_classes(stated(shares_outstanding=90.0, shares_diluted=100.0))
+    assert first(rows, "shares", "shares_rule") == (100.0, "diluted_average_counts_all_classes")
 
 
 def test_a_listed_share_may_stand_for_a_part_of_a_counted_one_or_for_several():
@@ -155,6 +165,6 @@ def test_apples_market_value_and_earnings_per_share_cross_the_split_on_one_basis
 
 
 def test_apples_year_2013_is_39_75_a_share_until_the_split_and_5_68_after_it(apple):
-    on = {day: apple.filter(pl.col("session") == day).row(0, named=True) for day in (date(2014, 1, 2), date(2014, 1, 24))}
-    assert on[date(2014, 1, 2)]["eps"] == on[date(2014, 1, 2)]["eps_diluted_ttm"] == 39.75
+    row = apple.filter(pl.col("session") == date(2014, 1, 2)).row(0, named=True)
+    assert row["eps"] == row["eps_diluted_ttm"] == 39.75
     assert pytest.approx(5.68, abs=0.005) == 39.75 / 7

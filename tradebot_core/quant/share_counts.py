@@ -12,9 +12,9 @@ import polars as pl
 
 from tradebot_core.model.market import ActionType
 
-# Options and convertibles dilute large companies by a few hundredths. A count this far below the diluted average lacks a class, or
-# the dilution is such that the diluted count is the better one to value a company with.
-_LACKS_A_CLASS = 0.9
+# Options and convertibles dilute a company by a few hundredths, rarely by a fifth (NVIDIA in 2016, whose convertible notes were far in the
+# money: 539 of 653 million). A count below this share of the diluted average lacks a class.
+_LACKS_A_CLASS = 0.75
 
 COVER_PAGE = "cover_page"
 ALL_CLASSES = "diluted_average_counts_all_classes"
@@ -22,17 +22,20 @@ DILUTED = "diluted_average"
 UNKNOWN_CLASSES = "one_count_of_several_classes"
 SHARES_RULES: Final = {
     COVER_PAGE: "the count on the cover page or balance sheet",
-    ALL_CLASSES: "the diluted average, because the cover page counts less than nine tenths of it: a share class is missing there",
+    ALL_CLASSES: "the diluted average, which counts all share classes; the count on the cover page is too small to do so",
     DILUTED: "the diluted average, because no count on a day was reported",
     UNKNOWN_CLASSES: "not known: the issuer has several listed share classes and one count, which may be that of one class",
 }
 
 
 def shares_rule(outstanding: str, diluted: str, classes: str) -> pl.Expr:
-    """Which count stands for the issuer (a key of SHARES_RULES); null when nothing was reported. The counts must be on one basis."""
+    """Which count stands for the issuer (a key of SHARES_RULES); null when nothing was reported. The counts must be on one basis.
+
+    Where several classes are listed, a count below the diluted average is taken for that of some of them.
+    """
     count, average = pl.col(outstanding), pl.col(diluted)
     return (
-        pl.when(count < average * _LACKS_A_CLASS)
+        pl.when(count < average * pl.when(pl.col(classes) > 1).then(1.0).otherwise(_LACKS_A_CLASS))
         .then(pl.lit(ALL_CLASSES))
         .when(count.is_null() & average.is_not_null())
         .then(pl.lit(DILUTED))
