@@ -12,6 +12,8 @@ import pytest
 from tests.core.test_panel import AAA, DAYS, bar, filing, name, of, split, table
 from tests.core.test_panel import panel as panel_of
 from tests.markets import SESSIONS, XNYS
+from tests.scripted import DAY, append, quote, scripted, walk
+from tests.scripted import SESSIONS as MARCH
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.model.decision import Candidate, Verdict
@@ -124,6 +126,25 @@ def test_the_class_that_is_held_stays_the_one():
 def test_a_class_is_passed_over_even_when_the_one_that_is_held_is_no_candidate():
     kept, passed_over = of_one_class([candidate(101)], {101: 9e6}, [100])
     assert (kept, [v.rule for _, v in passed_over]) == ([], ["other_class_held"])
+
+
+def test_the_class_that_is_not_bought_is_a_decision_with_its_reason(tmp_path):
+    """AAA is the more liquid of two classes of the issuer 1."""
+    bot = scripted(tmp_path, f"{DAY} buy AAA 0.5", f"{DAY} buy AAB 0.5")
+    quote(bot, "AAA", 10.0, volume=2e6)
+    other = AAA + 1
+    sessions = MARCH[: MARCH.index(DAY) + 2]
+    prices = {"open": 10.0, "high": 10.0, "low": 10.0, "close": 10.0, "volume": 1e6}
+    append(bot, BARS, *({"security_id": other, "session": s, "known_at": XNYS.closes_at(s), **prices} for s in sessions))
+    row = dict.fromkeys(SECURITIES.columns) | name(other, "AAB", known_at=datetime(2020, 1, 1, tzinfo=UTC)) | {"cik": 1}
+    append(bot, SECURITIES, row)
+    made = walk(bot, [DAY, XNYS.next(DAY)])["decisions"]
+    assert made.select("session", "symbol", "action", "rule", "value", "threshold").rows() == [
+        (DAY, "AAA", "buy", "told", None, None),
+        (DAY, "AAB", "skip", "more_liquid_class", 1e7, 2e7),
+        (XNYS.next(DAY), "AAA", "hold", "told", None, None),
+        (XNYS.next(DAY), "AAB", "skip", "other_class_held", None, None),
+    ]
 
 
 # Companies ----------------------------------------------------------------------------------------------------------------
