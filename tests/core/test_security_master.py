@@ -2,11 +2,13 @@
 
 import json
 import os
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.markets import CONFIG as PLAIN_CONFIG
 from tests.markets import SESSIONS, tradebot
@@ -17,6 +19,8 @@ from tradebot_core.collectors.tabular import listing_periods, with_security
 from tradebot_core.errors import CorruptInput, DataError
 from tradebot_core.interfaces import Batch
 from tradebot_core.model.tables import SECURITIES
+from tradebot_core.quant.listings import two_at_once
+from tradebot_core.trading.security_master import reconciled
 from tradebot_core.wiring import Tradebot
 
 NOW = datetime(2026, 4, 30, tzinfo=UTC)
@@ -371,3 +375,57 @@ def test_what_contradicts_the_first_source_is_refused_with_the_reason(tmp_path, 
 def test_the_same_symbol_for_two_companies_at_different_times_is_no_contradiction(tmp_path):
     bot = several(tmp_path, "FB,1326801,Meta,,0,2012-05-18,", "FB,999,Falcon,,0,1999-09-29,2003-03-28")
     assert (refused(bot), len(stored(bot, "symbol"))) == ([], 2)
+
+
+LISTINGS = st.lists(
+    st.tuples(st.integers(1, 3), st.sampled_from("ABC"), st.integers(0, 8), st.one_of(st.none(), st.integers(0, 8))), max_size=5
+)
+
+
+def table_of(drawn: list[tuple[int, str, int, int | None]], source: str) -> pl.DataFrame:
+    """Listings over a few days, without those that contradict one another."""
+    schema = {**SECURITIES.columns, "known_at": SECURITIES.schema["known_at"]}
+    found = pl.DataFrame(
+        [
+            dict.fromkeys(schema)
+            | {
+                "security_id": issuer * 100,
+                "cik": issuer,
+                "symbol": symbol,
+                "valid_from": date(2020, 1, 1) + timedelta(days=first),
+                "valid_to": date.max if length is None else date(2020, 1, 1) + timedelta(days=first + length),
+                "known_at": NOW,
+            }
+            for issuer, symbol, first, length in drawn
+        ],
+        schema=schema,
+    ).unique(SECURITIES.key, keep="first", maintain_order=True)
+    kept = found.clear()
+    for n in range(len(found)):
+        longer = pl.concat([kept, found[n]])
+        kept = longer if two_at_once(longer).is_empty() else kept
+    return kept.with_columns(source=pl.lit(source), ingested_at="known_at").select(SECURITIES.schema.names())
+
+
+def entered(batches: list[Batch], known: pl.DataFrame) -> pl.DataFrame:
+    """What the store holds afterwards."""
+    news = [
+        batch.rows.with_columns(source=pl.lit(batch.source), ingested_at=pl.lit(NOW).cast(known.schema["ingested_at"])).select(
+            known.columns
+        )
+        for batch in batches
+    ]
+    return pl.concat([known, *news]).unique(SECURITIES.key, keep="last", maintain_order=True).sort(SECURITIES.key)
+
+
+@settings(max_examples=150, deadline=None)
+@given(LISTINGS, LISTINGS)
+def test_whatever_two_sources_say_no_day_has_two_securities_for_a_symbol_or_two_symbols_for_a_security(first, second):
+    known = table_of(first, "first")
+    theirs = Batch(SECURITIES, table_of(second, "second").drop("source", "ingested_at"), "second")
+    both = entered(reconciled(theirs, known), known)
+    again = entered(reconciled(theirs, both), both)  # what was refused enters once another row has ended what it contradicted
+    assert two_at_once(both).is_empty() and two_at_once(again).is_empty()
+    assert entered(reconciled(theirs, again), again).equals(again)
+    mine = Batch(SECURITIES, known.drop("source", "ingested_at"), "first")
+    assert entered(reconciled(mine, again), again).equals(again)

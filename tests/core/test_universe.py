@@ -11,6 +11,7 @@ from tradebot_core.errors import ConfigurationError, UsageError
 from tradebot_core.model import portfolio
 from tradebot_core.model.portfolio import EntryKind, usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
+from tradebot_core.trading.explain import explain
 from tradebot_core.trading.universe import Entry, divided, members_of, read_universe, unresolved
 from tradebot_core.wiring import Tradebot
 
@@ -154,6 +155,15 @@ def test_what_is_held_and_left_the_universe_is_held_on_and_sold_for_the_same_rea
     assert {made[s] for s in RANGE if LEAVES < s < loss_known} == {("hold", "stop_loss")}
     assert made[loss_known] == ("sell", "exit_net_income")
     assert max(made) == loss_known  # sold, and never bought again
+
+
+def test_what_is_held_outside_of_the_universe_is_explained_by_the_same_layers(tmp_path):
+    bot = leaving(tmp_path)
+    run_layers(bot, "value_investor", RANGE)
+    bot.backtest("value_investor", RANGE)
+    sold = explain(bot.store, bot.calendar, bot.sleeve("value_investor").strategy, "FADE", SESSIONS[83], "backtest")
+    assert [(layer.layer, layer.passed, layer.rule) for layer in sold.layers] == [("screen", False, "exit_net_income")]
+    assert sold.decision is not None and sold.decision.action == "sell"
 
 
 def test_single_sessions_and_a_replay_reach_the_same_decisions_about_it(tmp_path):

@@ -64,7 +64,8 @@ def reconciled(batch: Batch, known: pl.DataFrame) -> list[Batch]:
             .with_columns(of=pl.col("source"))
             .select(*_KEY, "cik", *_FILLED, "valid_to", "known_at", "of"),
         ]
-    ).unique(_KEY, keep="first", maintain_order=True)
+    ).with_columns(pl.col("valid_to").min().over(_KEY))
+    completed = completed.unique(_KEY, keep="first", maintain_order=True)
     rejected = [Rejected(_plain(row), *refused[row["_row"]]) for row in rows.iter_rows(named=True) if row["_row"] in refused]
     columns = batch.rows.columns
     return [
