@@ -64,6 +64,7 @@ class SecServer:
 def sec_server() -> Iterator[SecServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_message(self, *_: object) -> None:
             pass
