@@ -3,6 +3,7 @@
 import socket
 from contextlib import closing
 
+from tests.cli.conftest import WITH_CLOCK
 from tests.markets import CONFIG, write_config
 
 
@@ -57,8 +58,8 @@ SEC_BLOCK = (
 )
 
 
-def with_sec(agent: str, cache: str = "{store}/sec") -> str:
-    return CONFIG.replace("strategies:", SEC_BLOCK.replace("AGENT", agent).replace("CACHE", cache), 1)
+def with_sec(agent: str, cache: str = "{store}/sec", text: str = CONFIG) -> str:
+    return text.replace("strategies:", SEC_BLOCK.replace("AGENT", agent).replace("CACHE", cache), 1)
 
 
 def test_a_collector_that_fetches_its_files_needs_none_yet(desk_with):
@@ -78,7 +79,7 @@ def test_a_folder_that_fetched_files_cannot_be_kept_in_is_named(desk_with):
 
 def test_who_does_not_say_who_asks_the_sec_is_told_so_with_the_line(desk):
     for agent, cause in (("Jane Doe", "a contact e-mail"), ("jane@example.com", "a placeholder")):
-        write_config(desk.folder, with_sec(agent))
+        write_config(desk.folder, with_sec(agent, text=WITH_CLOCK))
         last = desk.json("doctor", exit_code=1)["findings"][-1]
         assert last["level"] == "fail" and last["what"] == "configuration"
         assert "params.user_agent" in last["text"] and cause in last["text"] and ", line " in last["text"]

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from tests.sec_server import NO_SUCH_FILE, TOO_FAST, FakeTime, Fault, SecServer, sec_server
 from tradebot_core.calendar import NEW_YORK
 from tradebot_core.clock import FixedClock
-from tradebot_core.collectors.kept_files import read_record
+from tradebot_core.collectors.kept_files import one_at_a_time, read_record
 from tradebot_core.collectors.sec_http import SecClient, SecRefused, SecUnavailable
 from tradebot_core.collectors.sec_index import DailyIndex, has_gap
 from tradebot_core.collectors.sec_mirror import Mirror
@@ -101,8 +103,7 @@ def edgar(server: SecServer) -> Edgar:
 
 
 def mirror(folder: Path, edgar: Edgar, now: datetime) -> Mirror:
-    time = FakeTime()
-    client = SecClient("Jane Doe jane@doe.net", 10, time.limiter(), attempts=3, timeouts_s=(2, 2))
+    client = SecClient("Jane Doe jane@doe.net", 10, FakeTime().limiter(), attempts=3, timeouts_s=(2, 2))
     url = edgar.server.url
     return Mirror(folder, client, DailyIndex(client, f"{url}/Archives/edgar"), url, FixedClock(now))
 
@@ -397,6 +398,12 @@ def test_a_number_that_is_no_company_is_named(tmp_path, edgar):
     assert sync(tmp_path, edgar, evening(TUESDAY), (101, 7))[1] == [(7, "unknown_cik")]
 
 
+def test_facts_are_fetched_where_filings_are_not_listed(tmp_path, edgar):
+    del edgar.server.files[submissions(101)]
+    assert sync(tmp_path, edgar, evening(TUESDAY), CIKS[:1]) == ([(submissions(101), 404), (facts_of(101), 200)], [])
+    assert sync(tmp_path, edgar, evening(WEDNESDAY), CIKS[:1]) == ([(submissions(101), 404), (facts_of(101), 304)], [])
+
+
 def test_an_outage_ends_the_work_after_three_companies(tmp_path, edgar):
     edgar.server.faults["*"] = [Fault(503)] * 100
     with pytest.raises(SecUnavailable, match="3 companies in a row"):
@@ -411,6 +418,25 @@ def test_a_refusal_ends_the_work_and_the_next_run_goes_on_from_there(tmp_path, e
     assert edgar.server.paths()[-1] == submissions(103)
     asked, _ = sync(tmp_path, edgar, evening(TUESDAY))
     assert asked == [(path, 200) for cik in CIKS[2:] for path in (submissions(cik), facts_of(cik))]
+
+
+def test_two_that_fetch_into_one_folder_take_turns(tmp_path, edgar, caplog):
+    caplog.set_level("INFO", "tradebot_core")
+    other = threading.Thread(target=sync, args=(tmp_path, edgar, evening(TUESDAY)))
+    with one_at_a_time(tmp_path):
+        other.start()
+        deadline = time.monotonic() + 10
+        while "waiting for it" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert edgar.server.asked == [] and "Another process fetches into" in caplog.text
+    other.join()
+    assert sync(tmp_path, edgar, evening(TUESDAY)) == ([], [])
+
+
+def test_it_says_how_far_it_is(tmp_path, edgar, caplog):
+    caplog.set_level("INFO", "tradebot_core")
+    sync(tmp_path, edgar, evening(TUESDAY))
+    assert caplog.messages == ["SEC: 8 of 8 companies are to be asked for", "SEC: 8 of 8 companies done, 0 with a problem"]
 
 
 # Interruptions --------------------------------------------------------------------------------------------------------------

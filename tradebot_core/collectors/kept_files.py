@@ -1,6 +1,7 @@
 """Files fetched from elsewhere, kept in a folder: whole or absent, with what is known of each version beside them."""
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import msgspec
 
 from tradebot_core.collectors.sec_http import Validators
 from tradebot_core.errors import StoreError
+
+_LOG = logging.getLogger(__name__)
 
 
 class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -99,5 +102,9 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise unwritable(folder, error) from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _LOG.info("Another process fetches into %s; waiting for it", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -172,7 +172,9 @@ class _Visit:
         asked_at = self._mirror.clock.now()
         answer = self._get(f"submissions/{self._stem}.json", self._submissions, self._about_company(_Submissions))
         if isinstance(answer, Absent):
-            self._reject("unknown_cik", f"the SEC knows no company {self._stem}; correct the cik of the security")
+            self._fetch_facts(self._is_kept(self._facts))
+            if self._record.without_facts:
+                self._reject("unknown_cik", f"the SEC knows no company {self._stem}; correct the cik of the security")
             return self._done(asked_at)
         before = self._with_xbrl_on_disk()
         if isinstance(answer, Fetched):
