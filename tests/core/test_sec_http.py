@@ -193,6 +193,7 @@ def test_a_file_that_is_not_there_is_absent_and_not_asked_for_twice(sec, time):
         Fault(200, b"\x1f\x8b\x08broken", {"Content-Type": "application/json", "Content-Encoding": "gzip"}),
         Fault(302, b"", {"Location": "https://www.sec.gov/elsewhere"}),
         Fault(204),
+        Fault(304),  # of a version that was not shown
     ],
     ids=lambda fault: (
         f"{fault.status}{'-reset' if fault.reset else ''}{fault.headers.get('Retry-After', '')}-{len(fault.body)}"

@@ -149,9 +149,9 @@ class SecClient:
         """
 
         def attempt() -> Fetched | Unchanged | Absent:
-            headers = {"Accept-Encoding": "gzip, deflate", **(validators or Validators()).headers()}
-            with self.open(url, headers) as response:
-                if response.status_code == requests.codes.not_modified:
+            shown = (validators or Validators()).headers()
+            with self.open(url, {"Accept-Encoding": "gzip, deflate", **shown}) as response:
+                if response.status_code == requests.codes.not_modified and shown:
                     return Unchanged()
                 if is_absent(response):
                     return Absent()
