@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tradebot_core.collectors.sec_http import Limiter
+from tradebot_core.collectors.sec_manners import Limiter
 
 UNDECLARED = b"<!DOCTYPE html><html><head><title>SEC.gov | Your Request Originates from an Undeclared Automated Tool</title></head></html>"
 TOO_FAST = b"<html><head><title>SEC.gov | Request Rate Threshold Exceeded</title></head><body>ten minutes</body></html>"

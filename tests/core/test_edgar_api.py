@@ -64,8 +64,8 @@ def sec(market: Path) -> Iterator[SecServer]:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     """The limiter that all of the process share, on time that passes by itself."""
     time = FakeTime()
-    monkeypatch.setattr("tradebot_core.collectors.sec_http._SHARED._clock", time)
-    monkeypatch.setattr("tradebot_core.collectors.sec_http._SHARED._sleep", time.sleep)
+    monkeypatch.setattr("tradebot_core.collectors.sec_manners.SHARED._clock", time)
+    monkeypatch.setattr("tradebot_core.collectors.sec_manners.SHARED._sleep", time.sleep)
     return time
 
 

@@ -11,16 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 from tests.sec_server import MAINTENANCE, NO_SUCH_FILE, TOO_FAST, UNDECLARED, FakeTime, Fault, SecServer, sec_server
 from tradebot_core.collectors.sec_http import (
     Absent,
-    BaseUrl,
     Fetched,
-    Limiter,
     SecClient,
     SecRefused,
     SecUnavailable,
     Unchanged,
-    UserAgent,
     Validators,
 )
+from tradebot_core.collectors.sec_manners import BaseUrl, Limiter, UserAgent
 
 AGENT = "Jane Doe jane@doe.net"
 FILE = b'{"cik": 320193, "facts": {}}'

@@ -14,9 +14,11 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.clock import SystemClock
 from tradebot_core.collectors.edgar import EdgarFacts
-from tradebot_core.collectors.sec_http import BaseUrl, Limiter, Rate, SecClient, UserAgent
+from tradebot_core.collectors.sec_company import FACTS_FOLDER, SUBMISSIONS_FOLDER
+from tradebot_core.collectors.sec_http import SecClient
 from tradebot_core.collectors.sec_index import DailyIndex
-from tradebot_core.collectors.sec_mirror import FACTS_FOLDER, SUBMISSIONS_FOLDER, Mirror
+from tradebot_core.collectors.sec_manners import BaseUrl, Limiter, Rate, UserAgent
+from tradebot_core.collectors.sec_mirror import Mirror
 from tradebot_core.config import Settings
 from tradebot_core.interfaces import Batch, Clock
 from tradebot_core.model.tables import FACTS, INSTANT, FactTable

@@ -17,7 +17,8 @@ from tradebot_core.clock import SystemClock
 from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.collectors.edgar_api import ARCHIVES
 from tradebot_core.collectors.sec_download import BulkFile
-from tradebot_core.collectors.sec_http import BaseUrl, Limiter, Rate, SecClient, UserAgent
+from tradebot_core.collectors.sec_http import SecClient
+from tradebot_core.collectors.sec_manners import BaseUrl, Limiter, Rate, UserAgent
 from tradebot_core.config import Settings
 from tradebot_core.interfaces import Batch, Clock
 from tradebot_core.model.tables import FACTS, FactTable

@@ -1,29 +1,25 @@
 """A polite reader of the SEC's web servers: declared, limited in rate, patient with failures, and never satisfied with half a file.
 
-What the SEC asks of programs (https://www.sec.gov/search-filings/edgar-search-assistance/accessing-edgar-data): at most ten
-requests a second, and a User-Agent that names who asks and an e-mail address. Who does not keep to it is answered with 403 and a
-web page, for ten minutes after the last request. Going on asking prolongs that, so such an answer ends the work.
+Who does not keep to the SEC's rules (sec_manners) is answered with 403 and a web page, for ten minutes after the last request.
+Going on asking prolongs that, so such an answer ends the work.
 """
 
 import logging
 import random
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from pydantic import AfterValidator, Field
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
+from tradebot_core.collectors.sec_manners import MOST_REQUESTS_PER_SECOND, SHARED, Limiter
 from tradebot_core.errors import DataError
 
-MOST_REQUESTS_PER_SECOND = 10  # the SEC's limit
 CHUNK_BYTES = 1 << 18
 _MAX_BYTES = 1 << 29  # of one file in memory; the largest companyfacts file is below 100 MB
 _TIMEOUTS_S = (10, 60)  # to connect; between two pieces of the answer
@@ -46,55 +42,6 @@ class SecUnavailable(DataError):
 
 class Spoilt(Exception):
     """An answer that arrived and is not what was asked for; it may be right the next time."""
-
-
-def _declared(user_agent: str) -> str:
-    if not re.fullmatch(r"[\x20-\x7e]+", user_agent):
-        raise ValueError("it must be one line of plain ASCII text")
-    found = re.search(r"[^\s@<>()]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}", user_agent)
-    if not found:
-        raise ValueError("the SEC wants to know who asks: give a name and a contact e-mail, such as Jane Doe jane@doe.net")
-    if re.search(r"@([^\s@]+\.)?example\.(com|org|net)\b|@domain\.|your", user_agent, re.IGNORECASE):
-        raise ValueError(f"{found[0]} is a placeholder: give a contact e-mail of your own")
-    return user_agent.strip()
-
-
-def _secure(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost"):
-        raise ValueError("the address must begin with https://")
-    return url.rstrip("/")
-
-
-UserAgent = Annotated[str, AfterValidator(_declared)]
-BaseUrl = Annotated[str, AfterValidator(_secure)]
-Rate = Annotated[float, Field(gt=0, le=MOST_REQUESTS_PER_SECOND)]
-
-
-class Limiter:
-    """Spaces the requests of all who share it evenly: with a rate of 8, two of them begin at least 125 ms apart."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._clock, self._sleep = clock, sleep
-        self._lock = threading.Lock()
-        self._last = float("-inf")
-        self._not_before = float("-inf")
-
-    def wait(self, per_second: float) -> None:
-        """Returns when the next request may begin. Waiting threads are let through one by one."""
-        with self._lock:
-            at = max(self._last + 1 / per_second, self._not_before)
-            while (left := at - self._clock()) > 0:
-                self._sleep(left)
-            self._last = self._clock()
-
-    def pause(self, seconds: float) -> None:
-        """Nobody begins a request before that: what one was told to wait, all wait."""
-        with self._lock:
-            self._not_before = max(self._not_before, self._clock() + seconds)
-
-
-_SHARED = Limiter()  # the SEC counts by address, not by object
 
 
 @dataclass(frozen=True)
@@ -135,7 +82,7 @@ class SecClient:
 
     user_agent: str
     per_second: float = 8
-    limiter: Limiter = _SHARED
+    limiter: Limiter = SHARED
     session: requests.Session = field(default_factory=requests.Session)
     attempts: int = _ATTEMPTS
     timeouts_s: tuple[float, float] = _TIMEOUTS_S
