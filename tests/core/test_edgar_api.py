@@ -1,6 +1,7 @@
 """Filings fetched from the SEC over HTTP, end to end: the store ends as it does with the same files on disk."""
 
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -13,6 +14,7 @@ from tests import markets
 from tests.markets import XNYS
 from tests.sec_server import UNDECLARED, FakeTime, Fault, SecServer, sec_server
 from tradebot_core.clock import FixedClock
+from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.collectors.edgar_api import EdgarApi
 from tradebot_core.collectors.edgar_bulk import EdgarBulk
 from tradebot_core.collectors.sec_http import SecRefused
@@ -215,3 +217,34 @@ def test_the_daily_collection_fetches_only_the_company_that_filed(tmp_path, mark
     sec.files[listed] = json.dumps(document).encode()
     sec.files[reported] += b"\n"
     assert evening(date(2026, 10, 30)) == [listed, reported]
+
+
+REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+AMD, APPLE, MICROSOFT, NVIDIA = 2488, 320193, 789019, 1045810
+
+
+def test_the_secs_own_files_are_mirrored_byte_for_byte_and_give_the_facts_of_its_bulk_files(tmp_path):
+    edgar = REAL_DATA / "edgar"
+    if not (edgar / "companyfacts.zip").is_file():
+        pytest.skip(f"no real data at {REAL_DATA}; set TRADEBOT_REAL_DATA")
+    companies = pl.DataFrame({"cik": [NVIDIA, APPLE, AMD, MICROSOFT]})
+    with sec_server() as sec:
+        for bundle, folder in (("companyfacts", "/api/xbrl/companyfacts/"), ("submissions", "/submissions/")):
+            with zipfile.ZipFile(edgar / f"{bundle}.zip") as archive:
+                sec.files |= {folder + name: archive.read(name) for name in archive.namelist()}
+        params = EdgarApi.Params(
+            user_agent="Jane Doe jane@doe.net", cache_path=tmp_path, data_url=sec.url, archives_url=f"{sec.url}/archives"
+        )
+        fetching = EdgarApi(params, XNYS, FixedClock(datetime(2026, 4, 25, 12, tzinfo=UTC)), FakeTime().limiter())
+        missing, *batches = fetching.collect(companies, FIRST, LAST)
+        # The sample lacks the pages of older filings that each of them names; pages before 2009 are not asked for.
+        assert [(record.record["cik"], record.rule) for record in missing.rejected] == [
+            (cik, "page_absent") for cik in (AMD, APPLE, MICROSOFT, NVIDIA)
+        ]
+        for cik in (APPLE, AMD):
+            name = f"CIK{cik:010d}.json"
+            assert (tmp_path / "companyfacts" / name).read_bytes() == sec.files[f"/api/xbrl/companyfacts/{name}"]
+    bulk = EdgarFacts.Params(path=edgar / "companyfacts.zip", submissions_path=edgar / "submissions.zip")
+    of_files = pl.concat(batch.rows for batch in EdgarFacts(bulk, XNYS).collect(companies, FIRST, LAST))
+    fetched = pl.concat(batch.rows for batch in batches)
+    assert fetched.height > 50_000 and fetched.equals(of_files)
