@@ -43,7 +43,8 @@ class SecFiles:
             raise DataError(
                 f"{path} does not exist.",
                 f"Put the SEC's files there (companyfacts.zip and submissions.zip from "
-                f"https://www.sec.gov/Archives/edgar/daily-index/) or correct {setting}.",
+                f"https://www.sec.gov/Archives/edgar/daily-index/) or correct {setting}; or let Tradebot fetch them: "
+                f"collectors.edgar_api.EdgarApi by company, collectors.edgar_bulk.EdgarBulk the two files.",
             )
         if path.is_dir():
             return cls({file.name: file for file in sorted(path.rglob("CIK*.json"))})
