@@ -72,6 +72,7 @@ _TOOLKIT_LINES = {
     "minority_interest": "Minority Interest",
     "preferred_equity": "Preferred Stock",
     "shares_diluted": "Weighted Average Shares Diluted",
+    "shares_basic": "Weighted Average Shares",
 }
 
 
@@ -99,6 +100,7 @@ _SIMFIN_COLUMNS = {
     "retained_earnings": "Retained Earnings",
     "property_plant_equipment": "Property, Plant & Equipment, Net",
     "shares_diluted": "Shares (Diluted)",
+    "shares_basic": "Shares (Basic)",
 }
 
 

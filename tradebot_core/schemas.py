@@ -149,6 +149,7 @@ class Fundamentals(_FactRows):
     debt: pl.Float64 = pa.Field(nullable=True, ge=0)
     shares_outstanding: pl.Float64 = pa.Field(nullable=True, gt=0)
     shares_diluted: pl.Float64 = pa.Field(nullable=True, gt=0)
+    shares_basic: pl.Float64 = pa.Field(nullable=True, gt=0)
     retained_earnings: pl.Float64 = pa.Field(nullable=True)
     property_plant_equipment: pl.Float64 = pa.Field(nullable=True, ge=0)
     long_term_borrowings: pl.Float64 = pa.Field(nullable=True, ge=0)
@@ -164,7 +165,7 @@ class Fundamentals(_FactRows):
     short_term_debt_1y: pl.Float64 = pa.Field(nullable=True, ge=0)
     taxes_payable_1y: pl.Float64 = pa.Field(nullable=True, ge=0)
     long_term_borrowings_1y: pl.Float64 = pa.Field(nullable=True, ge=0)
-    shares_diluted_1y: pl.Float64 = pa.Field(nullable=True, gt=0)
+    shares_basic_1y: pl.Float64 = pa.Field(nullable=True, gt=0)
     provenance: pl.String = pa.Field(str_startswith="{")
 
     @pa.dataframe_check

@@ -12,7 +12,7 @@ from tradebot_core.strategy import Rule, TableLayer
 # Apple, 10-K of 2020-10-30 (accession 0000320193-20-000096), USD million and thousand shares, worked by hand:
 # return 57,411 / 338,516 = 0.170 after 55,256 / 365,725 = 0.151: rises. Cash flow 80,674 is positive and more than income.
 # Debt 107,440 / 331,202 = 0.324 after 102,067 / 352,120.5 = 0.290: does not fall. Current ratio 1.364 after 1.540: does not rise.
-# Shares 17,528,214 after 18,595,651: none issued. Gross margin 38.2 % after 37.8 %; turnover 0.811 after 0.711: both rise. Seven.
+# Shares 17,352,119 after 18,471,336: none issued. Gross margin 38.2 % after 37.8 %; turnover 0.811 after 0.711: both rise. Seven.
 APPLE_2020 = {
     "net_income_ttm": 57_411.0,
     "net_income_ttm_1y": 55_256.0,
@@ -26,8 +26,8 @@ APPLE_2020 = {
     "current_assets_1y": 162_819.0,
     "current_liabilities": 105_392.0,
     "current_liabilities_1y": 105_718.0,
-    "shares_diluted": 17_528_214.0,
-    "shares_diluted_1y": 18_595_651.0,
+    "shares_basic": 17_352_119.0,
+    "shares_basic_1y": 18_471_336.0,
     "gross_profit_ttm": 104_956.0,
     "gross_profit_ttm_1y": 98_392.0,
     "revenue_ttm": 274_515.0,
@@ -66,7 +66,7 @@ TURNS = {
     "f_cash_exceeds_earnings": {"operating_cash_flow_ttm": 57_410.0},
     "f_falling_debt": {"long_term_borrowings_1y": 120_000.0},
     "f_rising_liquidity": {"current_assets": 170_000.0},
-    "f_no_new_shares": {"shares_diluted": 18_595_652.0},
+    "f_no_new_shares": {"shares_basic": 18_471_337.0},
     "f_rising_margin": {"gross_profit_ttm_1y": 105_000.0},
     "f_rising_turnover": {"revenue_ttm_1y": 310_000.0},
 }
@@ -97,7 +97,7 @@ def test_an_unchanged_figure_is_no_improvement(name, same):
 
 
 def test_an_unchanged_number_of_shares_is_no_issue():
-    assert signals(shares_diluted_1y=17_528_214.0)["f_no_new_shares"] is True
+    assert signals(shares_basic_1y=17_352_119.0)["f_no_new_shares"] is True
 
 
 def test_an_unknown_signal_makes_the_score_missing_and_is_named():
@@ -105,7 +105,7 @@ def test_an_unknown_signal_makes_the_score_missing_and_is_named():
     assert score(scores.F_SCORE, **unknown) is None
     assert score(scores.F_SCORE_AT_LEAST, **unknown) == 7  # both were failures; as unknown they count no more
     assert score(scores.F_UNKNOWN, **unknown) == "f_falling_debt, f_rising_liquidity"
-    assert score(scores.F_SCORE_AT_LEAST, shares_diluted_1y=None) == 6
+    assert score(scores.F_SCORE_AT_LEAST, shares_basic_1y=None) == 6
 
 
 def test_a_company_of_which_nothing_is_known_scores_nothing_and_not_zero():
@@ -225,9 +225,9 @@ def test_scores_work_in_the_steps_and_rules_of_a_layer():
         rules=(Rule("min_f_score", pl.col("f_score"), ">=", 7), Rule("min_altman_z", pl.col("altman_z"), ">", 2.99)),
         features=("f_score", "altman_z"),
     )
-    panel = rows([APPLE_2020, APPLE_2020 | {"shares_diluted_1y": None}]).with_columns(
+    panel = rows([APPLE_2020, APPLE_2020 | {"shares_basic_1y": None}]).with_columns(
         session=pl.lit(1), security_id=pl.Series([1, 2]), symbol=pl.lit("A")
     )
     verdicts = layer.evaluate(panel).select("passed", "rule", "value", "threshold").rows()
     assert verdicts == [(False, "min_altman_z", None, 2.99), (False, "min_f_score", None, 7.0)]
-    assert {"shares_diluted_1y", "retained_earnings", "market_cap"} <= (layer.reads() or set())
+    assert {"shares_basic_1y", "retained_earnings", "market_cap"} <= (layer.reads() or set())

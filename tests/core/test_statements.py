@@ -37,6 +37,7 @@ CONTRACT_REVENUE = "us-gaap:RevenueFromContractWithCustomerExcludingAssessedTax"
 OLD_REVENUE = "us-gaap:SalesRevenueNet"
 INCOME = "us-gaap:NetIncomeLoss"
 EPS = "us-gaap:EarningsPerShareDiluted"
+BASIC = "us-gaap:WeightedAverageNumberOfSharesOutstandingBasic"
 DILUTED = "us-gaap:WeightedAverageNumberOfDilutedSharesOutstanding"
 COVER = "dei:EntityCommonStockSharesOutstanding"
 
@@ -634,19 +635,19 @@ def test_without_a_balance_now_there_is_none_to_compare_with():
 
 def test_average_shares_of_the_year_before_are_the_comparative_of_the_same_filing():
     """A split 4:1 lies between the two reports: 100 million shares of the first are 400 million of the second."""
-    first = filing("2023-02-20", {(REVENUE, FY2022): 1, (DILUTED, FY2022): 100e6}, "10-K")
-    row = last(first, filing("2024-02-20", {(REVENUE, FY2023): 1, (DILUTED, FY2023): 390e6, (DILUTED, FY2022): 400e6}, "10-K"))
-    assert (row["shares_diluted"], row["shares_diluted_1y"]) == (390e6, 400e6)
-    row = last(first, filing("2024-02-20", {(REVENUE, FY2023): 1, (DILUTED, FY2023): 390e6}, "10-K", accession="new"))
-    assert reason(row, "shares_diluted_1y") == "new has no comparative near 2022-12-31"
+    first = filing("2023-02-20", {(REVENUE, FY2022): 1, (BASIC, FY2022): 100e6}, "10-K")
+    row = last(first, filing("2024-02-20", {(REVENUE, FY2023): 1, (BASIC, FY2023): 390e6, (BASIC, FY2022): 400e6}, "10-K"))
+    assert (row["shares_basic"], row["shares_basic_1y"]) == (390e6, 400e6)
+    row = last(first, filing("2024-02-20", {(REVENUE, FY2023): 1, (BASIC, FY2023): 390e6}, "10-K", accession="new"))
+    assert reason(row, "shares_basic_1y") == "new has no comparative near 2022-12-31"
 
 
 def test_average_shares_are_compared_over_the_same_months():
-    row = last(filing("2023-08-01", {(REVENUE, H1_2023): 1, (DILUTED, Q2_2023): 108e6, (DILUTED, H1_2022): 120e6}))
-    assert reason(row, "shares_diluted_1y").endswith("has no comparative near 2022-06-30")
+    row = last(filing("2023-08-01", {(REVENUE, H1_2023): 1, (BASIC, Q2_2023): 108e6, (BASIC, H1_2022): 120e6}))
+    assert reason(row, "shares_basic_1y").endswith("has no comparative near 2022-06-30")
     q2_2022 = (date(2022, 4, 1), date(2022, 6, 30))
-    row = last(filing("2023-08-01", {(REVENUE, H1_2023): 1, (DILUTED, Q2_2023): 108e6, (DILUTED, q2_2022): 110e6}))
-    assert row["shares_diluted_1y"] == 110e6
+    row = last(filing("2023-08-01", {(REVENUE, H1_2023): 1, (BASIC, Q2_2023): 108e6, (BASIC, q2_2022): 110e6}))
+    assert row["shares_basic_1y"] == 110e6
 
 
 def test_pretax_income_is_the_sum_of_its_domestic_and_foreign_parts_where_the_line_has_no_tag_of_the_taxonomy():

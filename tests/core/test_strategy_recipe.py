@@ -208,7 +208,7 @@ GOOD_YEAR = {
     **{"net_income_ttm": 12.0, "net_income_ttm_1y": 9.0, "operating_cash_flow_ttm": 15.0, "operating_income_ttm": 16.0},
     **{"revenue_ttm": 120.0, "revenue_ttm_1y": 100.0, "gross_profit_ttm": 50.0, "gross_profit_ttm_1y": 40.0},
     **{"assets": 105.0, "assets_1y": 100.0, "assets_2y": 95.0, "cash": 10.0, "debt": 20.0, "short_term_debt": 5.0},
-    **{"long_term_borrowings": 20.0, "long_term_borrowings_1y": 25.0, "shares_diluted": 9.0, "shares_diluted_1y": 9.0},
+    **{"long_term_borrowings": 20.0, "long_term_borrowings_1y": 25.0, "shares_basic": 9.0, "shares_basic_1y": 9.0},
     **{"current_assets": 40.0, "current_assets_1y": 36.0, "current_liabilities": 20.0, "current_liabilities_1y": 20.0},
     **{"liabilities": 50.0, "retained_earnings": 30.0, "property_plant_equipment": 45.0, "market_cap": 150.0},
 }
@@ -219,7 +219,7 @@ def test_the_layer_of_scores_of_the_documentation_works_as_written():
     names: dict[str, Any] = {}
     exec(code, names)
     dear, unknown = {"market_cap": 300.0}, {"assets_2y": None}
-    weak = {"shares_diluted": 10.0, "gross_profit_ttm": 45.0, "operating_cash_flow_ttm": 11.0}
+    weak = {"shares_basic": 10.0, "gross_profit_ttm": 45.0, "operating_cash_flow_ttm": 11.0}
     of = statements([GOOD_YEAR, *(GOOD_YEAR | changed for changed in (dear, weak, unknown))])
     panel = rows_of(symbol=["A"] * len(of)).hstack(of)
     found = names["sound"].evaluate(panel).select("passed", "rule", "value", "f_score", "rank").rows()

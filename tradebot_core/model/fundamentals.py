@@ -38,6 +38,7 @@ INSTANT_FIGURES = (
     "debt",
     "shares_outstanding",
     "shares_diluted",
+    "shares_basic",
     "retained_earnings",
     "property_plant_equipment",
     "long_term_borrowings",
@@ -53,7 +54,7 @@ INSTANT_FIGURES = (
     "short_term_debt_1y",
     "taxes_payable_1y",
     "long_term_borrowings_1y",
-    "shares_diluted_1y",
+    "shares_basic_1y",
 )
 FIGURES = FLOW_FIGURES + INSTANT_FIGURES
 

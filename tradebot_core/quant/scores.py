@@ -13,9 +13,9 @@ from tradebot_core.quant.ratios import CURRENT_RATIO, EBIT, EBIT_YIELD, GROSS_MA
 # Piotroski, Value Investing: The Use of Historical Financial Statement Information to Separate Winners from Losers, Journal of
 # Accounting Research 38 (2000). Income and sales over the assets at the beginning of the year, debt over average assets, as in
 # his Table 1. An unchanged figure is no improvement. Net income is after extraordinary items, which the SEC's taxonomy has not
-# had since ASU 2015-01; long-term debt includes the part due within a year. Whether equity was offered is told by the diluted
-# average shares, not by proceeds from issues, which employees' options bring to nearly every company; both counts come from one
-# filing and so stand on one split basis.
+# had since ASU 2015-01; long-term debt includes the part due within a year. Whether equity was offered is told by the basic
+# average shares, not by proceeds from issues, which employees' options bring to nearly every company, nor by diluted shares, which
+# are fewer in a loss. Both counts come from one filing and so stand on one split basis.
 _ROA, _ROA_1Y = _ratio(_c("net_income_ttm"), _c("assets_1y")), _ratio(_c("net_income_ttm_1y"), _c("assets_2y"))
 _DEBT = _ratio(_c("long_term_borrowings"), (_c("assets") + _c("assets_1y")) / 2)
 _DEBT_1Y = _ratio(_c("long_term_borrowings_1y"), (_c("assets_1y") + _c("assets_2y")) / 2)
@@ -30,7 +30,7 @@ F_RISING_RETURN = _ROA > _ROA_1Y
 F_CASH_EXCEEDS_EARNINGS = _c("operating_cash_flow_ttm") > _c("net_income_ttm")
 F_FALLING_DEBT = _DEBT < _DEBT_1Y
 F_RISING_LIQUIDITY = CURRENT_RATIO > _CURRENT_RATIO_1Y
-F_NO_NEW_SHARES = _c("shares_diluted") <= _c("shares_diluted_1y")
+F_NO_NEW_SHARES = _c("shares_basic") <= _c("shares_basic_1y")
 F_RISING_MARGIN = GROSS_MARGIN > _GROSS_MARGIN_1Y
 F_RISING_TURNOVER = _TURNOVER > _TURNOVER_1Y
 
