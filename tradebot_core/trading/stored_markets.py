@@ -1,7 +1,7 @@
 """The market as the store knows it: panels, layer verdicts, and histories for the session loop."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -30,8 +30,8 @@ class StoredMarkets:
     calendar: TradingCalendar
     symbols: Sequence[str] | None
 
-    def panel(self, sessions: Sequence[date]) -> pl.DataFrame:
-        """quant.panel of consecutive sessions, restricted to the universe."""
+    def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
+        """quant.panel of consecutive sessions, restricted to the universe; with all figures, or those that `figures` names."""
         until = self.calendar.cutoff(sessions[-1])
         bars = self.store.read_versions(BARS, as_of=until, start=first_bar_needed(sessions[0], self.calendar), end=sessions[-1])
         missing = sorted(set(sessions) - set(bars["session"].unique()))
@@ -47,6 +47,7 @@ class StoredMarkets:
             self.store.read_versions(FUNDAMENTALS, as_of=until, without=("provenance",)),
             sessions,
             self.calendar,
+            figures,
         )
         return restrict_to_universe(panel, self.symbols)
 
@@ -55,7 +56,7 @@ class StoredMarkets:
         before: dict[str, pl.DataFrame] = {}
         for layer in strategy.layers():
             if layer.name == name:
-                verdicts = evaluate_layer(strategy, layer, layer_input(self.panel(sessions), before))
+                verdicts = evaluate_layer(strategy, layer, layer_input(self.panel(sessions, layer.reads()), before))
                 self.store.write_results(LAYERS, strategy.name, MARKET, sessions, verdicts, layer=name)
                 return verdicts
             before[layer.name] = self._verdicts(strategy, layer.name, sessions)
@@ -74,7 +75,7 @@ class StoredMarkets:
         """What the session loop needs of consecutive sessions."""
         until = self.calendar.cutoff(sessions[-1])
         layers = {layer.name: self._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
-        panel = self.panel(sessions)
+        panel = self.panel(sessions, figures=())
         actions = self.store.read_versions(ACTIONS, as_of=until, start=sessions[0], end=sessions[-1])
         return MarketHistory(self._bars(sessions), self._at_own_cutoff(actions, ACTIONS), layers, panel)
 

@@ -128,7 +128,7 @@ _BARS_ARE_SOUND = (
 
 def of_first_layer(asset: dg.AssetKey) -> Checks:
     def known_too_late(research: Research, sessions: Sequence[date]) -> pl.DataFrame:
-        return audit.known_too_late(research.panel(sessions), sessions, research.calendar)
+        return audit.known_too_late(research.panel(sessions, figures=()), sessions, research.calendar)
 
     description = "Every filing a session rests on was public at the session's cut-off."
     return Checks(asset, [Check("no_look_ahead", description, True, known_too_late)])
