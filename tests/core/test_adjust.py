@@ -142,7 +142,7 @@ def test_a_split_changes_no_value_traded(prices, ratio):
 def test_the_view_knows_only_what_was_known_at_the_instant(tmp_path):
     bot = scripted(tmp_path)
     day, before = SESSIONS[20], SESSIONS[19]
-    quote(bot, "AAA", 100.0, {session: 50.0 for session in SESSIONS[20:]})
+    quote(bot, "AAA", 100.0, dict.fromkeys(SESSIONS[20:], 50.0))
     act(bot, "AAA", day, "split", 2.0, known_at=XNYS.opens_at(SESSIONS[15]))  # announced a week before
 
     def close_of(session: date, as_of: datetime) -> float:

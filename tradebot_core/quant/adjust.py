@@ -49,7 +49,12 @@ def adjusted(bars: pl.DataFrame, actions: pl.DataFrame, session: date, adjustmen
         factors = pl.concat([splits, _dividend_factors(dividends, bars, splits)])
     return (
         bars.join_asof(
-            _since(factors), on="session", by="security_id", strategy="forward", allow_exact_matches=False, check_sortedness=False
+            _since(factors),
+            on="session",
+            by="security_id",
+            strategy="forward",
+            allow_exact_matches=False,
+            check_sortedness=False,
         )
         .with_columns(pl.col("price_factor", "volume_factor").fill_null(1.0))
         .with_columns(pl.col(*_PRICES) * pl.col("price_factor"), pl.col("volume") * pl.col("volume_factor"))
