@@ -17,7 +17,16 @@ from tradebot_core.clock import SampleClock, SystemClock
 from tradebot_core.config import Config, Mode, load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
-from tradebot_core.interfaces import Clock, Collector, DataStore, ExecutionEngine, OpeningMarket, RiskGate
+from tradebot_core.interfaces import (
+    Clock,
+    Collector,
+    ComparingCollector,
+    DataStore,
+    ExecutionEngine,
+    Held,
+    OpeningMarket,
+    RiskGate,
+)
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, RESULT_TABLES, SECURITIES
 from tradebot_core.quant.panel import first_bar_needed
@@ -81,6 +90,8 @@ class Tradebot:
         if collector.table is BARS and not self._has_bars(self.calendar.previous(start)):
             start = first_bar_needed(start, self.calendar)
         securities = self.securities(end) if collector.table is not SECURITIES else pl.DataFrame(schema=SECURITIES.schema)
+        if isinstance(collector, ComparingCollector):
+            collector = collector.against(self._held(self.calendar.offset(start, -collector.overlap), end, now))
         collected = collect(self.store, collector, securities, start, end, now)
         if collector.table is FACTS:
             refresh_fundamentals(self.store, normalise_many, securities, self.calendar.cutoff(end), now)
@@ -105,6 +116,11 @@ class Tradebot:
                 " ".join(_like(symbol, ever) for symbol in unknown),
             )
         return known.filter(pl.col("symbol").is_in(list(symbols)))
+
+    def _held(self, start: date, end: date, now: datetime) -> Held:
+        """What the store holds of these sessions at this instant, and every action."""
+        bars = self.store.read(BARS, as_of=now, start=start, end=end)
+        return Held(bars, self.store.read(ACTIONS, as_of=now))
 
     def _has_bars(self, session: date) -> bool:
         return not self.store.read_versions(BARS, as_of=self.calendar.cutoff(session), start=session, end=session).is_empty()

@@ -35,6 +35,7 @@ class Client(IntEnum):
     ORDERS = 0
     BARS = 9
     CONTRACTS = 10
+    SPLITS = 12
 
 
 class BrokerError(Exception):
