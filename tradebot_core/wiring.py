@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -27,7 +28,7 @@ from tradebot_core.interfaces import (
     OpeningMarket,
     RiskGate,
 )
-from tradebot_core.model.portfolio import usd
+from tradebot_core.model.portfolio import Position, usd
 from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, RESULT_TABLES, SECURITIES
 from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
@@ -148,7 +149,22 @@ class Tradebot:
         def engine_at(clock: Clock, market: OpeningMarket) -> ExecutionEngine:
             return SimulatedEngine(market, self.calendar, clock, self.config.costs)
 
-        return BacktestWalk(sleeve.strategy, opening, deposit, self.calendar, self.gate, self.config.risk, engine_at)
+        return BacktestWalk(
+            sleeve.strategy,
+            opening,
+            deposit,
+            self.calendar,
+            self.gate,
+            self.config.risk,
+            engine_at,
+            partial(self._positions_at, sleeve.name),
+        )
+
+    def _positions_at(self, name: str, session: date, first: date) -> Mapping[int, Position]:
+        """What the stored book that continues in `first` held at the close of an earlier session; nothing before it was opened."""
+        if session not in self.backtest_sessions(name, self.calendar.previous(first)):
+            return {}
+        return BookState.from_json(self.store.read_results(BOOKS, name, BACKTEST, session, session)["state"][0]).book.positions
 
     def _opening(self, sleeve: Sleeve, first: date, restart: bool) -> tuple[BookState, Decimal | None]:
         before = self.calendar.previous(first)
