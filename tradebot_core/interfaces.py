@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import polars as pl
 
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict
 from tradebot_core.model.portfolio import Book, Entry
-from tradebot_core.model.tables import FactTable, ResultTable
+from tradebot_core.model.tables import ACTIONS, BARS, FactTable, ResultTable
 
 
 class Clock(Protocol):
@@ -57,6 +57,29 @@ class Collector(Protocol):
         collectors that read whole company histories may yield what was known earlier as well: the store keeps one copy.
         Raises CorruptInput when the source as a whole cannot be read, DataError with the mend when it is not there.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the store holds already, for a collector that must compare: the latest versions of raw bars and of actions."""
+
+    bars: pl.DataFrame
+    actions: pl.DataFrame
+
+    @classmethod
+    def nothing(cls) -> "Held":
+        return cls(BARS.schema.to_frame(), ACTIONS.schema.to_frame())
+
+
+@runtime_checkable
+class ComparingCollector(Collector, Protocol):
+    """A collector whose source can only be read beside what was read of it before, such as a series that is stated anew."""
+
+    overlap: ClassVar[int]  # sessions before `start` of which it must be told
+
+    def against(self, held: Held) -> Collector:
+        """The same collector, told what is held from `overlap` sessions before the start of its range on."""
         ...
 
 

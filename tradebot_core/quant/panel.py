@@ -153,7 +153,9 @@ class MarketMemory:
             self._rows[event.type][payload.cik] = _fundamentals_row(payload) | times
         elif event.type in self._rows:
             row = asdict(payload) | times
-            key = tuple(row[c] for c in (SECURITIES if event.type is EventType.SECURITY else ACTIONS).key)
+            # Of actions every version is kept: a late word is entered as the difference from the one before.
+            of = SECURITIES.key if event.type is EventType.SECURITY else (*ACTIONS.key, "known_at")
+            key = tuple(row[c] for c in of)
             self._rows[event.type][key] = row
 
     def _remember_bar(self, row: dict[str, Any]) -> None:

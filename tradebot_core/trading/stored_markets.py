@@ -1,7 +1,7 @@
 """The market as the store knows it: panels, layer verdicts, and histories for the session loop."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -10,11 +10,12 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import MissingData
 from tradebot_core.interfaces import DataStore
-from tradebot_core.model.market import ActionType
+from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
 from tradebot_core.quant.panel import build_panel, first_bar_needed, restrict_to_universe
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading.late_actions import LateWord, late_words
 from tradebot_core.trading.layers import evaluate_layer, layer_input
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory
 from tradebot_core.trading.session import LastPrice, SessionMarket
@@ -76,8 +77,9 @@ class StoredMarkets:
         until = self.calendar.cutoff(sessions[-1])
         layers = {layer.name: self._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
         panel = self.panel(sessions, figures=())
-        actions = self.store.read_versions(ACTIONS, as_of=until, start=sessions[0], end=sessions[-1])
-        return MarketHistory(self._bars(sessions), self._at_own_cutoff(actions, ACTIONS), layers, panel)
+        versions = self.store.read_versions(ACTIONS, as_of=until, end=sessions[-1])
+        actions = self._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
+        return MarketHistory(self._bars(sessions), actions, layers, panel, late_words(versions, sessions, self.calendar))
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""
@@ -86,8 +88,18 @@ class StoredMarkets:
         history.close(session)
         return history.market(session, held)
 
-    def actions_since(self, session: date, until: date) -> pl.DataFrame:
-        return self.store.read(ACTIONS, as_of=self.calendar.cutoff(until), start=session, end=until)
+    def actions_of(
+        self, securities: Collection[int], sessions: Sequence[date]
+    ) -> tuple[Mapping[date, Sequence[CorporateAction]], Sequence[LateWord]]:
+        """The actions of these consecutive sessions as known at their own cut-offs, by session, and the words that came late."""
+        versions = self.store.read_versions(ACTIONS, as_of=self.calendar.cutoff(sessions[-1]), end=sessions[-1]).filter(
+            pl.col("security_id").is_in(list(securities))
+        )
+        in_time = self._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
+        found: dict[date, list[CorporateAction]] = {}
+        for security, on, kind, value in in_time.select("security_id", "session", "type", "value").iter_rows():
+            found.setdefault(on, []).append(CorporateAction(security, on, ActionType(kind), value))
+        return found, late_words(versions, sessions, self.calendar)
 
     def closes(self, session: date, held: Sequence[int]) -> dict[int, LastPrice]:
         bars = self._bars([session]).filter(pl.col("security_id").is_in(list(held)))

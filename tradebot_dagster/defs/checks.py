@@ -117,7 +117,7 @@ _BARS_ARE_SOUND = (
     ),
     Check(
         "no_unexplained_moves",
-        "No close moved by more than half in one session without a split.",
+        "No close moved by more than half, and no open stands at the ratio of a usual split, without a recorded split.",
         False,
         _unexplained_moves,
     ),
