@@ -25,7 +25,7 @@ def test_every_figure_ratio_and_score_has_one_row_and_nothing_else_has():
 def test_the_unit_of_a_figure_is_that_of_its_concept(figure):
     concept = concept_map().concepts.get(re.sub("(_ttm)?(_[123]y)?$", "", figure))
     unit = "USD" if concept is None else concept.unit
-    assert ROWS[figure][0] == {"USD/shares": "USD/share"}.get(unit, unit)
+    assert ROWS[figure][0] == {"USD/shares": "USD/share", "pure": "number"}.get(unit, unit)
 
 
 ALTMAN = (

@@ -455,4 +455,4 @@ def test_the_sample_market_can_be_scored(market: SampleMarket):
     latest = normalise_many(facts, {}).group_by("cik", maintain_order=True).last()
     scored = latest.select(F_SCORE.alias("score"), F_UNKNOWN.alias("unknown"))
     assert scored.filter(pl.col("score").is_null())["unknown"].to_list() == ["f_rising_liquidity, f_rising_margin"]
-    assert set(scored["score"].drop_nulls()) >= {3.0, 5.0, 7.0}
+    assert set(scored["score"].drop_nulls()) >= {4.0, 7.0, 9.0}

@@ -54,8 +54,8 @@ RETURN_ON_INVESTED_CAPITAL = _ratio(EBIT * (1 - EFFECTIVE_TAX_RATE), INVESTED_CA
 # Novy-Marx, The Other Side of Value: The Gross Profitability Premium, Journal of Financial Economics 108 (2013).
 GROSS_PROFITABILITY = _ratio(_c("gross_profit_ttm"), _c("assets"))
 
-# DuPont. Three factors: net margin x asset turnover x equity multiplier = return on equity. Five: tax burden x interest burden
-# x EBIT margin x asset turnover x equity multiplier (Hawawini and Viallet, Finance for Executives, 1999).
+# DuPont. Three factors: net margin x asset turnover x equity multiplier = return on equity. Five, as the CFA Institute's
+# curriculum has them: tax burden x interest burden x EBIT margin x asset turnover x equity multiplier.
 ASSET_TURNOVER = _ratio(_c("revenue_ttm"), _c("assets"))
 EQUITY_MULTIPLIER = _ratio(_c("assets"), _c("equity"))
 TAX_BURDEN = _ratio(_c("net_income_ttm"), _c("pretax_income_ttm"))

@@ -11,8 +11,8 @@ from tradebot_core.quant.ranks import rank_in_session
 from tradebot_core.quant.ratios import CURRENT_RATIO, EBIT, EBIT_YIELD, GROSS_MARGIN, _c, _ratio
 
 # Piotroski, Value Investing: The Use of Historical Financial Statement Information to Separate Winners from Losers, Journal of
-# Accounting Research 38 (2000). Income and sales over the assets at the beginning of the year, debt over average assets, as in
-# his Table 1. An unchanged figure is no improvement. Net income is after extraordinary items, which the SEC's taxonomy has not
+# Accounting Research 38 (2000). Income and sales over the assets at the beginning of the year, debt over average assets, as
+# he defines them. An unchanged figure is no improvement. Net income is after extraordinary items, which the SEC's taxonomy has not
 # had since ASU 2015-01; long-term debt includes the part due within a year. Whether equity was offered is told by the basic
 # average shares, not by proceeds from issues, which employees' options bring to nearly every company, nor by diluted shares, which
 # are fewer in a loss. Both counts come from one filing and so stand on one split basis.
