@@ -21,6 +21,7 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import ConfigurationError, StoreError
 from tradebot_core.interfaces import Batch, Ledger, Rejected
 from tradebot_core.model.event import Event, EventType
+from tradebot_core.model.keyed_rows import in_order, is_last_of, merged, once_each
 from tradebot_core.model.market import SessionClose
 from tradebot_core.model.tables import (
     ACTIONS,
@@ -37,7 +38,6 @@ from tradebot_core.stores import parquet_files
 from tradebot_core.stores.events import event_of
 from tradebot_core.stores.file_migrations import migrate
 from tradebot_core.stores.issuer_files import file_of_issuer, issuer_file_name, require_issuers
-from tradebot_core.stores.keyed_rows import in_order, is_last_of, merged, once_each
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 
 SCHEMA_VERSION = 2

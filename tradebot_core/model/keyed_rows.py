@@ -17,30 +17,33 @@ def _is_ordered(key: Sequence[str]) -> pl.Expr:
         here, above = pl.col(name), pl.col(name).shift(1)
         lower = (here < above).fill_null(here.is_null() & above.is_not_null())
         before = lower | (here.eq_missing(above) & before)
-    first = pl.int_range(pl.len()) == 0
-    return ~(before & ~first).any()
+    return ~(before & ~_is_first()).any()
 
 
-def _repeats(key: Sequence[str]) -> pl.Expr:
+def _is_first() -> pl.Expr:
+    return pl.int_range(pl.len()) == 0
+
+
+def repeats(key: Sequence[str]) -> pl.Expr:
     """Of ordered rows, those with the key of the row above."""
-    first = pl.int_range(pl.len()) == 0
-    return pl.all_horizontal(~first, *(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in key))
+    return pl.all_horizontal(~_is_first(), *(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in key))
 
 
 def is_last_of(key: Sequence[str]) -> pl.Expr:
     """Of ordered rows, the last of each key."""
-    return ~_repeats(key).shift(-1, fill_value=False)
+    return ~repeats(key).shift(-1, fill_value=False)
 
 
 def once_each(rows: pl.DataFrame, key: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Of ordered rows: each row once, without the rows of keys that have several contents; and those rows."""
-    repeats = rows.select(_repeats(key)).to_series()
-    if not repeats.any():
+    again = rows.select(repeats(key)).to_series()
+    if not again.any():
         return rows, rows.clear()
-    in_doubt = repeats | repeats.shift(-1, fill_value=False)
-    several = rows.filter(in_doubt).unique(maintain_order=True)
+    in_doubt = again | again.shift(-1, fill_value=False)
+    several = rows.with_row_index("_at").filter(in_doubt).unique(rows.columns, keep="first", maintain_order=True)
     doubled = pl.struct(key).is_duplicated()
-    return merged(rows.filter(~in_doubt), several.filter(~doubled), key), several.filter(doubled)
+    kept = ~in_doubt | pl.int_range(len(rows), eager=True).is_in(several.filter(~doubled)["_at"].implode())
+    return rows.filter(kept), several.filter(doubled).drop("_at")
 
 
 def merged(rows: pl.DataFrame, news: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
