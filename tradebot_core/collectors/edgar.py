@@ -73,9 +73,11 @@ class EdgarFacts:
         tags = None if params.tags is None else frozenset(params.tags)
         rows, rejected = facts_of(files, Wanted(params.taxonomies, tags))
         accepted: dict[int, dict[str, datetime]] = {}
-        for cik in rows["cik"].unique(maintain_order=True):
-            accepted[cik], unread = acceptances(cik, submissions)
-            rejected += unread
+        if submissions is not None:
+            filings = rows.select("filing", "cik", "accession").unique("filing", maintain_order=True)
+            for cik, accessions in filings.group_by("cik", maintain_order=True).agg("accession").iter_rows():
+                accepted[cik], unread = acceptances(cik, submissions, frozenset(accessions))
+                rejected += unread
         rows, refused = judged(rows, accepted, self._calendar)
         return rows.cast(dict(_SCHEMA)), [*rejected, *refused]
 

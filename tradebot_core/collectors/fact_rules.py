@@ -37,11 +37,10 @@ def judged(rows: pl.DataFrame, accepted: Accepted, calendar: TradingCalendar) ->
     filings = rows.select("filing", "cik", "accession", "filed").unique("filing", maintain_order=True)
     filings = filings.select("cik", "accession", "filed", "filing", **_rules_of_filings(calendar))
     wrong = filings.filter(pl.any_horizontal(_OF_FILINGS))
-    rows, rules = (
-        _conflicts_marked(rows),
-        _rules_of_facts()
-        | {rule: pl.col("filing").is_in(wrong.filter(pl.col(rule))["filing"].implode()) for rule in _OF_FILINGS},
-    )
+    rows, repeated = _conflicts_marked(rows)
+    rules = _rules_of_facts() | {
+        rule: pl.col("filing").is_in(wrong.filter(pl.col(rule))["filing"].implode()) for rule in _OF_FILINGS
+    }
     bad = rows.select(pl.any_horizontal(rules.values())).to_series()
     refused = []
     if bad.any():
@@ -49,7 +48,8 @@ def judged(rows: pl.DataFrame, accepted: Accepted, calendar: TradingCalendar) ->
         broken = rows.filter(bad).with_columns(rule=first_rule)
         refused = [_rejected(row) for row in broken.select(*FACTS.columns, "rule").iter_rows(named=True)]
         rows = rows.filter(~bad)
-    rows = rows.filter(~repeats(FACTS.key)) if rows.select(repeats(FACTS.key).any()).item() else rows
+    if repeated:
+        rows = rows.filter(~repeats(FACTS.key))
     public = filings.join(wrong, on="filing", how="anti")
     known = [
         public_from(accepted.get(cik, {}).get(accession), filed, calendar)
@@ -88,20 +88,17 @@ def _rules_of_facts() -> dict[str, pl.Expr]:
     }
 
 
-def _conflicts_marked(rows: pl.DataFrame) -> pl.DataFrame:
-    """Without what is repeated alike; `conflicting` where one filing says two things of one period."""
+def _conflicts_marked(rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
+    """Without what is repeated alike, `conflicting` where one filing says two things of one period; and whether keys repeat."""
     again = rows.select(repeats(FACTS.key)).to_series()
     if not again.any():
-        return rows.with_columns(conflicting=pl.lit(False))
-    placed = rows.with_row_index("place")
-    several = placed.filter(again | again.shift(-1, fill_value=False)).unique(rows.columns, keep="first", maintain_order=True)
-    conflicting = several.filter(pl.struct("value", "filed").n_unique().over(FACTS.key) > 1)["place"]
-    alone = ~(again | again.shift(-1, fill_value=False))
-    return (
-        placed.filter(alone | placed["place"].is_in(several["place"].implode()))
-        .with_columns(conflicting=pl.col("place").is_in(conflicting.implode()))
-        .drop("place")
-    )
+        return rows.with_columns(conflicting=pl.lit(False)), False
+    in_doubt = again | again.shift(-1, fill_value=False)
+    several = rows.with_row_index("at").filter(in_doubt).unique(rows.columns, keep="first", maintain_order=True)
+    conflicting = several.filter(pl.struct("value", "filed").n_unique().over(FACTS.key) > 1)
+    at = pl.int_range(len(rows), eager=True)
+    kept = ~in_doubt | at.is_in(several["at"].implode())
+    return rows.with_columns(at.is_in(conflicting["at"].implode()).alias("conflicting")).filter(kept), True
 
 
 def _rejected(row: dict[str, object]) -> Rejected:

@@ -6,11 +6,17 @@ ranges of CIKs, so that group after group is the order of the CIKs, and a compan
 
 from collections.abc import Iterable
 from itertools import groupby
+from typing import TypeVar
+
+import polars as pl
 
 CIKS_OF_A_GROUP = 2048
 
 
-def first_cik(cik: int) -> int:
+Cik = TypeVar("Cik", int, pl.Expr)
+
+
+def first_cik(cik: Cik) -> Cik:
     """The first CIK of the group, which names it."""
     return cik - cik % CIKS_OF_A_GROUP
 

@@ -1,6 +1,7 @@
 """Rows in the order of their key: neighbours tell what is repeated, which is far cheaper than hashing and sorting again."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -44,6 +45,19 @@ def once_each(rows: pl.DataFrame, key: Sequence[str]) -> tuple[pl.DataFrame, pl.
     doubled = pl.struct(key).is_duplicated()
     kept = ~in_doubt | pl.int_range(len(rows), eager=True).is_in(several.filter(~doubled)["_at"].implode())
     return rows.filter(kept), several.filter(doubled).drop("_at")
+
+
+def parts(rows: pl.DataFrame, of: pl.Expr) -> list[tuple[Any, pl.DataFrame]]:
+    """The rows by the value of an expression, in order of the values; slices where the rows have that order already."""
+    values = rows.select(of.alias("_of")).to_series()
+    if len(values) == 1 < len(rows):  # a literal
+        return [(values.item(), rows)]
+    if not values.is_sorted():
+        named = rows.with_columns(values).partition_by("_of", as_dict=True, include_key=False)
+        return [(value, part) for (value,), part in sorted(named.items())]
+    runs = values.rle().struct.unnest()
+    starts = runs["len"].cum_sum() - runs["len"]
+    return [(value, rows.slice(at, n)) for at, n, value in zip(starts, runs["len"], runs["value"], strict=True)]
 
 
 def merged(rows: pl.DataFrame, news: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
+from tradebot_core.model.issuers import first_cik
+from tradebot_core.model.keyed_rows import parts
 from tradebot_core.model.tables import FACTS, FUNDAMENTALS, FactTable
 from tradebot_core.stores import parquet_files
-from tradebot_core.stores.issuer_files import file_of_issuer
+from tradebot_core.stores.issuer_files import file_name
 
 
 def migrate(store: Path, version: int) -> None:
@@ -50,8 +52,7 @@ def _by_issuer(facts: Path, table: FactTable) -> None:
 
 
 def _distribute(rows: pl.DataFrame, table: FactTable, folder: Path) -> None:
-    named = rows.with_columns(_file=file_of_issuer(pl.col("cik")))
-    for (name,), of_group in named.partition_by("_file", as_dict=True, include_key=False).items():
-        path = folder / f"{name}.parquet"
+    for group, of_group in parts(rows, first_cik(pl.col("cik"))):
+        path = folder / f"{file_name(table, group)}.parquet"
         kept = [parquet_files.read(path)] if path.exists() else []
         parquet_files.write(pl.concat([*kept, of_group]).sort(*table.key, "known_at", "ingested_at"), path)

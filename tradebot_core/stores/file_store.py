@@ -21,7 +21,8 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import ConfigurationError, StoreError
 from tradebot_core.interfaces import Batch, Ledger, Rejected
 from tradebot_core.model.event import Event, EventType
-from tradebot_core.model.keyed_rows import in_order, is_last_of, merged, once_each
+from tradebot_core.model.issuers import first_cik
+from tradebot_core.model.keyed_rows import in_order, is_last_of, merged, once_each, parts
 from tradebot_core.model.market import SessionClose
 from tradebot_core.model.tables import (
     ACTIONS,
@@ -37,20 +38,19 @@ from tradebot_core.model.tables import (
 from tradebot_core.stores import parquet_files
 from tradebot_core.stores.events import event_of
 from tradebot_core.stores.file_migrations import migrate
-from tradebot_core.stores.issuer_files import file_of_issuer, issuer_file_name, require_issuers
+from tradebot_core.stores.issuer_files import BY_ISSUER, file_name, require_issuers
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 
 SCHEMA_VERSION = 2
 
 # The file of a row. A revision must land in its key's file, so it may not move with known_at.
 _FILE_OF: dict[str, pl.Expr] = {
-    BARS.name: pl.col("session").dt.year().cast(pl.String),
-    ACTIONS.name: pl.col("session").dt.year().cast(pl.String),
-    SECURITIES.name: pl.lit("0"),
-    FACTS.name: file_of_issuer(pl.col("cik")),
-    FUNDAMENTALS.name: file_of_issuer(pl.col("cik")),
+    BARS.name: pl.col("session").dt.year(),
+    ACTIONS.name: pl.col("session").dt.year(),
+    SECURITIES.name: pl.lit(0),
+    FACTS.name: first_cik(pl.col("cik")),
+    FUNDAMENTALS.name: first_cik(pl.col("cik")),
 }
-_BY_ISSUER = frozenset({FACTS.name, FUNDAMENTALS.name})  # in order of their names, these files hold the order of the key
 _EVENT_TABLES = {
     EventType.SECURITY: SECURITIES,
     EventType.CORPORATE_ACTION: ACTIONS,
@@ -99,9 +99,8 @@ class FileStore:
         folder = self._path / "facts" / table.name
         added = 0
         with parquet_files.exclusive(folder):
-            files = fresh.with_columns(_file=_FILE_OF[table.name]).partition_by("_file", as_dict=True, include_key=False)
-            for (file,), rows in sorted(files.items()):
-                added += self._append_to(folder / f"{file}.parquet", table, rows)
+            for file, rows in parts(fresh, _FILE_OF[table.name]):
+                added += self._append_to(folder / f"{file_name(table, file)}.parquet", table, rows)
         return added
 
     def _append_to(self, path: Path, table: FactTable, rows: pl.DataFrame) -> int:
@@ -171,7 +170,7 @@ class FileStore:
                 continue
             frames.append(parquet_files.read(path, read).filter(wanted))
         rows = pl.concat(frames) if frames else pl.DataFrame(schema={c: table.schema[c] for c in read})
-        if table.name not in _BY_ISSUER:
+        if table.name not in BY_ISSUER:  # whose files, in order of their names, hold the order of the key
             rows = rows.sort(*table.key, "known_at", "ingested_at")
         nothing = [pl.lit(None, table.schema[column]).alias(column) for column in without]
         return rows.with_columns(nothing).select(table.schema.names())
@@ -188,10 +187,10 @@ class FileStore:
 
     def _files(self, table: FactTable, ciks: Collection[int] | None) -> list[Path]:
         folder = self._path / "facts" / table.name
-        if ciks is None or table.name not in _BY_ISSUER:
+        if ciks is None or table.name not in BY_ISSUER:
             return sorted(folder.glob("*.parquet"))
-        groups = sorted({issuer_file_name(cik) for cik in ciks})
-        return [path for name in groups if (path := folder / f"{name}.parquet").exists()]
+        names = [file_name(table, group) for group in sorted({first_cik(cik) for cik in ciks})]
+        return [path for name in names if (path := folder / f"{name}.parquet").exists()]
 
     # Quarantine
 

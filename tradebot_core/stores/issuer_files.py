@@ -1,20 +1,15 @@
 """Which file holds an issuer: one for each group of issuers, named by its first CIK, so that names in order are CIKs in order."""
 
-import polars as pl
-
 from tradebot_core.errors import StoreError
-from tradebot_core.model.issuers import CIKS_OF_A_GROUP, first_cik
-from tradebot_core.model.tables import FactTable
+from tradebot_core.model.tables import FACTS, FUNDAMENTALS, FactTable
 
+BY_ISSUER = frozenset({FACTS.name, FUNDAMENTALS.name})
 _DIGITS = 19  # every Int64
 
 
-def issuer_file_name(cik: int) -> str:
-    return f"{first_cik(cik):0{_DIGITS}d}"
-
-
-def file_of_issuer(cik: pl.Expr) -> pl.Expr:
-    return (cik - cik % CIKS_OF_A_GROUP).fill_null(0).cast(pl.String).str.zfill(_DIGITS)
+def file_name(table: FactTable, number: int) -> str:
+    """`number`: the year, or the first CIK of the group."""
+    return f"{number:0{_DIGITS}d}" if table.name in BY_ISSUER else str(number)
 
 
 def require_issuers(table: FactTable) -> None:
