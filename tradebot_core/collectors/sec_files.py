@@ -62,6 +62,15 @@ class SecFiles:
     def __contains__(self, name: str) -> bool:
         return name in self.paths or (self.members is not None and name in self.members)
 
+    def size(self, name: str) -> int:
+        """In bytes, as the archive or the folder says; 0 when there is no such file."""
+        if name not in self:
+            return 0
+        try:
+            return self.members[name].file_size if self.members is not None else self.paths[name].stat().st_size
+        except OSError:
+            return 0
+
     def of_issuer(self, cik: int) -> list[str]:
         """The issuer's file and the further pages of it, where there are any."""
         return self._by_issuer.get(cik, [])
