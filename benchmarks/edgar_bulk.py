@@ -37,24 +37,28 @@ class Stage:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--gigabytes", type=float, default=1.0, help="of JSON in the archive")
+    parser.add_argument("--figures", type=int, help="normalise this many companies only  [default: all]")
     parser.add_argument("--folder", type=Path, help="where the archive and the store are made  [default: a temporary folder]")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--parse", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run or args.parse:
-        print(json.dumps(run(args.run) if args.run else parse(args.parse)))
+        print(json.dumps(run(args.run, args.figures) if args.run else parse(args.parse)))
         return
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="edgar_bulk_") as made:
         folder = Path(made)
         companies, size = make(folder, int(args.gigabytes * 1e9))
-        bare, found = child("--parse", folder), child("--run", folder)
+        bare, found = (
+            child("--parse", folder),
+            child("--run", folder, *(["--figures", str(args.figures)] if args.figures else [])),
+        )
         result = {"companies": companies, "json_bytes": size, "parser": bare, **found}
     print(json.dumps(result, indent=1) if args.json else table(result))
 
 
-def child(task: str, folder: Path) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, __file__, task, str(folder)], check=True, stdout=subprocess.PIPE)
+def child(task: str, folder: Path, *options: str) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, __file__, task, str(folder), *options], check=True, stdout=subprocess.PIPE)
     return json.loads(done.stdout)
 
 
@@ -152,7 +156,7 @@ def parse(folder: Path) -> dict[str, Any]:
 # The real path
 
 
-def run(folder: Path) -> dict[str, Any]:
+def run(folder: Path, figures_of: int | None) -> dict[str, Any]:
     import polars as pl  # noqa: PLC0415
 
     from tradebot_core.calendar import xnys  # noqa: PLC0415
@@ -162,24 +166,34 @@ def run(folder: Path) -> dict[str, Any]:
     from tradebot_core.stores.file_store import FileStore  # noqa: PLC0415
     from tradebot_core.trading.collection import collect, refresh_fundamentals  # noqa: PLC0415
 
+    processes = min(os.cpu_count() or 1, 4)
     ciks = list(ciks_in(folder))
     securities = pl.DataFrame({"cik": ciks, "name": [f"Company {cik}" for cik in ciks]})
+    few = securities.head(figures_of or len(ciks))
     params = EdgarFacts.Params(path=folder / "companyfacts.zip", submissions_path=folder / "submissions.zip")
     store, calendar = FileStore(folder / "store", xnys()), xnys()
     started = peak_bytes()
     stages: dict[str, Stage] = {}
     collected, stages["collect"] = timed(lambda: collect(store, EdgarFacts(params, calendar), securities, START, END, NOW))
     after_collect = peak_bytes()
-    figures, stages["fundamentals"] = timed(lambda: refresh_fundamentals(store, normalise_many, securities, NOW, NOW))
-    after_figures = peak_bytes()
+    figures, stages["fundamentals"] = timed(lambda: refresh_fundamentals(store, normalise_many, few, NOW, NOW, processes))
+    after_figures, worker = peak_bytes(), peak_bytes(resource.RUSAGE_CHILDREN)
     again, stages["collect_again"] = timed(lambda: collect(store, EdgarFacts(params, calendar), securities, START, END, NOW))
     return {
         "facts": collected.new_rows,
         "refused": collected.refused,
         "facts_again": again.new_rows,
         "fundamentals": figures,
+        "normalised_companies": len(few),
+        "processes": processes,
         "stages": {name: asdict(stage) for name, stage in stages.items()},
-        "peak_bytes": {"start": started, "collect": after_collect, "fundamentals": after_figures, "all": peak_bytes()},
+        "peak_bytes": {
+            "start": started,
+            "collect": after_collect,
+            "fundamentals": after_figures,
+            "all": peak_bytes(),
+            "worker": worker,
+        },
         "store_bytes": {
             table.name: sum(file.stat().st_size for file in (folder / "store" / "facts" / table.name).glob("*.parquet"))
             for table in (FACTS, FUNDAMENTALS)
@@ -188,14 +202,21 @@ def run(folder: Path) -> dict[str, Any]:
 
 
 def timed(task: Any) -> tuple[Any, Stage]:
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), cpu_seconds()
     done = task()
-    return done, Stage(time.perf_counter() - wall, time.process_time() - cpu)
+    return done, Stage(time.perf_counter() - wall, cpu_seconds() - cpu)
 
 
-def peak_bytes() -> int:
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+def cpu_seconds() -> float:
+    """Of this process and of those it started that have ended."""
+    return sum(
+        usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def peak_bytes(of: int = resource.RUSAGE_SELF) -> int:
+    """Of this process, or of the largest of those that it started."""
+    return resource.getrusage(of).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -203,14 +224,17 @@ def table(result: dict[str, Any]) -> str:
     parser = bare["bytes"] / 1e6 / bare["parse_cpu_seconds"]
     lines = [
         f"{result['companies']:,} companies, {megabytes / 1e3:.1f} GB of JSON, {result['facts']:,} facts, "
-        f"{result['fundamentals']:,} rows of fundamentals",
-        f"msgspec typed decode alone: {parser:.0f} MB/s; inflating alone: {bare['bytes'] / 1e6 / bare['inflate_cpu_seconds']:.0f} MB/s",
+        f"{result['fundamentals']:,} rows of fundamentals of {result['normalised_companies']:,} companies",
+        f"msgspec typed decode alone: {parser:.0f} MB/s of CPU; inflating alone: "
+        f"{bare['bytes'] / 1e6 / bare['inflate_cpu_seconds']:.0f} MB/s of CPU; {result['processes']} processes for figures",
     ]
     for name, stage in result["stages"].items():
-        rate = megabytes / stage["wall_seconds"]
+        part = result["normalised_companies"] / result["companies"] if name == "fundamentals" else 1
+        done, facts = megabytes * part, result["facts"] * part
+        wall, cpu = stage["wall_seconds"], stage["cpu_seconds"]
         lines.append(
-            f"{name}: {stage['wall_seconds']:.0f} s, {rate:.0f} MB/s ({rate / parser:.2f} of the parser), "
-            f"{result['facts'] / stage['wall_seconds']:,.0f} facts/s, {stage['cpu_seconds']:.0f} s of CPU"
+            f"{name}: {wall:.0f} s, {done / wall:.0f} MB/s, {facts / wall:,.0f} facts/s; {cpu:.0f} s of CPU, "
+            f"{done / cpu:.0f} MB/s of CPU ({done / cpu / parser:.2f} of the parser)"
         )
     peaks = ", ".join(f"{name} {size / 2**20:.0f}" for name, size in result["peak_bytes"].items())
     stored = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in result["store_bytes"].items())

@@ -1,6 +1,5 @@
 """Bringing facts in: from a collector into the store, and from reported facts to normalised fundamentals."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -9,8 +8,7 @@ import polars as pl
 from tradebot_core.interfaces import Batch, Collector, DataStore, Rejected
 from tradebot_core.model.issuers import issuer_groups
 from tradebot_core.model.tables import ACTIONS, FACTS, FUNDAMENTALS
-
-Normalise = Callable[[pl.DataFrame, dict[int, str]], pl.DataFrame]
+from tradebot_core.trading.normalising import Normalise, normalised
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,12 @@ def _known_by(batch: Batch, now: datetime) -> Batch:
 
 
 def refresh_fundamentals(
-    store: DataStore, normalise: Normalise, securities: pl.DataFrame, as_of: datetime, ingested_at: datetime
+    store: DataStore,
+    normalise: Normalise,
+    securities: pl.DataFrame,
+    as_of: datetime,
+    ingested_at: datetime,
+    processes: int = 1,
 ) -> int:
     """Normalises the issuers that may have facts their figures lack; returns the number of new rows of FUNDAMENTALS.
 
@@ -72,7 +75,9 @@ def refresh_fundamentals(
     )
     names = dict(securities.select("cik", "name").iter_rows())
     added = 0
-    for issuers in issuer_groups(cik for cik in stale["cik"] if cik in names):
-        rows = normalise(store.read_versions(FACTS, as_of=as_of, ciks=issuers), names)
+    groups = issuer_groups(cik for cik in stale["cik"] if cik in names)
+    for rows in normalised(
+        groups, lambda ciks: store.read_versions(FACTS, as_of=as_of, ciks=ciks), normalise, names, processes
+    ):
         added += store.append(Batch(FUNDAMENTALS, rows, "normalised"), ingested_at)
     return added
