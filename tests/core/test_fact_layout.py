@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from tradebot_core.collectors.company_facts import CompanyFile, Wanted, _by_types, _raw, facts_of
 from tradebot_core.collectors.fact_layout import NO_DATE, NO_YEAR, accession_of, read_columns, text_of
@@ -219,4 +219,4 @@ def test_every_file_of_the_sec_is_in_its_layout_and_read_as_the_parser_reads_it(
             assert read_columns(raw.lists) is not None, name
             parsed = _by_types(raw).select(columns).sort(FACTS.key, maintain_order=True)
             read = facts_of([file], wanted)[0].select(columns)
-            pl.testing.assert_frame_equal(read, parsed)
+            assert_frame_equal(read, parsed)

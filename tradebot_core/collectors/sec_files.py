@@ -56,7 +56,9 @@ class SecFiles:
             archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
             raise CorruptInput(f"{path} is not a readable zip ({error}).", "Download it again.") from None
-        members = {Path(member.filename).name: member for member in archive.infolist() if member.filename.endswith(".json")}
+        members = {
+            member.filename.rpartition("/")[2]: member for member in archive.infolist() if member.filename.endswith(".json")
+        }
         return cls({}, archive, members)
 
     def __contains__(self, name: str) -> bool:
