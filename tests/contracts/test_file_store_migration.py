@@ -97,6 +97,15 @@ def test_an_attempt_cut_off_anywhere_is_finished_by_the_next(tmp_path, expected,
     assert same(content(FileStore(folder, XNYS)), expected)
 
 
+def test_a_figure_that_came_after_schema_1_is_null_in_its_rows(tmp_path):
+    folder = of_schema_1(tmp_path / "store")
+    for path in (folder / "facts" / "fundamentals").glob("*.parquet"):
+        parquet_files.write(parquet_files.read(path).drop("debt"), path)
+    rows = FileStore(folder, XNYS).read(FUNDAMENTALS, as_of=FOREVER)
+    assert rows.schema == FUNDAMENTALS.schema
+    assert rows["debt"].to_list() == [None] * 3
+
+
 def test_a_damaged_file_stops_the_migration_and_nothing_is_lost(tmp_path):
     folder = of_schema_1(tmp_path / "store")
     path = folder / "facts" / "facts" / "25.parquet"

@@ -52,6 +52,9 @@ def _by_issuer(facts: Path, table: FactTable) -> None:
 
 
 def _distribute(rows: pl.DataFrame, table: FactTable, folder: Path) -> None:
+    """A figure that came after schema 1 is null in its rows: it was not computed then."""
+    lacking = [pl.lit(None, kind).alias(name) for name, kind in table.schema.items() if name not in rows.columns]
+    rows = rows.with_columns(lacking).select(table.schema.names())
     for group, of_group in parts(rows, first_cik(pl.col("cik"))):
         path = folder / f"{file_name(table, group)}.parquet"
         kept = [parquet_files.read(path)] if path.exists() else []
