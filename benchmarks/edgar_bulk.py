@@ -166,7 +166,7 @@ def run(folder: Path, figures_of: int | None) -> dict[str, Any]:
     from tradebot_core.stores.file_store import FileStore  # noqa: PLC0415
     from tradebot_core.trading.collection import collect, refresh_fundamentals  # noqa: PLC0415
 
-    processes = min(os.cpu_count() or 1, 4)
+    processes = min(os.cpu_count() or 1, 3)
     ciks = list(ciks_in(folder))
     securities = pl.DataFrame({"cik": ciks, "name": [f"Company {cik}" for cik in ciks]})
     few = securities.head(figures_of or len(ciks))

@@ -46,7 +46,7 @@ from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.stored_markets import StoredMarkets
 
-_MOST_PROCESSES = 4  # for figures; each holds some two hundred megabytes
+_MOST_PROCESSES = 3  # for figures; each takes up to 400 MB, and all together stay below 2 GiB
 
 
 @dataclass(frozen=True)
