@@ -5,7 +5,7 @@ RiskGate approves; an ExecutionEngine places; the Ledger remembers. Every reader
 but the Clock.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -46,7 +46,11 @@ class Batch:
 
 
 class Collector(Protocol):
-    """One source x one data set. Made from its configuration block; opens nothing before `collect`."""
+    """One source x one data set. Made from its configuration block; opens nothing before `collect`.
+
+    One that brings many issuers yields them in order of CIK, whole groups (model.issuers) to a batch: a store may keep each
+    group in one place and write it once.
+    """
 
     table: ClassVar[FactTable]
 
@@ -93,9 +97,21 @@ class DataStore(Protocol):
         """
         ...
 
-    def read(self, table: FactTable, *, as_of: datetime, start: date | None = None, end: date | None = None) -> pl.DataFrame:
+    def read(
+        self,
+        table: FactTable,
+        *,
+        as_of: datetime,
+        start: date | None = None,
+        end: date | None = None,
+        ciks: Collection[int] | None = None,
+    ) -> pl.DataFrame:
         """The latest version of each row with known_at <= as_of, ordered by key; start and end bound `session` or,
-        where a table has none, the New York day of known_at (inclusive)."""
+        where a table has none, the New York day of known_at (inclusive).
+
+        `ciks` are the issuers that are wanted, of tables with a cik: all reported facts of a market do not fit in memory.
+        What one group of issuers costs (model.issuers) does not grow with the number of the others.
+        """
         ...
 
     def read_versions(
@@ -105,12 +121,18 @@ class DataStore(Protocol):
         as_of: datetime,
         start: date | None = None,
         end: date | None = None,
+        ciks: Collection[int] | None = None,
         without: Sequence[str] = (),
     ) -> pl.DataFrame:
-        """All versions with known_at <= as_of, ordered by key, known_at and ingested_at; start and end as in `read`.
+        """All versions with known_at <= as_of, ordered by key, known_at and ingested_at; start, end and ciks as in `read`.
 
         `without` names columns that are not needed (null in the answer): the provenance of figures is most of their bytes.
         """
+        ...
+
+    def newest(self, table: FactTable, *, as_of: datetime) -> pl.DataFrame:
+        """One row for each issuer with versions known by `as_of`, in order of cik: cik, and the latest known_at and the latest
+        ingested_at among those versions. Reads no other column, and never the whole table at once."""
         ...
 
     def quarantined(self) -> pl.DataFrame: ...

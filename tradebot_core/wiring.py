@@ -3,6 +3,7 @@ the execution engine are chosen."""
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -44,6 +45,8 @@ from tradebot_core.trading.live import LiveDesk
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.stored_markets import StoredMarkets
+
+_MOST_PROCESSES = 3  # for figures; each takes up to 400 MB, and all together stay below 2 GiB
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,14 @@ class Tradebot:
             collector = collector.against(self._held(self.calendar.offset(start, -collector.overlap), end, now))
         collected = collect(self.store, collector, securities, start, end, now)
         if collector.table is FACTS:
-            refresh_fundamentals(self.store, normalise_many, securities, self.calendar.cutoff(end), now)
+            refresh_fundamentals(
+                self.store,
+                normalise_many,
+                securities,
+                self.calendar.cutoff(end),
+                now,
+                min(os.cpu_count() or 1, _MOST_PROCESSES),
+            )
         return collected
 
     def securities(self, session: date) -> pl.DataFrame:
