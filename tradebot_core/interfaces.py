@@ -5,19 +5,19 @@ RiskGate approves; an ExecutionEngine places; the Ledger remembers. Every reader
 but the Clock.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import polars as pl
 
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict
 from tradebot_core.model.portfolio import Book, Entry
-from tradebot_core.model.tables import FactTable, ResultTable
+from tradebot_core.model.tables import ACTIONS, BARS, FactTable, ResultTable
 
 
 class Clock(Protocol):
@@ -49,6 +49,8 @@ class Collector(Protocol):
     """One source x one data set. Made from its configuration block; opens nothing before `collect`.
 
     A class may say in one sentence what its data cannot be trusted for (`caveat: ClassVar[str]`): every backtest's report repeats it.
+    One that brings many issuers yields them in order of CIK, whole groups (model.issuers) to a batch: a store may keep each
+    group in one place and write it once.
     """
 
     table: ClassVar[FactTable]
@@ -63,6 +65,29 @@ class Collector(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the store holds already, for a collector that must compare: the latest versions of raw bars and of actions."""
+
+    bars: pl.DataFrame
+    actions: pl.DataFrame
+
+    @classmethod
+    def nothing(cls) -> "Held":
+        return cls(BARS.schema.to_frame(), ACTIONS.schema.to_frame())
+
+
+@runtime_checkable
+class ComparingCollector(Collector, Protocol):
+    """A collector whose source can only be read beside what was read of it before, such as a series that is stated anew."""
+
+    overlap: ClassVar[int]  # sessions before `start` of which it must be told
+
+    def against(self, held: Held) -> Collector:
+        """The same collector, told what is held from `overlap` sessions before the start of its range on."""
+        ...
+
+
 class DataStore(Protocol):
     """Facts with two times, results per strategy and book, strategy state, and the ledger. Two backends, one promise."""
 
@@ -73,9 +98,21 @@ class DataStore(Protocol):
         """
         ...
 
-    def read(self, table: FactTable, *, as_of: datetime, start: date | None = None, end: date | None = None) -> pl.DataFrame:
+    def read(
+        self,
+        table: FactTable,
+        *,
+        as_of: datetime,
+        start: date | None = None,
+        end: date | None = None,
+        ciks: Collection[int] | None = None,
+    ) -> pl.DataFrame:
         """The latest version of each row with known_at <= as_of, ordered by key; start and end bound `session` or,
-        where a table has none, the New York day of known_at (inclusive)."""
+        where a table has none, the New York day of known_at (inclusive).
+
+        `ciks` are the issuers that are wanted, of tables with a cik: all reported facts of a market do not fit in memory.
+        What one group of issuers costs (model.issuers) does not grow with the number of the others.
+        """
         ...
 
     def read_versions(
@@ -85,12 +122,18 @@ class DataStore(Protocol):
         as_of: datetime,
         start: date | None = None,
         end: date | None = None,
+        ciks: Collection[int] | None = None,
         without: Sequence[str] = (),
     ) -> pl.DataFrame:
-        """All versions with known_at <= as_of, ordered by key, known_at and ingested_at; start and end as in `read`.
+        """All versions with known_at <= as_of, ordered by key, known_at and ingested_at; start, end and ciks as in `read`.
 
         `without` names columns that are not needed (null in the answer): the provenance of figures is most of their bytes.
         """
+        ...
+
+    def newest(self, table: FactTable, *, as_of: datetime) -> pl.DataFrame:
+        """One row for each issuer with versions known by `as_of`, in order of cik: cik, and the latest known_at and the latest
+        ingested_at among those versions. Reads no other column, and never the whole table at once."""
         ...
 
     def quarantined(self) -> pl.DataFrame: ...

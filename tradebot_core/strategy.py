@@ -21,6 +21,7 @@ from tradebot_core.model.decision import Action, Candidate, Decision, LayerResul
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.tables import LAYERS
 from tradebot_core.quant.panel import MarketMemory
+from tradebot_core.quant.ranks import rank_in_session  # noqa: F401  a part of the kit
 
 Comparison = Literal[">=", ">", "<=", "<"]
 
@@ -62,6 +63,10 @@ class Layer(ABC):
     def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The verdict on every row: session, security_id, symbol, passed, rule, value, threshold, then the features."""
 
+    def reads(self) -> frozenset[str] | None:
+        """The columns it looks at, so that the others need not be carried; None when that cannot be told before it runs."""
+        return None
+
 
 @dataclass(frozen=True)
 class TableLayer(Layer):
@@ -95,6 +100,12 @@ class TableLayer(Layer):
         columns = [expression.alias(name) for name, expression in verdict.items()]
         return frame.select("session", "security_id", "symbol", *columns, *self.features).collect()
 
+    def reads(self) -> frozenset[str] | None:
+        expressions = [expression for step in self.steps for expression in step] + [rule.value for rule in self.rules]
+        if type(self).evaluate is not TableLayer.evaluate or any(e.meta.has_multiple_outputs() for e in expressions):
+            return None  # selectors and wildcards name no columns before they meet a table
+        return frozenset([*self.features, *(name for expression in expressions for name in expression.meta.root_names())])
+
 
 class SymbolLayer(Layer):
     """A layer in plain Python, one security and session at a time."""
@@ -126,12 +137,6 @@ class SymbolLayer(Layer):
             verdict.threshold,
             *features,
         )
-
-
-def rank_in_session(value: pl.Expr, *, best: Literal["high", "low"]) -> pl.Expr:
-    """1 for the best of its session; equal values share a rank; null (and NaN) have none."""
-    measured = pl.when(value.is_finite()).then(value)
-    return measured.rank("min", descending=best == "high").over("session")
 
 
 @dataclass(frozen=True, slots=True)

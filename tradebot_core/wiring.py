@@ -3,11 +3,13 @@ the execution engine are chosen."""
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -17,8 +19,17 @@ from tradebot_core.clock import SampleClock, SystemClock
 from tradebot_core.config import Config, Mode, load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
-from tradebot_core.interfaces import Clock, Collector, DataStore, ExecutionEngine, OpeningMarket, RiskGate
-from tradebot_core.model.portfolio import usd
+from tradebot_core.interfaces import (
+    Clock,
+    Collector,
+    ComparingCollector,
+    DataStore,
+    ExecutionEngine,
+    Held,
+    OpeningMarket,
+    RiskGate,
+)
+from tradebot_core.model.portfolio import Position, usd
 from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, FUNDAMENTALS, RESULT_TABLES, SECURITIES, FactTable
 from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
@@ -41,6 +52,8 @@ from tradebot_core.trading.universe import Entry, read_universe, unresolved
 # What coverage looks at.
 _OF_BARS = ("security_id", "session", "known_at", "ingested_at")
 _OF_FIGURES = ("cik", "known_at", "ingested_at", "shares_outstanding", "shares_diluted")
+
+_MOST_PROCESSES = 3  # for figures; each takes up to 400 MB, and all together stay below 2 GiB
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,8 @@ class Tradebot:
             end = self.calendar.next(end)  # what takes effect at the next open voids the orders for it
         if collector.table is BARS and not self._has_bars(self.calendar.previous(start)):
             start = first_bar_needed(start, self.calendar)
+        if isinstance(collector, ComparingCollector):
+            collector = collector.against(self._held(self.calendar.offset(start, -collector.overlap), end, now))
         if collector.table is SECURITIES:
             securities = self.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC))
             collector = OneOfSeveral(collector, self.store)
@@ -94,7 +109,14 @@ class Tradebot:
             securities = self.securities(end)
         collected = collect(self.store, collector, securities, start, end, now)
         if collector.table is FACTS:
-            refresh_fundamentals(self.store, normalise_many, securities, self.calendar.cutoff(end), now)
+            refresh_fundamentals(
+                self.store,
+                normalise_many,
+                securities,
+                self.calendar.cutoff(end),
+                now,
+                min(os.cpu_count() or 1, _MOST_PROCESSES),
+            )
         return collected
 
     def securities(self, session: date) -> pl.DataFrame:
@@ -124,6 +146,11 @@ class Tradebot:
                 " ".join(_like(symbol, set(ever["symbol"])) for symbol in unknown),
             )
 
+    def _held(self, start: date, end: date, now: datetime) -> Held:
+        """What the store holds of these sessions at this instant, and every action."""
+        bars = self.store.read(BARS, as_of=now, start=start, end=end)
+        return Held(bars, self.store.read(ACTIONS, as_of=now))
+
     def _has_bars(self, session: date) -> bool:
         return not self.store.read_versions(BARS, as_of=self.calendar.cutoff(session), start=session, end=session).is_empty()
 
@@ -150,7 +177,22 @@ class Tradebot:
         def engine_at(clock: Clock, market: OpeningMarket) -> ExecutionEngine:
             return SimulatedEngine(market, self.calendar, clock, self.config.costs)
 
-        return BacktestWalk(sleeve.strategy, opening, deposit, self.calendar, self.gate, self.config.risk, engine_at)
+        return BacktestWalk(
+            sleeve.strategy,
+            opening,
+            deposit,
+            self.calendar,
+            self.gate,
+            self.config.risk,
+            engine_at,
+            partial(self._positions_at, sleeve.name),
+        )
+
+    def _positions_at(self, name: str, session: date, first: date) -> Mapping[int, Position]:
+        """What the stored book that continues in `first` held at the close of an earlier session; nothing before it was opened."""
+        if session not in self.backtest_sessions(name, self.calendar.previous(first)):
+            return {}
+        return BookState.from_json(self.store.read_results(BOOKS, name, BACKTEST, session, session)["state"][0]).book.positions
 
     def _opening(self, sleeve: Sleeve, first: date, restart: bool) -> tuple[BookState, Decimal | None]:
         before = self.calendar.previous(first)

@@ -4,7 +4,7 @@
 desk, and only the assets of the live path ask for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -49,8 +49,8 @@ class Research:
     def securities(self, session: date) -> pl.DataFrame:
         return self._tradebot.securities(session)
 
-    def panel(self, sessions: Sequence[date]) -> pl.DataFrame:
-        return self._tradebot.markets.panel(sessions)
+    def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
+        return self._tradebot.markets.panel(sessions, figures)
 
     def run_layer(self, strategy: str, layer: str, sessions: Sequence[date]) -> pl.DataFrame:
         return self._tradebot.markets.run_layer(self._tradebot.sleeve(strategy).strategy, layer, sessions)

@@ -3,7 +3,8 @@
 import socket
 from contextlib import closing
 
-from tests.markets import CONFIG
+from tests.cli.conftest import WITH_CLOCK
+from tests.markets import CONFIG, write_config
 
 
 def levels(document) -> dict[str, str]:
@@ -39,6 +40,49 @@ def test_a_missing_source_is_named(desk_with):
     document = desk.json("doctor", exit_code=1)
     (finding,) = [finding for finding in document["findings"] if finding["what"] == "price_bars"]
     assert finding["level"] == "fail" and "none.parquet does not exist" in finding["text"] and finding["mend"]
+
+
+def test_filings_that_are_missing_can_be_fetched(desk_with):
+    block = (
+        "collectors:\n  - name: fundamentals\n    class_path: tradebot_core.collectors.edgar.EdgarFacts\n"
+        "    params: {{path: {store}/companyfacts.zip}}\nstrategies:"
+    )
+    document = desk_with(CONFIG.replace("strategies:", block, 1)).json("doctor", exit_code=1)
+    (finding,) = [finding for finding in document["findings"] if finding["what"] == "fundamentals"]
+    assert "edgar_api.EdgarApi" in finding["mend"]
+
+
+SEC_BLOCK = (
+    "collectors:\n  - name: fundamentals\n    class_path: tradebot_core.collectors.edgar_api.EdgarApi\n"
+    "    params: {{cache_path: CACHE, user_agent: AGENT}}\nstrategies:"
+)
+
+
+def with_sec(agent: str, cache: str = "{store}/sec", text: str = CONFIG) -> str:
+    return text.replace("strategies:", SEC_BLOCK.replace("AGENT", agent).replace("CACHE", cache), 1)
+
+
+def test_a_collector_that_fetches_its_files_needs_none_yet(desk_with):
+    prepare_sample(desk := desk_with(with_sec("Jane Doe jane@doe.net")))
+    (finding,) = [finding for finding in desk.json("doctor")["findings"] if finding["what"] == "fundamentals"]
+    assert finding["level"] == "ok" and "which the first collection makes" in finding["text"]
+
+
+def test_a_folder_that_fetched_files_cannot_be_kept_in_is_named(desk_with):
+    desk = desk_with(with_sec("Jane Doe jane@doe.net", "{store}/taken/sec"))
+    (desk.folder / "store").mkdir(exist_ok=True)
+    (desk.folder / "store" / "taken").write_text("a file")
+    document = desk.json("doctor", exit_code=1)
+    (finding,) = [finding for finding in document["findings"] if finding["what"] == "fundamentals"]
+    assert finding["level"] == "fail" and "params.cache_path" in finding["mend"]
+
+
+def test_who_does_not_say_who_asks_the_sec_is_told_so_with_the_line(desk):
+    for agent, cause in (("Jane Doe", "a contact e-mail"), ("jane@example.com", "a placeholder")):
+        write_config(desk.folder, with_sec(agent, text=WITH_CLOCK))
+        last = desk.json("doctor", exit_code=1)["findings"][-1]
+        assert last["level"] == "fail" and last["what"] == "configuration"
+        assert "params.user_agent" in last["text"] and cause in last["text"] and ", line " in last["text"]
 
 
 def test_a_gateway_that_does_not_answer_is_named(desk_with):

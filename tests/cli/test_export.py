@@ -238,3 +238,24 @@ def test_a_listing_that_ended_has_its_last_price_and_no_end_before_it_came(desk)
     assert after["FADE"] == (str(SESSIONS[40]), str(SESSIONS[40]), bar("FADE", 40, SESSIONS[40])["close"])
     assert after["GOOD"] == ("9999-12-31", None, None)
     assert ends(SESSIONS[39])["FADE"] == ("9999-12-31", None, None)
+
+
+def test_bars_adjusted_by_what_was_known_and_in_effect(desk):
+    """GOOD splits two for one on 2024-04-15 and pays 0.50 USD on 2024-03-15."""
+
+    def first_close(*options: object) -> float:
+        return rows_of(desk, "bars", "--start", START, "--end", START, *options)[0]["close"]
+
+    assert first_close() == 59.05
+    assert first_close("--adjusted", "split", "--as-of", "2024-04-12") == 59.05
+    assert first_close("--adjusted", "split", "--as-of", "2024-04-15") == 59.05 / 2
+    total = first_close("--adjusted", "total", "--as-of", "2024-03-15")
+    good = rows_of(desk, "bars", "--start", "2024-03-14", "--end", "2024-03-14")[0]
+    assert total == pytest.approx(59.05 * (1 - 0.5 / good["close"]))
+    assert first_close("--adjusted", "total") == pytest.approx(total / 2)
+
+
+def test_only_bars_can_be_adjusted(desk):
+    result = desk.run("export", "actions", "--adjusted", "split", "--format", "json", "-o", "-")
+    assert result.exit_code == 2
+    assert "--adjusted means nothing for actions." in result.output

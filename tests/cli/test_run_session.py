@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from tests.cli.conftest import WITH_CLOCK
 from tests.markets import SESSIONS, START, XNYS
+from tests.sec_server import sec_server
 from tradebot_core.errors import NotPermitted
 from tradebot_core.trading.live import issue_permit
 
@@ -129,3 +131,21 @@ def test_what_would_block_the_assets_stops_the_session_before_anything_is_decide
     value = json.loads(result.stdout)["strategies"][0]
     assert "value_investor/screen: no_look_ahead found 1, the first {'symbol': 'GOOD'}" in value["error"]
     assert not (live_desk.folder / "store" / "simulated_engine.jsonl").exists()
+
+
+def test_a_long_collection_shows_how_far_it_is_and_json_stays_one_document(desk_with):
+    with sec_server() as sec:
+        block = (
+            "collectors:\n  - name: fundamentals\n    class_path: tradebot_core.collectors.edgar_api.EdgarApi\n"
+            "    params: {{cache_path: {store}/sec, user_agent: Jane Doe jane@doe.net, data_url: 'URL', archives_url: 'URL'}}\n"
+        )
+        desk = desk_with(WITH_CLOCK.replace("strategies:", block.replace("URL", sec.url) + "strategies:", 1))
+        desk.after_close_of(START)
+        lines = desk.run("run-session").stdout.splitlines()
+        # The SEC knows none of these companies.
+        assert lines[:3] == [
+            "SEC: 4 of 4 companies are to be asked for",
+            "SEC: 4 of 4 companies done, 4 with a problem",
+            "fundamentals: 0 new rows, 8 refused",
+        ]
+        assert desk.json("run-session")["session"] == str(START)

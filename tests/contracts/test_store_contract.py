@@ -15,6 +15,7 @@ from tests.markets import SESSIONS, XNYS
 from tradebot_core.errors import StoreError
 from tradebot_core.interfaces import Batch, DataStore, Rejected
 from tradebot_core.model.event import EventType
+from tradebot_core.model.issuers import CIKS_OF_A_GROUP
 from tradebot_core.model.market import ActionType, Bar, CorporateAction
 from tradebot_core.model.tables import (
     ACTIONS,
@@ -182,6 +183,69 @@ def test_an_empty_delivery_is_no_error(store):
 def test_what_was_kept_is_there_after_opening_the_store_again(store, reopen):
     store.append(batch(BARS, bar()), INGESTED)
     assert reopen().read(BARS, as_of=FOREVER).equals(store.read(BARS, as_of=FOREVER))
+
+
+# Issuers
+
+
+GROUPS = (1, 5 * CIKS_OF_A_GROUP, 5 * CIKS_OF_A_GROUP + 1, 10**9)
+
+
+def filed_by(cik: int, **changed: Any) -> dict[str, Any]:
+    return fact(accession=f"{cik:010d}-24-000001", cik=cik, **changed)
+
+
+def test_a_reader_of_some_issuers_gets_their_rows_and_no_others(store):
+    store.append(batch(FACTS, *[filed_by(cik, tag=tag) for cik in reversed(GROUPS) for tag in ("B", "A")]), INGESTED)
+    wanted = [GROUPS[3], GROUPS[1], 777]
+    for rows in (store.read(FACTS, as_of=FOREVER, ciks=wanted), store.read_versions(FACTS, as_of=FOREVER, ciks=wanted)):
+        assert rows.select("cik", "tag").rows() == [(cik, tag) for cik in (GROUPS[1], GROUPS[3]) for tag in ("A", "B")]
+    assert store.read(FACTS, as_of=FOREVER, ciks=()).schema == FACTS.schema
+    assert store.read(FACTS, as_of=FOREVER, ciks=()).is_empty()
+    everything = store.read(FACTS, as_of=FOREVER)
+    assert everything.equals(store.read(FACTS, as_of=FOREVER, ciks=GROUPS))
+    assert everything["cik"].unique(maintain_order=True).to_list() == list(GROUPS)
+
+
+def test_issuers_can_be_asked_for_together_with_time_and_without_columns(store):
+    late = datetime(2024, 3, 1, tzinfo=UTC)
+    store.append(batch(FACTS, filed_by(1), filed_by(7, known_at=late)), INGESTED)
+    known = store.read_versions(FACTS, as_of=late - timedelta(microseconds=1), ciks=[1, 7], without=("cik", "form"))
+    assert known.select("cik", "form", "value").rows() == [(None, None, 5.0)]
+    assert store.read(FACTS, as_of=late, start=date(2024, 2, 1), ciks=[1, 7])["cik"].to_list() == [7]
+
+
+def test_issuers_of_the_security_master_are_its_rows_with_their_cik(store):
+    market(store)
+    assert store.read(SECURITIES, as_of=FOREVER, ciks=[1])["symbol"].to_list() == ["AAA"]
+    assert store.read(SECURITIES, as_of=FOREVER, ciks=[2]).is_empty()
+
+
+def test_issuers_of_a_table_without_issuers_are_refused(store):
+    with pytest.raises(StoreError, match="bars are not of issuers"):
+        store.read(BARS, as_of=FOREVER, ciks=[1])
+    with pytest.raises(StoreError, match="bars are not of issuers"):
+        store.newest(BARS, as_of=FOREVER)
+
+
+def test_the_newest_of_each_issuer_are_the_last_instants_of_the_versions_known(store):
+    first, second = datetime(2024, 1, 15, 12, tzinfo=UTC), datetime(2024, 6, 3, 12, tzinfo=UTC)
+    assert store.newest(FACTS, as_of=FOREVER).rows() == []
+    store.append(batch(FACTS, filed_by(GROUPS[3]), filed_by(1, tag="A"), filed_by(1, tag="B", known_at=second)), INGESTED)
+    store.append(batch(FACTS, filed_by(1, tag="C")), LATER)
+    assert store.newest(FACTS, as_of=FOREVER).rows() == [(1, second, LATER), (GROUPS[3], first, INGESTED)]
+    assert store.newest(FACTS, as_of=first).rows() == [(1, first, LATER), (GROUPS[3], first, INGESTED)]
+    assert store.newest(FACTS, as_of=first - timedelta(microseconds=1)).rows() == []
+    assert store.newest(FUNDAMENTALS, as_of=FOREVER).columns == ["cik", "known_at", "ingested_at"]
+
+
+def test_a_revision_of_one_issuer_leaves_its_neighbours_in_their_places(store):
+    rows = [filed_by(cik, tag=tag) for cik in (3, 1, 2) for tag in ("B", "C", "A")]
+    store.append(batch(FACTS, *rows), INGESTED)
+    store.append(batch(FACTS, filed_by(2, tag="B", value=6.0), filed_by(2, tag="AA")), LATER)
+    found = store.read_versions(FACTS, as_of=FOREVER).select("cik", "tag", "value").rows()
+    two = [(2, "A", 5.0), (2, "AA", 5.0), (2, "B", 5.0), (2, "B", 6.0), (2, "C", 5.0)]
+    assert found == [*[(1, tag, 5.0) for tag in "ABC"], *two, *[(3, tag, 5.0) for tag in "ABC"]]
 
 
 # What comes back is what went in
@@ -431,8 +495,8 @@ def files(tmp_path) -> Iterator[Path]:
 
 def test_a_store_of_a_newer_version_is_refused_and_named(files):
     FileStore(files, XNYS)
-    (files / "schema_version").write_text("2")
-    with pytest.raises(StoreError, match=r"store was written by a newer version \(schema 2, this one knows 1\)"):
+    (files / "schema_version").write_text("3")
+    with pytest.raises(StoreError, match=r"store was written by a newer version \(schema 3, this one knows 2\)"):
         FileStore(files, XNYS)
 
 

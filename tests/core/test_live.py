@@ -621,7 +621,7 @@ def test_a_word_of_an_action_that_came_late_is_entered_when_it_comes(tmp_path):
     nights(desk, [0, 1, 2, 3])
     assert [kind for _, kind, *_ in entered(desk)] == ["trade"]
     nights(desk, [4, 5])
-    assert entered(desk)[1:] == [(day(2), "dividend", 0, usd(250))]
+    assert entered(desk)[1:] == [(day(4), "dividend", 0, usd(250))]
 
 
 def test_a_security_that_does_not_trade_when_it_is_decided_on_has_its_last_price(tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.markets import SESSIONS, XNYS
+from tradebot_core.model.fundamentals import FIGURES
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, SECURITIES, FactTable
 from tradebot_core.quant.panel import LIQUIDITY_WINDOW, PANEL_COLUMNS, build_panel, first_bar_needed
 
@@ -55,10 +56,9 @@ NAMES = [name(AAA, "AAA"), name(BBB, "BBB")]
 FILINGS = [filing(1, datetime(2024, 1, 15, tzinfo=UTC), revenue_ttm=5.0, shares_outstanding=100.0)]
 
 
-def panel(sessions=DAYS, bars=BARS_OF_TWO, actions=(), names=NAMES, filings=FILINGS) -> pl.DataFrame:
-    return build_panel(
-        table(BARS, bars), table(ACTIONS, list(actions)), table(SECURITIES, names), table(FUNDAMENTALS, filings), sessions, XNYS
-    )
+def panel(sessions=DAYS, bars=BARS_OF_TWO, actions=(), names=NAMES, filings=FILINGS, figures=None) -> pl.DataFrame:
+    tables = table(BARS, bars), table(ACTIONS, list(actions)), table(SECURITIES, names), table(FUNDAMENTALS, filings)
+    return build_panel(*tables, sessions, XNYS, figures)
 
 
 def of(rows: pl.DataFrame, column: str, security: int = AAA) -> list[Any]:
@@ -73,6 +73,15 @@ def test_one_row_a_session_and_security_sorted():
 def test_the_columns_are_those_that_are_named():
     assert set(panel().columns) == set(PANEL_COLUMNS)
     assert len(PANEL_COLUMNS) == len(set(PANEL_COLUMNS))
+
+
+def test_a_panel_of_some_figures_has_the_same_rows_and_the_market_value():
+    actions = [split(AAA, DAYS[4], 2.0)]
+    whole, part = panel(actions=actions), panel(actions=actions, figures=("revenue_ttm", "close", "no_figure"))
+    left_out = set(whole.columns) - set(part.columns)
+    assert left_out == set(FIGURES) - {"revenue_ttm", "shares_outstanding", "shares_diluted", "eps_diluted_ttm"}
+    assert part.equals(whole.drop(left_out))
+    assert of(part, "market_cap") == [1000.0] * 4 + [2000.0] * 6
 
 
 def test_a_figure_appears_in_the_session_whose_cut_off_its_filing_met():

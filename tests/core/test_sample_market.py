@@ -16,7 +16,10 @@ import polars as pl
 import pytest
 
 from tradebot_core.calendar import NEW_YORK, xnys
+from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.errors import StoreError
+from tradebot_core.quant.scores import F_SCORE, F_UNKNOWN
+from tradebot_core.quant.statements import normalise_many
 from tradebot_core.simulation.market_data import MarketData
 from tradebot_core.simulation.sample_market import (
     BACKTEST_END,
@@ -442,3 +445,14 @@ def test_the_first_live_sessions_bring_falls_that_matter(bars: pl.DataFrame):
 def test_the_backtest_ends_the_session_before_the_live_window_begins():
     assert xnys().next(BACKTEST_END) == LIVE_START
     assert xnys().require_session(BACKTEST_START) == BACKTEST_START
+
+
+def test_the_sample_market_can_be_scored(market: SampleMarket):
+    """All that Piotroski's nine signals need is reported by every company but the one without a classified balance sheet."""
+    collector = EdgarFacts(EdgarFacts.Params(path=market.companyfacts, submissions_path=market.submissions), xnys())
+    ciks = pl.DataFrame({"cik": [company.cik for company in COMPANIES]})
+    facts = pl.concat([batch.rows for batch in collector.collect(ciks, date(2020, 1, 2), date(2026, 6, 30))])
+    latest = normalise_many(facts, {}).group_by("cik", maintain_order=True).last()
+    scored = latest.select(F_SCORE.alias("score"), F_UNKNOWN.alias("unknown"))
+    assert scored.filter(pl.col("score").is_null())["unknown"].to_list() == ["f_rising_liquidity, f_rising_margin"]
+    assert set(scored["score"].drop_nulls()) >= {4.0, 7.0, 9.0}

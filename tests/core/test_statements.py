@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -36,6 +37,7 @@ CONTRACT_REVENUE = "us-gaap:RevenueFromContractWithCustomerExcludingAssessedTax"
 OLD_REVENUE = "us-gaap:SalesRevenueNet"
 INCOME = "us-gaap:NetIncomeLoss"
 EPS = "us-gaap:EarningsPerShareDiluted"
+BASIC = "us-gaap:WeightedAverageNumberOfSharesOutstandingBasic"
 DILUTED = "us-gaap:WeightedAverageNumberOfDilutedSharesOutstanding"
 COVER = "dei:EntityCommonStockSharesOutstanding"
 
@@ -588,6 +590,97 @@ def test_no_reported_debt_is_missing_and_not_zero():
     assert reason(last(ANNUAL_2022), "debt").startswith("no fact in USD under us-gaap:DebtLongtermAndShort")
 
 
+# A year before ------------------------------------------------------------------------------------------------------------
+
+DECEMBER = [date(year, 12, 31) for year in (2020, 2021, 2022)]
+
+
+def balance_sheet(filed: str, facts: dict, form: str = "10-K") -> list[tuple]:
+    year = (date(int(filed[:4]) - 1, 1, 1), date(int(filed[:4]) - 1, 12, 31))
+    return filing(filed, {(REVENUE, year): 1, **facts}, form)
+
+
+def test_the_balance_of_the_year_before_is_the_one_known_now():
+    row = last(
+        balance_sheet("2021-02-20", {(ASSETS, DECEMBER[0]): 300}),
+        balance_sheet("2022-02-20", {(ASSETS, DECEMBER[1]): 400, (ASSETS, DECEMBER[0]): 300}),
+        balance_sheet("2023-02-20", {(ASSETS, DECEMBER[2]): 500, (ASSETS, DECEMBER[1]): 390}),
+    )
+    assert (row["assets"], row["assets_1y"], row["assets_2y"]) == (500, 390, 300)
+    assert provenance_of(row, "assets_1y").inputs[0].filed == date(2023, 2, 20)
+
+
+def test_the_balance_of_a_quarter_is_compared_with_the_same_quarter_and_not_with_the_fiscal_year_end():
+    june, june_before = date(2023, 6, 30), date(2022, 6, 30)
+    row = last(
+        filing("2022-08-01", {(REVENUE, H1_2022): 1, (ASSETS, june_before): 430, (ASSETS, DECEMBER[1]): 400}),
+        balance_sheet("2023-02-20", {(ASSETS, DECEMBER[2]): 500}),
+        filing("2023-08-01", {(REVENUE, H1_2023): 1, (ASSETS, june): 520, (ASSETS, DECEMBER[2]): 500}),
+    )
+    assert (row["assets"], row["assets_1y"]) == (520, 430)
+    assert reason(row, "assets_2y") == "no balance is known for a day near 2021-06-30"
+
+
+def test_a_balance_of_another_week_of_a_52_week_year_is_the_same_balance():
+    ends = date(2022, 9, 24), date(2023, 9, 30)
+    year = (date(2022, 9, 25), date(2023, 9, 30))
+    row = last(filing("2023-11-03", {(REVENUE, year): 1, (ASSETS, ends[1]): 520, (ASSETS, ends[0]): 500}, "10-K"))
+    assert row["assets_1y"] == 500
+
+
+def test_without_a_balance_now_there_is_none_to_compare_with():
+    row = last(balance_sheet("2023-02-20", {(ASSETS, DECEMBER[0]): 300}))
+    assert reason(row, "assets_1y") == "assets is missing, so there is nothing to compare with"
+
+
+def test_average_shares_of_the_year_before_are_the_comparative_of_the_same_filing():
+    """A split 4:1 lies between the two reports: 100 million shares of the first are 400 million of the second."""
+    first = filing("2023-02-20", {(REVENUE, FY2022): 1, (BASIC, FY2022): 100e6}, "10-K")
+    row = last(first, filing("2024-02-20", {(REVENUE, FY2023): 1, (BASIC, FY2023): 390e6, (BASIC, FY2022): 400e6}, "10-K"))
+    assert (row["shares_basic"], row["shares_basic_1y"]) == (390e6, 400e6)
+    row = last(first, filing("2024-02-20", {(REVENUE, FY2023): 1, (BASIC, FY2023): 390e6}, "10-K", accession="new"))
+    assert reason(row, "shares_basic_1y") == "new has no comparative near 2022-12-31"
+
+
+def test_average_shares_are_compared_over_the_same_months():
+    row = last(filing("2023-08-01", {(REVENUE, H1_2023): 1, (BASIC, Q2_2023): 108e6, (BASIC, H1_2022): 120e6}))
+    assert reason(row, "shares_basic_1y").endswith("has no comparative near 2022-06-30")
+    q2_2022 = (date(2022, 4, 1), date(2022, 6, 30))
+    row = last(filing("2023-08-01", {(REVENUE, H1_2023): 1, (BASIC, Q2_2023): 108e6, (BASIC, q2_2022): 110e6}))
+    assert row["shares_basic_1y"] == 110e6
+
+
+def test_pretax_income_is_the_sum_of_its_domestic_and_foreign_parts_where_the_line_has_no_tag_of_the_taxonomy():
+    stem = "us-gaap:IncomeLossFromContinuingOperationsBeforeIncomeTaxes"
+    row = last(filing("2024-02-20", {(f"{stem}Domestic", FY2023): 70, (f"{stem}Foreign", FY2023): -20}, "10-K"))
+    assert (row["pretax_income_ttm"], provenance_of(row, "pretax_income_ttm").rule) == (
+        50,
+        "pretax_income_domestic plus pretax_income_foreign",
+    )
+
+
+def test_gross_profit_of_the_year_before_may_be_a_difference_as_well():
+    cost = "us-gaap:CostOfRevenue"
+    row = last(filing("2024-02-20", {(REVENUE, FY2023): 9, (cost, FY2023): 4, (REVENUE, FY2022): 8, (cost, FY2022): 6}, "10-K"))
+    assert (row["gross_profit_ttm"], row["gross_profit_ttm_1y"]) == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("parts", "long_term", "current"),
+    [
+        ({NONCURRENT: 70, CURRENT: 20, "us-gaap:CommercialPaper": 5}, 90, 25),
+        ({NONCURRENT: 70, "us-gaap:DebtCurrent": 30}, 70, 30),
+        ({"us-gaap:LongTermDebt": 90, "us-gaap:ShortTermBorrowings": 5}, 90, 5),
+        ({"us-gaap:LongTermDebt": 12, NONCURRENT: 346}, 346, None),
+        ({"us-gaap:LongTermDebtAndCapitalLeaseObligationsIncludingCurrentMaturities": 101}, 101, None),
+    ],
+    ids=["in parts", "current in one", "a total in a note", "a total below its part", "in one"],
+)
+def test_long_term_borrowings_have_the_part_due_within_a_year_and_no_commercial_paper(parts, long_term, current):
+    row = last(filing("2023-02-20", {(REVENUE, FY2022): 1, **{(tag, FY2022[1]): v for tag, v in parts.items()}}, "10-K"))
+    assert (row["long_term_borrowings"], row["short_term_debt"]) == (long_term, current)
+
+
 # Nonsense -----------------------------------------------------------------------------------------------------------------
 
 
@@ -674,7 +767,7 @@ def test_many_issuers_come_in_order_of_cik_and_time():
 def test_every_figure_has_a_concept_or_a_sum():
     concepts = concept_map()
     made = {*concepts.concepts, *(rule.figure for rule in concepts.sums)}
-    assert {name.removesuffix("_1y").removesuffix("_3y").removesuffix("_ttm") for name in FIGURES} <= made
+    assert {re.sub("(_ttm)?(_[123]y)?$", "", name) for name in FIGURES} <= made
     parts = {part for rule in concepts.sums for part in (*rule.plus, *rule.minus, *rule.when_reported, *rule.only_without)}
     assert parts <= made
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 
 from tests.markets import SESSIONS, fill_store, run_layers, tradebot
+from tests.statements_of import rows as statements
 from tradebot_core.errors import ConfigurationError, StrategyError
 from tradebot_core.model.decision import LayerResult, Verdict
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Rule, SymbolLayer, TableLayer, rank_in_session
-from tradebot_core.trading.layers import evaluate_layer
+from tradebot_core.trading.layers import evaluate_layer, layer_input
 from tradebot_core.wiring import Tradebot
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +52,7 @@ def backtest(bot: Tradebot, name: str) -> dict[str, pl.DataFrame]:
 def recipe() -> tuple[str, str]:
     """The code and the block of configuration that docs/new-strategy.md shows."""
     text = (ROOT / "docs" / "new-strategy.md").read_text()
-    code, block = (textwrap.dedent(found[1]) for found in re.finditer(r"```(?:python|yaml)\n(.*?)```", text, re.DOTALL))
+    code, block, _ = (textwrap.dedent(found[1]) for found in re.finditer(r"```(?:python|yaml)\n(.*?)```", text, re.DOTALL))
     return code, block
 
 
@@ -198,6 +200,83 @@ def test_layers_that_share_a_name_or_take_a_reserved_one_stop_the_start(tmp_path
     (package / "odd.py").write_text(code + "    def decide(self, view):\n        return []\n")
     with pytest.raises(ConfigurationError, match=r"config\.yaml, line 5: the layers .* of odd must be one or more, differ"):
         start(tmp_path, "  - {{name: odd, class_path: my_strategies.odd.Odd, allocated_capital: 1}}\n")
+
+
+# Ratios and scores
+
+GOOD_YEAR = {
+    **{"net_income_ttm": 12.0, "net_income_ttm_1y": 9.0, "operating_cash_flow_ttm": 15.0, "operating_income_ttm": 16.0},
+    **{"revenue_ttm": 120.0, "revenue_ttm_1y": 100.0, "gross_profit_ttm": 50.0, "gross_profit_ttm_1y": 40.0},
+    **{"assets": 105.0, "assets_1y": 100.0, "assets_2y": 95.0, "cash": 10.0, "debt": 20.0, "short_term_debt": 5.0},
+    **{"long_term_borrowings": 20.0, "long_term_borrowings_1y": 25.0, "shares_basic": 9.0, "shares_basic_1y": 9.0},
+    **{"current_assets": 40.0, "current_assets_1y": 36.0, "current_liabilities": 20.0, "current_liabilities_1y": 20.0},
+    **{"liabilities": 50.0, "retained_earnings": 30.0, "property_plant_equipment": 45.0, "market_cap": 150.0},
+}
+
+
+def test_the_layer_of_scores_of_the_documentation_works_as_written():
+    *_, code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "new-strategy.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    dear, unknown = {"market_cap": 300.0}, {"assets_2y": None}
+    weak = {"shares_basic": 10.0, "gross_profit_ttm": 45.0, "operating_cash_flow_ttm": 11.0}
+    of = statements([GOOD_YEAR, *(GOOD_YEAR | changed for changed in (dear, weak, unknown))])
+    panel = rows_of(symbol=["A"] * len(of)).hstack(of)
+    found = names["sound"].evaluate(panel).select("passed", "rule", "value", "f_score", "rank").rows()
+    assert found == [
+        (True, "has_a_rank", 2.0, 9.0, 2.0),
+        (True, "has_a_rank", 5.0, 9.0, 5.0),
+        (False, "min_f_score", 6.0, 6.0, 2.0),
+        (False, "min_f_score", None, None, 2.0),
+    ]
+
+
+# What a layer reads
+
+
+def test_a_layer_of_expressions_says_which_columns_it_reads():
+    steps = (
+        (pl.col("debt").truediv("assets").alias("leverage"),),
+        (rank_in_session(pl.col("leverage"), best="low").alias("rank"),),
+    )
+    layer = TableLayer("screen", (Rule("max_leverage", pl.col("leverage"), "<=", 0.5),), steps, ("rank", "cash"))
+    assert layer.reads() == {"debt", "assets", "leverage", "session", "rank", "cash"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pl.sum_horizontal(pl.all()),
+        pl.sum_horizontal(cs.float()),
+        pl.col("^.*_ttm$").sum(),
+        pl.max_horizontal(pl.col("debt", "cash")),
+    ],
+    ids=["all", "floats", "pattern", "several"],
+)
+def test_a_layer_that_selects_columns_reads_all_of_them(value):
+    assert TableLayer("screen", (Rule("x", value, ">", 0),)).reads() is None
+    assert TableLayer("screen", (), steps=((value.alias("x"),),)).reads() is None
+
+
+def test_a_layer_in_plain_python_may_read_anything():
+    class Own(TableLayer):
+        def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
+            return super().evaluate(rows.with_columns(pl.col("debt") + 1))
+
+    assert Broken().reads() is None
+    assert Own("screen", (Rule("x", pl.col("close"), ">", 0),)).reads() is None
+
+
+@pytest.mark.parametrize("name", ["value_investor", "quality_growth"])
+def test_carrying_only_what_a_layer_reads_changes_no_byte_of_its_verdicts(tmp_path, name):
+    bot = tradebot(tmp_path)
+    fill_store(bot)
+    strategy, before = bot.sleeve(name).strategy, {}
+    for layer in strategy.layers():
+        stored = bot.markets.run_layer(strategy, layer.name, RANGE)
+        before[layer.name] = evaluate_layer(strategy, layer, layer_input(bot.markets.panel(RANGE), before))
+        assert repr(stored.rows()) == repr(before[layer.name].rows())
+    assert "retained_earnings" not in bot.markets.panel(RANGE, strategy.layers()[0].reads()).columns
 
 
 # Breaking the contract

@@ -1,3 +1,4 @@
+import os
 from datetime import date
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from tests import markets
 from tests.dagster_project.project import Project, on_sample_market, project
 from tests.markets import SESSIONS
-from tradebot_core.model.tables import BOOKS, ENTRIES, FILLS, FUNDAMENTALS
+from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, ENTRIES, FILLS, FUNDAMENTALS
 from tradebot_core.trading import audit
 from tradebot_core.wiring import BACKTEST
 
@@ -156,10 +157,93 @@ def test_a_listed_security_needs_a_bar_in_every_session() -> None:
     assert audit.sessions_without_bars(bars, SESSIONS[:4])["session"].to_list() == [SESSIONS[3]]
 
 
+def bars_of(*securities: tuple[float, ...]) -> pl.DataFrame:
+    """Bars of securities 1, 2, ... with these closes; each opens at its close."""
+    rows = [
+        (number, session, close, close, close, close, 1.0)
+        for number, closes in enumerate(securities, start=1)
+        for session, close in zip(SESSIONS, closes, strict=False)
+    ]
+    return pl.DataFrame(rows, schema=BARS.columns, orient="row")
+
+
+def splits_of(*rows: tuple[int, date, float]) -> pl.DataFrame:
+    found = [(security, session, "split", ratio) for security, session, ratio in rows]
+    return pl.DataFrame(found, schema=ACTIONS.columns, orient="row")
+
+
 def test_a_fall_by_more_than_half_is_asked_about_unless_the_share_was_split() -> None:
-    bars = pl.DataFrame({"session": SESSIONS[:2] * 2, "security_id": [1, 1, 2, 2], "close": [100.0, 25.0, 100.0, 25.0]})
-    split = pl.DataFrame({"session": [SESSIONS[1]], "security_id": [1], "type": ["split"]})
-    assert audit.unexplained_moves(bars, split).rows() == [(SESSIONS[1], 2, 25.0, -0.75)]
+    bars = bars_of((100.0, 25.0), (100.0, 23.0))
+    assert audit.unexplained_moves(bars, splits_of((1, SESSIONS[1], 4.0))).rows() == [(SESSIONS[1], 2, 23.0, -0.77, None)]
+    assert audit.unexplained_moves(bars.clear(), splits_of()).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("after", "ratio"),
+    [
+        (50.0, 2.0),
+        (51.5, 2.0),
+        (33.0, 3.0),
+        (66.0, 1.5),
+        (14.0, 7.0),
+        (5.0, 20.0),
+        (205.0, 0.5),
+        (1010.0, 0.1),
+        (149.0, 1 / 1.5),
+    ],
+)
+def test_a_night_at_the_ratio_of_a_usual_split_is_named_as_a_likely_missing_split(after, ratio) -> None:
+    found = audit.unexplained_moves(bars_of((100.0, after, after)), splits_of())
+    assert found.select("session", "security_id", "close", "likely_split").rows() == [(SESSIONS[1], 1, after, ratio)]
+    assert found["move"].item() == pytest.approx(after / 100 - 1)
+
+
+@pytest.mark.parametrize("after", [75.0, 80.0, 60.0, 57.0, 54.0, 130.0, 140.0])
+def test_other_moves_of_less_than_half_are_the_markets_own(after) -> None:
+    assert audit.unexplained_moves(bars_of((100.0, after)), splits_of()).is_empty()
+
+
+def test_a_fall_that_goes_on_after_the_open_is_news_and_no_split() -> None:
+    crash = bars_of((100.0, 62.0)).with_columns(open=pl.Series([100.0, 67.0]), high=pl.Series([100.0, 67.0]))
+    assert audit.unexplained_moves(crash, splits_of()).is_empty()
+
+
+def test_a_recorded_split_that_the_prices_do_not_show_is_named_too() -> None:
+    """Bars that somebody adjusted already, or a split recorded on the wrong day."""
+    wrong_day = splits_of((1, SESSIONS[2], 2.0))
+    found = audit.unexplained_moves(bars_of((100.0, 50.0, 50.0)), wrong_day)
+    assert found.select("session", "likely_split").rows() == [(SESSIONS[1], 2.0), (SESSIONS[2], 0.5)]
+
+
+def test_a_split_during_days_without_trading_explains_the_move_over_them() -> None:
+    halted = bars_of((100.0, 100.0, 50.0)).filter(pl.col("session") != SESSIONS[1])
+    assert audit.unexplained_moves(halted, splits_of((1, SESSIONS[1], 2.0))).is_empty()
+
+
+REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def test_in_eleven_years_of_31_companies_every_split_is_found_by_its_ratio_and_nothing_else_is() -> None:
+    folder = REAL_DATA / "market"
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {REAL_DATA}; set TRADEBOT_REAL_DATA")
+    raw = pl.read_parquet(folder / "bars.parquet")
+    ids = {symbol: number for number, symbol in enumerate(sorted(set(raw["symbol"])))}
+    numbered = pl.col("symbol").replace_strict(ids, return_dtype=pl.Int64, default=None).alias("security_id")
+    actions = pl.read_csv(folder / "actions.csv", schema_overrides={"session": pl.Date, "value": pl.Float64})
+    bars = raw.with_columns(numbered, pl.col("volume").cast(pl.Float64))
+    recorded = actions.filter(pl.col("type") == "split").with_columns(numbered)
+
+    def found(splits: pl.DataFrame) -> set[tuple[date, str, float | None]]:
+        by_id = {number: symbol for symbol, number in ids.items()}
+        rows = audit.unexplained_moves(bars, splits).select("session", "security_id", "likely_split").rows()
+        return {(session, by_id[security], split) for session, security, split in rows}
+
+    amd = (date(2016, 4, 22), "AMD", None)  # up by 52 % on a joint venture in China
+    merger = (date(2013, 5, 1), "TMUS", 1.5)  # MetroPCS: one for two, and 4.06 USD a share in cash that the list does not have
+    assert found(recorded) == {amd, merger}
+    listed = set(recorded.filter(pl.col("symbol") != "TMUS").select("session", "symbol", "value").rows())
+    assert found(recorded.clear()) == {*listed, amd}
 
 
 def test_weights_may_not_exceed_the_sleeve_and_missing_ones_are_not_within_it() -> None:

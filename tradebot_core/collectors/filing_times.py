@@ -1,9 +1,8 @@
 """When the market could read a filing: acceptance times from SEC submissions, and what EDGAR makes of them (17 CFR 232.13)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import msgspec
 
@@ -38,16 +37,14 @@ class _Acceptance:
     clock: datetime  # as written, its zone ignored
 
 
-def acceptances(cik: int, submissions: SecFiles | None) -> tuple[dict[str, datetime], list[Rejected]]:
-    """Accession -> acceptance (UTC). A submissions file that cannot be read costs the times in it, not the facts."""
+def acceptances(cik: int, submissions: SecFiles | None, wanted: Set[str]) -> tuple[dict[str, datetime], list[Rejected]]:
+    """Accession -> acceptance (UTC), of the filings wanted. A submissions file that cannot be read costs the times in it, not
+    the facts."""
     if submissions is None:
         return {}, []
-    stem = f"CIK{cik:010d}"
     read: dict[str, _Acceptance] = {}
     rejected = []
-    for name in (f"{stem}.json", *(n for n in submissions.names() if n.startswith(f"{stem}-submissions-"))):
-        if name not in submissions:
-            continue
+    for name in submissions.of_issuer(cik):
         try:
             content = submissions.read(name)
             filings = (
@@ -57,17 +54,24 @@ def acceptances(cik: int, submissions: SecFiles | None) -> tuple[dict[str, datet
             )
             columns = (filings.accessionNumber, filings.filingDate, filings.acceptanceDateTime, filings.form)
             for accession, filed, accepted, form in zip(*columns, strict=True):
-                if accepted:
+                # Most filings of a company are its insiders' trades: they report no facts, and say nothing of the clock.
+                if accepted and (accession in wanted or _is_dated_by_deadline(form)):
                     read[accession] = _Acceptance(form, filed, datetime.fromisoformat(accepted).replace(tzinfo=None))
         except Unreadable as unreadable:
             rejected.append(unreadable.rejected)
         except (ValueError, UnicodeDecodeError) as error:  # msgspec.DecodeError, and columns of unequal length
             rejected.append(whole_file(name, content, "corrupt_submissions", f"acceptance times are not used: {error}"))
-    return _zoned(read), rejected
+    zone = _zone(read.values())
+    zoned = {name: read[name].clock.replace(tzinfo=zone).astimezone(UTC) for name in wanted if name in read}
+    return zoned, rejected
 
 
-def _zoned(read: Mapping[str, _Acceptance]) -> dict[str, datetime]:
-    """The acceptance times in UTC, each issuer's clock settled by its own filing dates.
+def _is_dated_by_deadline(form: str) -> bool:
+    return form in _DATED_BY_DEADLINE or form.split("/", maxsplit=1)[0] in _DATED_BY_DEADLINE
+
+
+def _zone(filings: Iterable[_Acceptance]) -> tzinfo:
+    """The zone of an issuer's acceptance times, settled by its own filing dates.
 
     The `Z` that ends every acceptanceDateTime is true for most issuers, and false for others, whose times are New York's: in
     the SEC's data of 2026, Apple's run from 06:00 to 19:29 and are New York's, those of seven other large companies are UTC
@@ -76,15 +80,14 @@ def _zoned(read: Mapping[str, _Acceptance]) -> dict[str, datetime]:
     filings fall in EDGAR's hours and got their filing date by the 17:30 rule. In doubt it is New York, the later of the two.
     """
     votes_utc = 0
-    for acceptance in read.values():
-        if acceptance.form.split("/")[0] in _DATED_BY_DEADLINE:
+    for acceptance in filings:
+        if _is_dated_by_deadline(acceptance.form):
             votes_utc += _agrees(_new_york(acceptance, UTC), acceptance.filed)
             votes_utc -= _agrees(_new_york(acceptance, NEW_YORK), acceptance.filed)
-    zone = UTC if votes_utc > 0 else NEW_YORK
-    return {accession: acceptance.clock.replace(tzinfo=zone).astimezone(UTC) for accession, acceptance in read.items()}
+    return UTC if votes_utc > 0 else NEW_YORK
 
 
-def _new_york(acceptance: _Acceptance, zone: Any) -> datetime:
+def _new_york(acceptance: _Acceptance, zone: tzinfo) -> datetime:
     return acceptance.clock.replace(tzinfo=zone).astimezone(NEW_YORK)
 
 

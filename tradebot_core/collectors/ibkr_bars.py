@@ -1,29 +1,31 @@
 """Daily bars from Interactive Brokers.
 
 IBKR's TRADES bars are on today's share count: every split since is applied to them, dividends are not. The store keeps prices as
-they were traded. A bar that is fetched before the day of any later split is both; that is how a day-by-day collection works. For
-anything older the splits must be known to undo them: give `actions_path`, or history is refused.
+they were traded. A bar that is fetched before the day of any later split is both; that is how a day-by-day collection works.
+
+Every fetch reads again some sessions that are stored. Where they agree, no split lies between then and now. Where they differ by
+the ratio of a split, the series has been stated anew: the split is undone in what is older than it, and `IbkrSplits` records it.
+Where they differ otherwise, no bar of the symbol is taken and the difference is quarantined. History older than what is stored has
+nothing to be compared with: give `actions_path`, or it is refused.
 
 IBKR has no bars of delisted shares. A backtest over a history that was fetched here has seen survivors only.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import polars as pl
-from pydantic import Field
 
-from tradebot_core.calendar import NEW_YORK, TradingCalendar
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.collectors.ibkr_series import OVERLAP, Gateway, Series, Splits, fetch, listings
 from tradebot_core.collectors.tabular import listing_periods, with_security
-from tradebot_core.config import IbkrSettings, Settings
 from tradebot_core.errors import CorruptInput, DataError
-from tradebot_core.ibkr.connection import BrokerError
-from tradebot_core.ibkr.contracts import Named
-from tradebot_core.ibkr.history import TradesBar, daily_bars
-from tradebot_core.interfaces import Batch, Rejected
+from tradebot_core.ibkr.connection import Client
+from tradebot_core.ibkr.history import TradesBar
+from tradebot_core.interfaces import Batch, Held, Rejected
 from tradebot_core.model.market import ActionType
 from tradebot_core.model.tables import BARS, INSTANT, FactTable
 
@@ -32,56 +34,51 @@ _ACTION_COLUMNS = {"symbol": pl.String, "session": pl.Date, "type": pl.String, "
 _SCHEMA = pl.Schema({**BARS.columns, "known_at": INSTANT})
 
 
-class Params(Settings):
-    """The gateway; `client_id` as in the ibkr block (this reader connects as client_id + 9). `actions_path`: a CSV with the
-    columns symbol, session (ex-date), type, value; a header alone says that there was no split."""
+class Params(Gateway):
+    """The gateway. `actions_path`: a CSV with the columns symbol, session (ex-date), type, value; a header alone says that there
+    was no split."""
 
-    host: str = "127.0.0.1"
-    port: int = 4002
-    client_id: Annotated[int, Field(ge=1, le=31)] = 1
-    account: str
     actions_path: Path | None = None
-    requests_in_flight: Annotated[int, Field(ge=1, le=5)] = 3
 
 
 class IbkrBars:
     table: ClassVar[FactTable] = BARS
     Params: ClassVar[type[Params]] = Params
     caveat: ClassVar[str] = "IbkrBars: IBKR has no bars of delisted shares, so history fetched from it is of survivors only."
+    overlap: ClassVar[int] = OVERLAP
 
-    def __init__(self, params: Params, calendar: TradingCalendar) -> None:
+    def __init__(self, params: Params, calendar: TradingCalendar, held: Held | None = None) -> None:
         self._params = params
         self._calendar = calendar
+        self._held = held or Held.nothing()
+
+    def against(self, held: Held) -> "IbkrBars":
+        return IbkrBars(self._params, self._calendar, held)
 
     def collect(self, securities: pl.DataFrame, start: date, end: date) -> Iterator[Batch]:
         """One batch per security. A session that is not over, by the broker's clock, has no bar yet."""
-        rows = securities.sort("security_id", "valid_from").unique("security_id", keep="last", maintain_order=True).to_dicts()
-        if not rows:
+        if not listings(securities):
             return
         sessions = self._calendar.sessions(start, end)
-        shares = [Named(row["symbol"], row["con_id"]) for row in rows]
-        settings = IbkrSettings(**self._params.model_dump(include={"host", "port", "client_id", "account"}))
-        answer = daily_bars(
-            settings, shares, len(sessions), self._calendar.cutoff(sessions[-1]), self._params.requests_in_flight
-        )
+        until = self._calendar.cutoff(sessions[-1])
+        splits = self._splits_of_file(securities)
+        answer = fetch(self._params, self._calendar, securities, self._held, sessions[0], until, splits, Client.BARS)
         closed = [session for session in sessions if self._calendar.closes_at(session) <= answer.asked_at]
-        splits = self._splits(securities, closed, answer.asked_at)
-        for row, found in zip(rows, answer.answers, strict=True):
-            yield self._batch(row, found, closed, splits.get(row["security_id"], {}))
+        # A bar of the day itself stands on no later split.
+        last = self._calendar.previous(self._calendar.first_after(answer.today))
+        if self._params.actions_path is None and closed and closed[0] < last and all(s.compared is None for s in answer.series):
+            raise DataError(
+                f"IBKR's bars since {closed[0]} are adjusted for splits up to today, and the store keeps prices as traded.",
+                "Give params.actions_path: a CSV of symbol, session, type, value with the splits (a header alone, when there "
+                "was none), or collect each session on its own day.",
+            )
+        for series in answer.series:
+            yield self._batch(series, closed, last)
 
-    def _splits(
-        self, securities: pl.DataFrame, closed: Sequence[date], asked_at: datetime
-    ) -> Mapping[int, Mapping[date, float]]:
-        """By security, the ratios of the splits on whose account the bars stand. Raises DataError when they are needed and unknown."""
-        today = asked_at.astimezone(NEW_YORK).date()
+    def _splits_of_file(self, securities: pl.DataFrame) -> Splits:
+        """The splits of the file, by security. Raises DataError when it is not there, CorruptInput when it cannot be read."""
         path = self._params.actions_path
         if path is None:
-            if closed and self._calendar.next(closed[0]) <= today:
-                raise DataError(
-                    f"IBKR's bars since {closed[0]} are adjusted for splits up to {today}, and the store keeps prices as traded.",
-                    "Give params.actions_path: a CSV of symbol, session, type, value with the splits (a header alone, when there "
-                    "was none), or collect each session on its own day.",
-                )
             return {}
         try:
             actions = pl.read_csv(path, schema_overrides=_ACTION_COLUMNS).select(*_ACTION_COLUMNS)
@@ -92,32 +89,39 @@ class IbkrBars:
         splits = actions.filter(pl.col("type") == ActionType.SPLIT)
         if splits.filter(pl.any_horizontal(pl.all().is_null()) | ~(pl.col("value") > 0)).height:
             raise CorruptInput(f"{path} has a split without symbol, session or ratio.", "Complete or remove the row.")
-        listed, _ = with_security(splits.filter(pl.col("session") <= today), listing_periods(securities))
+        listed, _ = with_security(splits, listing_periods(securities))
         found: dict[int, dict[date, float]] = {}
         for security_id, session, ratio in listed.select("security_id", "session", "value").iter_rows():
             found.setdefault(security_id, {})[session] = ratio
         return found
 
-    def _batch(
-        self,
-        row: Mapping[str, Any],
-        found: Sequence[TradesBar] | BrokerError,
-        closed: Sequence[date],
-        splits: Mapping[date, float],
-    ) -> Batch:
-        if isinstance(found, BrokerError):
-            refusal = Rejected({"symbol": row["symbol"], "con_id": row["con_id"]}, f"ibkr_{found.code}", found.text)
-            return Batch(BARS, _SCHEMA.to_frame(), _SOURCE, (refusal,))
-        wanted = set(closed)
-        records = [self._record(row["security_id"], bar, splits) for bar in found if bar.session in wanted]
-        refused = [Rejected(record, "not_a_bar", problem) for record in records if (problem := _problem(record))]
+    def _batch(self, series: Series, closed: Sequence[date], last: date) -> Batch:
+        named = {"symbol": series.listing["symbol"], "con_id": series.listing["con_id"]}
+        if series.error is not None:
+            return _refused(Rejected(named, f"ibkr_{series.error.code}", series.error.text))
+        if series.basis.problem:
+            return _refused(Rejected(named | series.compared_days, "stored_bars_differ", series.basis.problem))
+        # What is older than anything stored was compared with nothing.
+        certain = closed if self._params.actions_path else [s for s in closed if s >= (series.compared or last)]
+        refused = []
+        if len(certain) < len(closed):
+            why = f"nothing is stored to show the splits since {closed[0]}; give params.actions_path, a header alone when there was none"
+            refused.append(Rejected(named | {"before": str(series.compared or last)}, "splits_unknown", why))
+        wanted = set(certain)
+        bars = [bar for bar in series.bars if bar.session in wanted and not self._stands(series, bar.session)]
+        records = [self._record(series, bar) for bar in bars]
+        refused += [Rejected(record, "not_a_bar", problem) for record in records if (problem := _problem(record))]
         sound = [record for record in records if not _problem(record)]
         return Batch(BARS, pl.DataFrame(sound, schema=_SCHEMA, orient="row"), _SOURCE, tuple(refused))
 
-    def _record(self, security_id: int, bar: TradesBar, splits: Mapping[date, float]) -> dict[str, Any]:
-        ratio = math.prod(ratio for session, ratio in splits.items() if session > bar.session)
+    def _stands(self, series: Series, session: date) -> bool:
+        """Whether the bar is stored as it traded: made from a re-based one it would differ by the rounding of the latter."""
+        return session in series.held and series.basis.ratio(session) != 1
+
+    def _record(self, series: Series, bar: TradesBar) -> dict[str, Any]:
+        ratio = series.basis.ratio(bar.session)
         return {
-            "security_id": security_id,
+            "security_id": series.listing["security_id"],
             "session": bar.session,
             "open": bar.open * ratio,
             "high": bar.high * ratio,
@@ -128,7 +132,11 @@ class IbkrBars:
         }
 
 
-def _problem(record: Mapping[str, Any]) -> str:
+def _refused(reason: Rejected) -> Batch:
+    return Batch(BARS, _SCHEMA.to_frame(), _SOURCE, (reason,))
+
+
+def _problem(record: dict[str, Any]) -> str:
     prices = [record[name] for name in ("open", "high", "low", "close")]
     if not all(math.isfinite(price) and price > 0 for price in prices):
         return "a price is not a positive number"

@@ -4,12 +4,14 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 from tradebot_core.errors import CorruptInput, DataError
 from tradebot_core.interfaces import Rejected
 
+_SEC_NAME = re.compile(r"CIK(\d{10})(-submissions-\d+)?\.json")
 _MAX_FILE_BYTES = 1 << 29  # the largest companyfacts file of the SEC is below 100 MB
 
 
@@ -43,7 +45,8 @@ class SecFiles:
             raise DataError(
                 f"{path} does not exist.",
                 f"Put the SEC's files there (companyfacts.zip and submissions.zip from "
-                f"https://www.sec.gov/Archives/edgar/daily-index/) or correct {setting}.",
+                f"https://www.sec.gov/Archives/edgar/daily-index/) or correct {setting}; or let Tradebot fetch them: "
+                f"collectors.edgar_api.EdgarApi by company, collectors.edgar_bulk.EdgarBulk the two files.",
             )
         if path.is_dir():
             return cls({file.name: file for file in sorted(path.rglob("CIK*.json"))})
@@ -53,14 +56,34 @@ class SecFiles:
             archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
             raise CorruptInput(f"{path} is not a readable zip ({error}).", "Download it again.") from None
-        members = {Path(member.filename).name: member for member in archive.infolist() if member.filename.endswith(".json")}
+        members = {
+            member.filename.rpartition("/")[2]: member for member in archive.infolist() if member.filename.endswith(".json")
+        }
         return cls({}, archive, members)
 
     def __contains__(self, name: str) -> bool:
         return name in self.paths or (self.members is not None and name in self.members)
 
-    def names(self) -> list[str]:
-        return sorted(self.members if self.members is not None else self.paths)
+    def size(self, name: str) -> int:
+        """In bytes, as the archive or the folder says; 0 when there is no such file."""
+        if name not in self:
+            return 0
+        try:
+            return self.members[name].file_size if self.members is not None else self.paths[name].stat().st_size
+        except OSError:
+            return 0
+
+    def of_issuer(self, cik: int) -> list[str]:
+        """The issuer's file and the further pages of it, where there are any."""
+        return self._by_issuer.get(cik, [])
+
+    @cached_property
+    def _by_issuer(self) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {}
+        for name in sorted(self.members if self.members is not None else self.paths):
+            if matched := _SEC_NAME.fullmatch(name):
+                found.setdefault(int(matched[1]), []).append(name)
+        return found
 
     def read(self, name: str) -> bytes:
         """Raises Unreadable when the file is too large, damaged, or cannot be read."""
@@ -87,7 +110,7 @@ class SecFiles:
 
 def _sec_name(path: Path) -> str:
     """A single file may have any name: the CIK inside decides. Unreadable content keeps the name, and is found out later."""
-    if re.fullmatch(r"CIK\d{10}(-submissions-\d+)?\.json", path.name):
+    if _SEC_NAME.fullmatch(path.name):
         return path.name
     found = re.search(rb'"cik"\s*:\s*"?0*(\d{1,10})', path.read_bytes()[:4096])
     return f"CIK{int(found[1]):010d}.json" if found else path.name

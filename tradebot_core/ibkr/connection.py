@@ -36,6 +36,7 @@ class Client(IntEnum):
     BARS = 9
     CONTRACTS = 10
     REPORTS = 11
+    SPLITS = 12
 
 
 class BrokerError(Exception):

@@ -42,7 +42,14 @@ def duration(sessions: int) -> str:
     return f"{sessions} D" if sessions <= _MAX_DAYS else f"{-(-sessions // 250)} Y"  # a year has 250 sessions or more
 
 
-def daily_bars(settings: IbkrSettings, shares: Sequence[Named], sessions: int, end: datetime, in_flight: int) -> DailyBars:
+def daily_bars(
+    settings: IbkrSettings,
+    shares: Sequence[Named],
+    sessions: int,
+    end: datetime,
+    in_flight: int,
+    client: Client = Client.BARS,
+) -> DailyBars:
     """The bars of at least `sessions` sessions up to the instant `end`, one request a share, `in_flight` at a time."""
 
     async def work(ib: IB) -> DailyBars:
@@ -69,7 +76,7 @@ def daily_bars(settings: IbkrSettings, shares: Sequence[Named], sessions: int, e
 
         return DailyBars(asked_at, await asyncio.gather(*map(one, shares)))
 
-    return run(settings, Mode.DRY_RUN, work, client=Client.BARS, failure=DataError)
+    return run(settings, Mode.DRY_RUN, work, client=client, failure=DataError)
 
 
 def _bar(bar: BarData) -> TradesBar:

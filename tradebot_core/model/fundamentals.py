@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-# Flows over the trailing twelve months, then the same flows one and three years earlier as known at the same instant.
+# A suffix says how many years earlier; such a figure is what was known of that time at the instant of the row, not what was
+# known then. docs/figures.md has the definition and the unit of each.
+# Flows over the trailing twelve months.
 FLOW_FIGURES = (
     "revenue_ttm",
     "gross_profit_ttm",
@@ -14,13 +16,18 @@ FLOW_FIGURES = (
     "operating_cash_flow_ttm",
     "capital_expenditure_ttm",
     "free_cash_flow_ttm",
+    "pretax_income_ttm",
+    "income_tax_ttm",
+    "interest_expense_ttm",
+    "depreciation_and_amortisation_ttm",
     "revenue_ttm_1y",
     "revenue_ttm_3y",
+    "gross_profit_ttm_1y",
     "operating_income_ttm_1y",
     "net_income_ttm_1y",
     "net_income_ttm_3y",
 )
-# Amounts at period_end.
+# Amounts on a day: the last one reported, and those of the same day one or two years before it.
 INSTANT_FIGURES = (
     "assets",
     "current_assets",
@@ -31,8 +38,25 @@ INSTANT_FIGURES = (
     "debt",
     "shares_outstanding",
     "shares_diluted",
+    "shares_basic",
     "float_shares",
     "employees",
+    "retained_earnings",
+    "property_plant_equipment",
+    "long_term_borrowings",
+    "short_term_debt",
+    "taxes_payable",
+    "minority_interest",
+    "preferred_equity",
+    "assets_1y",
+    "assets_2y",
+    "current_assets_1y",
+    "current_liabilities_1y",
+    "cash_1y",
+    "short_term_debt_1y",
+    "taxes_payable_1y",
+    "long_term_borrowings_1y",
+    "shares_basic_1y",
 )
 FIGURES = FLOW_FIGURES + INSTANT_FIGURES
 

@@ -11,7 +11,7 @@ Point in time: bars in the version known at their own session's cut-off, filings
 A median is used for liquidity because, unlike a running mean, it is the same number bit for bit wherever a window begins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -26,7 +26,8 @@ from tradebot_core.quant.share_counts import issuer_shares, shares_rule, split_f
 
 LIQUIDITY_WINDOW = 20  # sessions
 _BASES = ("shares_basis_date", "diluted_basis_date", "eps_basis_date")
-_FUNDAMENTAL_COLUMNS = ("period_end", "form", "accession", *_BASES, *FIGURES)
+_FUNDAMENTAL_COLUMNS = ("period_end", "form", "accession", *_BASES)
+_PER_SHARE = ("shares_outstanding", "shares_diluted", "eps_diluted_ttm")  # what is brought to the session's share basis
 PANEL_COLUMNS = (
     *("session", "security_id", "open", "high", "low", "close", "volume", "median_dollar_volume_20d"),
     *("cik", "symbol", "period_end", "form", "accession", *FIGURES, "fundamentals_known_at", "fundamentals_age_days"),
@@ -41,15 +42,17 @@ def build_panel(
     fundamentals: pl.DataFrame,
     sessions: Sequence[date],
     calendar: TradingCalendar,
+    figures: Collection[str] | None = None,
 ) -> pl.DataFrame:
     """The panel of `sessions` (consecutive), sorted by session and security_id.
 
-    `bars` must reach back to `first_bar_needed`; all versions of every table may be given.
+    `figures` names those that will be looked at (other names are ignored); without it the panel has all of them, which are most
+    of its bytes. `bars` must reach back to `first_bar_needed`; all versions of every table may be given.
     """
     return (
         _bars_with_liquidity(bars, sessions, calendar)
         .pipe(_with_identity, securities)
-        .pipe(_with_fundamentals, fundamentals)
+        .pipe(_with_fundamentals, fundamentals, [f for f in FIGURES if figures is None or f in figures or f in _PER_SHARE])
         .pipe(_with_market_value, actions, securities)
         .drop("cutoff", *_BASES)
         .sort("session", "security_id")
@@ -96,11 +99,11 @@ def _with_identity(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame
     )
 
 
-def _with_fundamentals(rows: pl.DataFrame, fundamentals: pl.DataFrame) -> pl.DataFrame:
+def _with_fundamentals(rows: pl.DataFrame, fundamentals: pl.DataFrame, figures: Sequence[str]) -> pl.DataFrame:
     known = (
         fundamentals.sort("known_at", "ingested_at")
         .unique(["cik", "known_at"], keep="last", maintain_order=True)
-        .select("cik", "known_at", *_FUNDAMENTAL_COLUMNS, fundamentals_known_at="known_at")
+        .select("cik", "known_at", *_FUNDAMENTAL_COLUMNS, *figures, fundamentals_known_at="known_at")
     )
     return (
         rows.sort("cutoff")
@@ -164,7 +167,9 @@ class MarketMemory:
             self._rows[event.type][payload.cik] = _fundamentals_row(payload) | times
         elif event.type in self._rows:
             row = asdict(payload) | times
-            key = tuple(row[c] for c in (SECURITIES if event.type is EventType.SECURITY else ACTIONS).key)
+            # Of actions every version is kept: a late word is entered as the difference from the one before.
+            of = SECURITIES.key if event.type is EventType.SECURITY else (*ACTIONS.key, "known_at")
+            key = tuple(row[c] for c in of)
             self._rows[event.type][key] = row
 
     def _remember_bar(self, row: dict[str, Any]) -> None:

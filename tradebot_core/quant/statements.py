@@ -16,6 +16,7 @@ import polars as pl
 
 from tradebot_core.model.fundamentals import FIGURES, INSTANT_FIGURES, Fact, Provenance
 from tradebot_core.model.tables import FUNDAMENTALS, INSTANT
+from tradebot_core.quant.comparatives import average_before, balance_before
 from tradebot_core.quant.concepts import ConceptMap, Kind, concept_map
 from tradebot_core.quant.periods import SAME_PERIOD_DAYS, nearest, years_before
 from tradebot_core.quant.trailing import Figure, balance_at, figure_at, missing, year_at
@@ -24,7 +25,7 @@ from tradebot_core.quant.vintages import SCALE_JUMP, Vintages, in_order_of_knowl
 _SCHEMA = pl.Schema({**FUNDAMENTALS.columns, "known_at": INSTANT})
 _FACT_COLUMNS = tuple(f.name for f in fields(Fact))
 _JSON_COLUMNS = tuple(sorted(name for name in _FACT_COLUMNS if name != "cik"))  # the row says whose they are
-_YEARS_BACK = {"_1y": 1, "_3y": 3}
+_YEARS_BACK = {"_1y": 1, "_2y": 2, "_3y": 3}
 
 
 def normalise(facts: pl.DataFrame, company_name: str) -> pl.DataFrame:
@@ -130,7 +131,13 @@ def _figures(known: Vintages, concepts: ConceptMap, period_end: date) -> dict[st
             not_after = date.max if concept.after_period else period_end
             figures[name] = balance_at(known, concepts, name, period_end, not_after)
         elif name.endswith(tuple(_YEARS_BACK)):
-            figures[name] = _years_back(known, concepts, _concept_name(name[:-3]), period_end, _YEARS_BACK[name[-3:]])
+            now, years = name[:-3], _YEARS_BACK[name[-3:]]
+            if now not in INSTANT_FIGURES:
+                figures[name] = _years_back(known, concepts, _concept_name(now), period_end, years)
+            elif concepts.concepts[now].kind is Kind.AVERAGE:
+                figures[name] = average_before(known, figures[now])
+            else:
+                figures[name] = balance_before(known, concepts, now, figures[now], years)
         else:
             figures[name] = figure_at(known, concepts, _concept_name(name), period_end)
     return {**figures, **_shares_of_different_scale(figures)}

@@ -115,10 +115,15 @@ def _usd(name: str, label: str, of: Callable[[Quarter], int]) -> _Tag:
     return _Tag(name, label, "USD", lambda quarters, _: _THOUSANDS * sum(map(of, quarters)))
 
 
-def _average_shares(quarters: Sequence[Quarter], multiple: float) -> int:
-    """Diluted, to the nearest thousand; options add one percent."""
+def _basic_shares(quarters: Sequence[Quarter], multiple: float, options: float = 1) -> int:
+    """The average, to the nearest thousand."""
     average = fsum(q.average_shares for q in quarters) / len(quarters)  # sum() of floats rounds as the Python version likes
-    return round(1.01 * average * multiple / _THOUSANDS) * _THOUSANDS
+    return round(options * average * multiple / _THOUSANDS) * _THOUSANDS
+
+
+def _average_shares(quarters: Sequence[Quarter], multiple: float) -> int:
+    """Diluted; options add one percent."""
+    return _basic_shares(quarters, multiple, options=1.01)
 
 
 def _diluted_earnings_per_share(quarters: Sequence[Quarter], multiple: float) -> float:
@@ -145,6 +150,12 @@ _INCOME = (
     _usd("NetIncomeLoss", "Net Income (Loss) Attributable to Parent", lambda q: q.net_income),
     _Tag("EarningsPerShareDiluted", "Earnings Per Share, Diluted", "USD/shares", _diluted_earnings_per_share),
     _Tag(
+        "WeightedAverageNumberOfSharesOutstandingBasic",
+        "Weighted Average Number of Shares Outstanding, Basic",
+        "shares",
+        _basic_shares,
+    ),
+    _Tag(
         "WeightedAverageNumberOfDilutedSharesOutstanding",
         "Weighted Average Number of Shares Outstanding, Diluted",
         "shares",
@@ -152,6 +163,7 @@ _INCOME = (
     ),
 )
 _CASH_FLOWS = (
+    _usd("DepreciationDepletionAndAmortization", "Depreciation, Depletion and Amortization", lambda q: q.depreciation),
     _usd(
         "NetCashProvidedByUsedInOperatingActivities",
         "Net Cash Provided by (Used in) Operating Activities",

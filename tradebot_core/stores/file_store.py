@@ -1,6 +1,7 @@
-"""The store in files: one Parquet file a table and year, and SQLite for the ledger.
+"""The store in files: Parquet files by year or by issuers, and SQLite for the ledger.
 
-facts/<table>/<year>.parquet                        append-only versions
+facts/<table>/<year>.parquet                        append-only versions of what happens in sessions
+facts/<table>/<first cik>.parquet                   append-only versions of what companies report, by group of issuers
 results/<strategy>/<book>/<table>/<year>.parquet    rows of sessions, replaced session by session
 results/<strategy>/<book>/<table>/sessions.json     the sessions that were written, with rows or without
 quarantine.parquet · ledger.sqlite
@@ -9,7 +10,7 @@ quarantine.parquet · ledger.sqlite
 import hashlib
 import heapq
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import ConfigurationError, StoreError
 from tradebot_core.interfaces import Batch, Ledger, Rejected
 from tradebot_core.model.event import Event, EventType
+from tradebot_core.model.issuers import first_cik
+from tradebot_core.model.keyed_rows import in_order, is_last_of, merged, once_each, parts
 from tradebot_core.model.market import SessionClose
 from tradebot_core.model.tables import (
     ACTIONS,
@@ -34,17 +37,19 @@ from tradebot_core.model.tables import (
 )
 from tradebot_core.stores import parquet_files
 from tradebot_core.stores.events import event_of
+from tradebot_core.stores.file_migrations import migrate
+from tradebot_core.stores.issuer_files import BY_ISSUER, file_name, require_issuers
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-# The year a row is filed under. A revision must land in its key's file, so the year may not move with known_at.
-_FILED_UNDER: dict[str, pl.Expr] = {
+# The file of a row. A revision must land in its key's file, so it may not move with known_at.
+_FILE_OF: dict[str, pl.Expr] = {
     BARS.name: pl.col("session").dt.year(),
     ACTIONS.name: pl.col("session").dt.year(),
-    SECURITIES.name: pl.lit(0, pl.Int32),
-    FACTS.name: pl.col("accession").str.slice(11, 2).cast(pl.Int32, strict=False).fill_null(0),
-    FUNDAMENTALS.name: pl.col("known_at").dt.year(),
+    SECURITIES.name: pl.lit(0),
+    FACTS.name: first_cik(pl.col("cik")),
+    FUNDAMENTALS.name: first_cik(pl.col("cik")),
 }
 _EVENT_TABLES = {
     EventType.SECURITY: SECURITIES,
@@ -76,7 +81,7 @@ class FileStore:
         stamped = batch.rows.with_columns(
             pl.lit(batch.source).alias("source"), pl.lit(ingested_at).cast(INSTANT).alias("ingested_at")
         )
-        fresh = stamped.select(table.schema.names()).cast(dict(table.schema)).unique(maintain_order=True)
+        fresh = in_order(stamped.select(table.schema.names()).cast(dict(table.schema)), table.key)
         numbers = [c for c, kind in table.columns.items() if kind == pl.Float64]
         finite = pl.all_horizontal(pl.lit(True), *(pl.col(c).is_finite().fill_null(True) for c in numbers))
         strange = fresh.filter(~finite)
@@ -84,27 +89,31 @@ class FileStore:
             reason = "a number is not finite; what is missing is null"
             self._quarantine(batch, [Rejected(row, "not_finite", reason) for row in strange.iter_rows(named=True)], ingested_at)
             fresh = fresh.filter(finite)
-        doubled = fresh.filter(pl.struct(table.key).is_duplicated())
+        fresh, doubled = once_each(fresh, table.key)
         if not doubled.is_empty():
             reason = "several rows of one key in one delivery; none can be chosen"
             refused = [Rejected(row, "conflicting_duplicate", reason) for row in doubled.iter_rows(named=True)]
             self._quarantine(batch, refused, ingested_at)
-            fresh = fresh.filter(pl.struct(table.key).is_unique())
         if fresh.is_empty():
             return 0
         folder = self._path / "facts" / table.name
         added = 0
         with parquet_files.exclusive(folder):
-            by_year = fresh.with_columns(_year=_FILED_UNDER[table.name]).partition_by("_year", as_dict=True, include_key=False)
-            for (year,), rows in sorted(by_year.items()):
-                added += self._append_to(folder / f"{year}.parquet", table, rows)
+            for file, rows in parts(fresh, _FILE_OF[table.name]):
+                added += self._append_to(folder / f"{file_name(table, file)}.parquet", table, rows)
         return added
 
     def _append_to(self, path: Path, table: FactTable, rows: pl.DataFrame) -> int:
-        stored = parquet_files.read_as(path, table.schema) if path.exists() else pl.DataFrame(schema=table.schema)
+        """`rows` are in order of the key, each key once; so are the stored ones, with their versions in order of time."""
+        if not path.exists():
+            parquet_files.write(rows, path)
+            return len(rows)
+        stored = parquet_files.read_as(path, table.schema)
         by_key = list(table.key)
-        latest = stored.sort("known_at", "ingested_at").unique(by_key, keep="last", maintain_order=True)
+        latest = stored.filter(is_last_of(by_key))
         same = [*by_key, *(c for c in table.content if c not in by_key)]
+        if rows.select(same).equals(latest.select(same)):
+            return 0
         news = rows.join(latest.select(same), on=same, how="anti", nulls_equal=True)
         if news.is_empty():
             return 0
@@ -114,12 +123,20 @@ class FileStore:
                 known_at=pl.when("_revises").then(pl.max_horizontal("known_at", "ingested_at")).otherwise("known_at")
             )
             news = news.drop("_revises")
-        parquet_files.write(pl.concat([stored, news]).sort(*by_key, "known_at", "ingested_at", nulls_last=False), path)
+        parquet_files.write(merged(stored, news, [*by_key, "known_at", "ingested_at"]), path)
         return len(news)
 
-    def read(self, table: FactTable, *, as_of: datetime, start: date | None = None, end: date | None = None) -> pl.DataFrame:
-        versions = self.read_versions(table, as_of=as_of, start=start, end=end)
-        return versions.unique(table.key, keep="last", maintain_order=True)
+    def read(
+        self,
+        table: FactTable,
+        *,
+        as_of: datetime,
+        start: date | None = None,
+        end: date | None = None,
+        ciks: Collection[int] | None = None,
+    ) -> pl.DataFrame:
+        versions = self.read_versions(table, as_of=as_of, start=start, end=end, ciks=ciks)
+        return versions.filter(is_last_of(table.key))
 
     def read_versions(
         self,
@@ -128,6 +145,7 @@ class FileStore:
         as_of: datetime,
         start: date | None = None,
         end: date | None = None,
+        ciks: Collection[int] | None = None,
         without: Sequence[str] = (),
     ) -> pl.DataFrame:
         dated = "session" in table.columns
@@ -137,16 +155,42 @@ class FileStore:
             wanted &= on >= start
         if end is not None:
             wanted &= on <= end
-        wanted_columns = [column for column in table.schema if column not in without]
+        if ciks is not None:
+            require_issuers(table)
+            wanted &= pl.col("cik").is_in(pl.Series(sorted(set(ciks)), dtype=pl.Int64).implode())
+        columns = [column for column in table.schema if column not in without]
+        # What is filtered by has to be read, wanted or not.
+        read = [
+            c for c in table.schema if c in columns or c in wanted.meta.root_names() or c in table.key or c == "ingested_at"
+        ]
         frames = []
-        for path in sorted((self._path / "facts" / table.name).glob("*.parquet")):
+        for path in self._files(table, ciks):
             year = int(path.stem)
             if dated and ((start is not None and year < start.year) or (end is not None and year > end.year)):
                 continue
-            frames.append(parquet_files.read_as(path, table.schema, wanted_columns).filter(wanted))
-        rows = pl.concat(frames) if frames else pl.DataFrame(schema={c: table.schema[c] for c in wanted_columns})
+            frames.append(parquet_files.read_as(path, table.schema, read).filter(wanted))
+        rows = pl.concat(frames) if frames else pl.DataFrame(schema={c: table.schema[c] for c in read})
+        if table.name not in BY_ISSUER:  # whose files, in order of their names, hold the order of the key
+            rows = rows.sort(*table.key, "known_at", "ingested_at")
         nothing = [pl.lit(None, table.schema[column]).alias(column) for column in without]
-        return rows.with_columns(nothing).select(table.schema.names()).sort(*table.key, "known_at", "ingested_at")
+        return rows.with_columns(nothing).select(table.schema.names())
+
+    def newest(self, table: FactTable, *, as_of: datetime) -> pl.DataFrame:
+        require_issuers(table)
+        columns = ["cik", "known_at", "ingested_at"]
+        empty = pl.DataFrame(schema={column: table.schema[column] for column in columns})
+        frames = [empty]
+        for path in self._files(table, None):
+            known = parquet_files.read(path, columns).filter(pl.col("known_at") <= as_of)
+            frames.append(known.group_by("cik").agg(pl.col("known_at").max(), pl.col("ingested_at").max()))
+        return pl.concat(frames).drop_nulls("cik").group_by("cik").max().sort("cik")
+
+    def _files(self, table: FactTable, ciks: Collection[int] | None) -> list[Path]:
+        folder = self._path / "facts" / table.name
+        if ciks is None or table.name not in BY_ISSUER:
+            return sorted(folder.glob("*.parquet"))
+        names = [file_name(table, group) for group in sorted({first_cik(cik) for cik in ciks})]
+        return [path for name in names if (path := folder / f"{name}.parquet").exists()]
 
     # Quarantine
 
@@ -181,7 +225,8 @@ class FileStore:
         table, until = _EVENT_TABLES[kind], self._calendar.cutoff(end)
         names = self.read(SECURITIES, as_of=until)
         by_id = dict(zip(names["security_id"], names["symbol"], strict=True))
-        rows = self.read_versions(table, as_of=until, start=start, end=end)
+        unused = ("provenance",) if table is FUNDAMENTALS else ()
+        rows = self.read_versions(table, as_of=until, start=start, end=end, without=unused)
         events = [event_of(kind, row, by_id) for row in rows.iter_rows(named=True)]
         return iter(sorted(events, key=_moment))
 
@@ -280,6 +325,8 @@ class FileStore:
                 f"The store {self._path} was written by a newer version (schema {found}, this one knows {SCHEMA_VERSION}).",
                 "Install the newer version, or point data_store.path at another folder.",
             )
+        if found < SCHEMA_VERSION:
+            migrate(self._path, SCHEMA_VERSION)
 
 
 def _sessions_in(path: Path) -> list[date]:

@@ -93,8 +93,11 @@ def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     try:
         whole = path.read_bytes()
         at = whole.rfind(_MARK) + len(_MARK)
-        blanked = whole[:at] + _BLANK + whole[at + len(_BLANK) :]
-        if hashlib.sha256(blanked).hexdigest().encode() != whole[at : at + len(_BLANK)]:
+        content = memoryview(whole)
+        digest = hashlib.sha256(content[:at])
+        digest.update(_BLANK)
+        digest.update(content[at + len(_BLANK) :])
+        if digest.hexdigest().encode() != whole[at : at + len(_BLANK)]:
             raise OSError(errno.EIO, "its content does not match its checksum")
         there = columns and pl.read_parquet_schema(io.BytesIO(whole))
         return pl.read_parquet(io.BytesIO(whole), columns=columns and [name for name in columns if name in there])

@@ -10,9 +10,13 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.market import ActionType
 from tradebot_core.model.portfolio import Entry, EntryKind
 from tradebot_core.model.tables import INSTANT
+from tradebot_core.quant.adjust import Adjustment, adjusted
 
 QUIET_SESSIONS = 10  # two weeks without a bar: halts are shorter, with rare exceptions
 _LARGE_MOVE = 0.5  # of the price of the session before; rarer than once a year in large companies, mostly a missed split
+# What the price may move besides, in the night and in the day of a split. Bad news moves it by a third, too, and goes on moving.
+_ORDINARY_NIGHT, _ORDINARY_DAY = 0.04, 0.06
+_MOVE_COLUMNS = {"session": pl.Date, "security_id": pl.Int64, "close": pl.Float64, "move": pl.Float64}
 
 
 def sessions_without_bars(bars: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
@@ -59,16 +63,34 @@ def ended_without_delisting(
 
 
 def unexplained_moves(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
-    """Closes that moved by more than half from one bar to the next with no split between them."""
-    splits = actions.filter(pl.col("type") == ActionType.SPLIT).select("security_id", "session")
-    move = (pl.col("close") / pl.col("close").shift(1).over("security_id") - 1).alias("move")
+    """Moves from one bar to the next that no recorded split explains: closes that moved by more than half, and opens and
+    closes that stand at the ratio of a usual split to the close before.
+
+    `likely_split` is that ratio (new shares for one old), and null where there is none: 2.0 where a split of two for one is
+    probably missing; 0.5 where one was recorded that the prices do not show, or a reverse one is missing.
+    """
+    if bars.is_empty():
+        return pl.DataFrame(schema={**_MOVE_COLUMNS, "likely_split": pl.Float64})
+    by_security = pl.col("security_id")
+    before = pl.col("close").shift(1).over(by_security)
     return (
-        bars.sort("security_id", "session")
-        .select("session", "security_id", "close", move)
-        .filter(pl.col("move").abs() > _LARGE_MOVE)
-        .join(splits, on=["security_id", "session"], how="anti")
+        adjusted(bars, actions, bars["session"].max(), Adjustment.SPLIT)
+        .with_columns(
+            move=pl.col("close") / before - 1, likely_split=_usual_split(before / pl.col("open"), before / pl.col("close"))
+        )
+        .filter((pl.col("move").abs() > _LARGE_MOVE) | pl.col("likely_split").is_not_null())
+        .select("session", "security_id", pl.col("close") / pl.col("price_factor"), "move", "likely_split")
         .sort("session", "security_id")
     )
+
+
+def _usual_split(at_open: pl.Expr, at_close: pl.Expr) -> pl.Expr:
+    """The usual split (n for one or three for two, or the inverse) that both ratios are but for ordinary moves; null if none."""
+    size = pl.max_horizontal(at_open, 1 / at_open)
+    usual = pl.when(size < 1.75).then(1.5).otherwise(size.round())
+    split = pl.when(at_open > 1).then(usual).otherwise(1 / usual)
+    is_split = ((at_open / split - 1).abs() <= _ORDINARY_NIGHT) & ((at_close / split - 1).abs() <= _ORDINARY_DAY)
+    return pl.when(is_split).then(split)
 
 
 def known_too_late(panel: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """A backtest: the session loop over a range, on a journal in memory and the simulated engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -11,7 +11,7 @@ from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import RiskSettings
 from tradebot_core.interfaces import Clock, ExecutionEngine, OpeningMarket, RiskGate
 from tradebot_core.model.decision import Decision
-from tradebot_core.model.portfolio import Entry, EntryKind
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position
 from tradebot_core.model.tables import (
     BOOKS,
     DECISIONS,
@@ -72,7 +72,9 @@ class BacktestWalk:
         gate: RiskGate,
         limits: RiskSettings,
         engine_at: Callable[[Clock, OpeningMarket], ExecutionEngine],
+        positions_at: Callable[[date, date], Mapping[int, Position]] | None = None,
     ) -> None:
+        """`positions_at(session, first)` gives what this book held at the close of a session before the walk's `first`."""
         self._strategy = strategy
         self._calendar = calendar
         self._gate = gate
@@ -84,11 +86,14 @@ class BacktestWalk:
         self._engine = engine_at(self._clock, self)
         self._state = opening
         self._digest = "" if deposit is not None else opening.digest
+        self._positions_at = None if deposit is not None else positions_at
+        self._first: date | None = None
         self._made: dict[str, list[Row]] = {table.name: [] for table in BACKTEST_TABLES}
 
     def step(self, session: date, history: MarketHistory) -> None:
         name, journal, clock = self._strategy.name, self._journal, self._clock
         clock.at = self._calendar.cutoff(session)
+        self._first = self._first or session
         if history is not self._history:
             history.warm_up(self._state.prices)
         if self._history is None:
@@ -99,7 +104,7 @@ class BacktestWalk:
         if self._deposit is not None:
             journal.post(name, [Entry(f"deposit:{session}", session, EntryKind.DEPOSIT, self._deposit)])
             self._deposit = None
-        settle(journal, self._engine, name, close, self._calendar.previous(session), clock.now())
+        settle(journal, self._engine, name, close, self._calendar.previous(session), clock.now(), self._book_before)
         book = journal.book(name, session)
         market = history.market(session, sorted(book.positions))
         decisions = decide(self._strategy, market, book, self._limits)
@@ -108,6 +113,14 @@ class BacktestWalk:
         prices = {held: market.prices[held] for held in book.positions}
         self._state = BookState(book, prices, working, self._state.fingerprint)
         self._record(session, decisions)
+
+    def _book_before(self, session: date) -> Book:
+        """What was held before the open of a session, of this walk or before it. Only the positions are told of the latter."""
+        assert self._first is not None
+        close = self._calendar.previous(session)
+        if close >= self._calendar.previous(self._first):
+            return self._journal.book(self._strategy.name, close)
+        return Book(positions=self._positions_at(close, self._first)) if self._positions_at else Book()
 
     def _record(self, session: date, decisions: Sequence[Decision]) -> None:
         state, made = self._state, self._made

@@ -1,15 +1,14 @@
 """Bringing facts in: from a collector into the store, and from reported facts to normalised fundamentals."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import polars as pl
 
 from tradebot_core.interfaces import Batch, Collector, DataStore, Rejected
+from tradebot_core.model.issuers import issuer_groups
 from tradebot_core.model.tables import ACTIONS, FACTS, FUNDAMENTALS
-
-Normalise = Callable[[pl.DataFrame, dict[int, str]], pl.DataFrame]
+from tradebot_core.trading.normalising import Normalise, normalised
 
 
 @dataclass(frozen=True)
@@ -52,25 +51,33 @@ def _known_by(batch: Batch, now: datetime) -> Batch:
 
 
 def refresh_fundamentals(
-    store: DataStore, normalise: Normalise, securities: pl.DataFrame, as_of: datetime, ingested_at: datetime
+    store: DataStore,
+    normalise: Normalise,
+    securities: pl.DataFrame,
+    as_of: datetime,
+    ingested_at: datetime,
+    processes: int = 1,
 ) -> int:
     """Normalises the issuers that may have facts their figures lack; returns the number of new rows of FUNDAMENTALS.
 
     Those are issuers without figures, with facts that came after the figures or in this very collection (two collections may
     share an instant: the sample market's clock stands still), and with facts that became known after the last figures: they
     may have been in the store while `as_of` still hid them. An issuer whose newest facts change no figure is done each time.
+    Facts are read and figures kept one group of issuers at a time; `normalise` must treat each issuer by itself.
     """
-    facts = store.read_versions(FACTS, as_of=as_of)
-    figures = store.read_versions(FUNDAMENTALS, as_of=as_of, without=("provenance",))
-    newest = facts.group_by("cik").agg(came=pl.col("ingested_at").max(), known=pl.col("known_at").max())
-    done = figures.group_by("cik").agg(made=pl.col("ingested_at").max(), reached=pl.col("known_at").max())
-    stale = newest.join(done, on="cik", how="left").filter(
-        pl.col("made").is_null()
-        | (pl.col("came") > pl.col("made"))
-        | (pl.col("came") == ingested_at)
-        | (pl.col("known") > pl.col("reached"))
+    came = store.newest(FACTS, as_of=as_of)
+    made = store.newest(FUNDAMENTALS, as_of=as_of)
+    stale = came.join(made, on="cik", how="left", suffix="_made").filter(
+        pl.col("ingested_at_made").is_null()
+        | (pl.col("ingested_at") > pl.col("ingested_at_made"))
+        | (pl.col("ingested_at") == ingested_at)
+        | (pl.col("known_at") > pl.col("known_at_made"))
     )
     names = dict(securities.select("cik", "name").iter_rows())
-    wanted = stale.filter(pl.col("cik").is_in(list(names)))["cik"]
-    rows = normalise(facts.filter(pl.col("cik").is_in(wanted.implode())), names)
-    return store.append(Batch(FUNDAMENTALS, rows, "normalised"), ingested_at)
+    added = 0
+    groups = issuer_groups(cik for cik in stale["cik"] if cik in names)
+    for rows in normalised(
+        groups, lambda ciks: store.read_versions(FACTS, as_of=as_of, ciks=ciks), normalise, names, processes
+    ):
+        added += store.append(Batch(FUNDAMENTALS, rows, "normalised"), ingested_at)
+    return added

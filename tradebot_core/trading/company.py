@@ -81,7 +81,7 @@ def find_company(store: DataStore, subject: str, as_of: datetime) -> Company:
 
 def company_as_known(store: DataStore, company: Company, as_of: datetime, names: Sequence[str] = ()) -> CompanyAsKnown:
     """Its figures (all, or those of `names`) as of an instant. Raises MissingData when no filing was public."""
-    rows = store.read_versions(FUNDAMENTALS, as_of=as_of).filter(pl.col("cik") == company.cik)
+    rows = store.read_versions(FUNDAMENTALS, as_of=as_of, ciks=[company.cik])
     if rows.is_empty():
         raise MissingData(
             f"No filing of {company.symbol} was known at {as_of:%Y-%m-%d %H:%M} UTC.",
@@ -110,7 +110,7 @@ def reported_numbers(
     store: DataStore, company: Company, as_of: datetime, tags: Sequence[str], reports: Reports, period_end: date | None = None
 ) -> pl.DataFrame:
     """Rows of FACTS of these tags (without taxonomy), by tag, period and filing. Raises UsageError on a tag never reported."""
-    facts = store.read_versions(FACTS, as_of=as_of).filter(pl.col("cik") == company.cik)
+    facts = store.read_versions(FACTS, as_of=as_of, ciks=[company.cik])
     reported = facts["tag"].unique().sort().to_list()
     for tag in tags:
         if tag not in reported:

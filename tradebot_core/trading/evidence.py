@@ -109,7 +109,8 @@ def knowledge_of(
 
     def versions(table, key: str, value: int, start: date | None = None) -> pl.DataFrame:
         end = session if start is not None else None
-        rows = store.read_versions(table, as_of=cutoff, start=start, end=end).filter(pl.col(key) == value)
+        of_issuer = [value] if key == "cik" else None
+        rows = store.read_versions(table, as_of=cutoff, start=start, end=end, ciks=of_issuer).filter(pl.col(key) == value)
         return rows if ingested_by is None else rows.filter(pl.col("ingested_at") <= ingested_by)
 
     bars = versions(BARS, "security_id", security_id, first_bar_needed(session, calendar))

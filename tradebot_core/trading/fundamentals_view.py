@@ -7,6 +7,7 @@ import polars as pl
 
 from tradebot_core.calendar import NEW_YORK
 from tradebot_core.interfaces import DataStore
+from tradebot_core.model.issuers import issuer_groups
 from tradebot_core.model.tables import FACTS, FUNDAMENTALS, SECURITIES
 from tradebot_core.quant.fiscal_periods import Fiscal, fiscal_periods
 
@@ -32,14 +33,20 @@ def fundamentals_as_of(
     """
     identity = _identity(store, as_of)
     if period is Period.TWELVE_MONTHS:
-        rows = store.read(FUNDAMENTALS, as_of=as_of, start=start, end=end)
+        parts = (
+            store.read(FUNDAMENTALS, as_of=as_of, start=start, end=end, ciks=issuers)
+            for issuers in issuer_groups(store.newest(FUNDAMENTALS, as_of=as_of)["cik"]) or [[]]
+        )
         if start is None and end is None:
-            rows = rows.sort("cik", "known_at").unique("cik", keep="last", maintain_order=True)
+            parts = (rows.sort("cik", "known_at").unique("cik", keep="last", maintain_order=True) for rows in parts)
+        rows = pl.concat(parts)
     else:
-        facts = store.read(FACTS, as_of=as_of)
         names = dict(identity.select("cik", "name").iter_rows())
         fiscal = Fiscal.YEARS if period is Period.ANNUAL else Fiscal.QUARTERS
-        rows = fiscal_periods(facts, names, fiscal, as_of)
+        rows = pl.concat(
+            fiscal_periods(store.read(FACTS, as_of=as_of, ciks=issuers), names, fiscal, as_of)
+            for issuers in issuer_groups(store.newest(FACTS, as_of=as_of)["cik"]) or [[]]
+        )
         known_on = pl.col("known_at").dt.convert_time_zone(NEW_YORK.key).dt.date()
         rows = rows.filter(known_on.is_between(start or date.min, end or date.max))
     named = rows.join(identity.drop("name"), on="cik", how="left", maintain_order="left")

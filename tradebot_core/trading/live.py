@@ -19,13 +19,13 @@ from tradebot_core.config import RiskSettings
 from tradebot_core.errors import ConfigurationError, NotPermitted, ReconciliationError
 from tradebot_core.interfaces import Clock, DataStore, DecisionSet, ExecutionEngine, Ledger, Permit, Purpose, RiskGate
 from tradebot_core.model.decision import Decision
-from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import OrderIntent, OrderState, RiskVerdict
-from tradebot_core.model.portfolio import Entry, EntryKind, usd
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import rows
 from tradebot_core.trading.digest import digest_of
+from tradebot_core.trading.late_actions import late_entries
 from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills, take_status
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
 
@@ -211,14 +211,22 @@ class LiveDesk:
     def _post_actions(self, strategy: str, entries: Sequence[Entry], until: date) -> None:
         ledger = self.store.ledger
         ever_held = {entry.security_id for entry in entries if entry.security_id is not None}
-        found = self.markets.actions_since(entries[0].session, until).filter(pl.col("security_id").is_in(ever_held))
-        for (session,), group in sorted(found.partition_by("session", as_dict=True).items()):
-            actions = [
-                CorporateAction(r["security_id"], session, ActionType(r["type"]), r["value"])
-                for r in group.iter_rows(named=True)
-            ]
-            held = ledger.book(strategy, self.calendar.previous(session))
-            ledger.post(strategy, action_entries(held, actions, session, self.markets.closes(session, sorted(held.positions))))
+        actions, late = self.markets.actions_of(ever_held, self.calendar.sessions(entries[0].session, until))
+
+        def book_before(session: date) -> Book:
+            return ledger.book(strategy, self.calendar.previous(session))
+
+        for session in sorted(actions.keys() | {word.session for word in late}):
+            held = book_before(session)
+            closes = self.markets.closes(session, sorted(held.positions))
+            due = action_entries(held, actions.get(session, ()), session, closes)
+            words = [word for word in late if word.session == session]
+            if words:
+                last = self.markets.last_prices([word.security_id for word in words], session)
+                due += late_entries(
+                    words, book_before, held.apply_all(due), lambda of, last=last: last[of].price if of in last else None
+                )
+            ledger.post(strategy, due)
 
     def submit(self, strategy: Strategy, session: date, permit_id: str | None, run_id: str, now: datetime) -> Submission:
         """Sends the orders of the session's live decisions, each at most once, however often the live path asks."""

@@ -8,6 +8,7 @@ import polars as pl
 from tradebot_core.model.decision import Candidate, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
+from tradebot_core.trading.late_actions import LateWord
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import Close, LastPrice, SessionMarket
 
@@ -44,6 +45,7 @@ class MarketHistory:
         actions: pl.DataFrame,
         layers: Mapping[str, pl.DataFrame],
         panel_columns: pl.DataFrame,
+        late: Sequence[LateWord] = (),
         outsiders: Outsiders | None = None,
     ) -> None:
         """`bars` one version per security and session, `layers` in order, `panel_columns` (of the universe) with session,
@@ -52,6 +54,7 @@ class MarketHistory:
         self._actions = SessionRows(actions.select("session", "security_id", "type", "value"))
         self._layers = [SessionRows(frame) for frame in layers.values()]
         self._panel = SessionRows(panel_columns.select("session", "security_id", "close", "median_dollar_volume_20d"))
+        self._late = late
         self._outsiders = outsiders
         self._prices: dict[int, LastPrice] = {}
         self._session: date | None = None
@@ -69,7 +72,7 @@ class MarketHistory:
         ]
         self._restate_prices(actions)
         self._learn_prices(session)
-        return Close(session, self._prices, actions)
+        return Close(session, self._prices, actions, [word for word in self._late if word.session == session])
 
     def market(self, session: date, held: Sequence[int]) -> SessionMarket:
         """What a decision at the close may look at. `held` are the securities held then, the day's purchases included."""

@@ -13,9 +13,11 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.market import SessionClose
+from tradebot_core.model.tables import ACTIONS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.backtest import Backtest, BacktestWalk
 from tradebot_core.trading.event_bus import EventBus
+from tradebot_core.trading.late_actions import late_words
 from tradebot_core.trading.layers import evaluate_layers
 from tradebot_core.trading.markets import MarketHistory
 from tradebot_core.trading.outsiders import Outsiders
@@ -64,7 +66,14 @@ def replay(
         panel, outside = divided(memory.panel(session, calendar), members)
         verdicts = evaluate_layers(strategy, panel)
         bars = memory.bars.filter(pl.col("session") == session).unique("security_id", keep="last", maintain_order=True)
-        walk.step(session, MarketHistory(bars, memory.actions, verdicts, panel, Outsiders(strategy, outside)))
+        versions = memory.actions
+        actions = (
+            versions.filter(session=session)
+            .sort("known_at", "ingested_at")
+            .unique(ACTIONS.key, keep="last", maintain_order=True)
+        )
+        late = late_words(versions, [session], calendar)
+        walk.step(session, MarketHistory(bars, actions, verdicts, panel, late, Outsiders(strategy, outside)))
         for name, rows in verdicts.items():
             seen[name].append(rows)
 

@@ -6,7 +6,7 @@ journal, the engine and the clock they hand in.
     submit    decisions -> intents -> risk gate -> journal -> engine
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import ROUND_FLOOR, Decimal
@@ -19,6 +19,7 @@ from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions
+from tradebot_core.trading.late_actions import LateWord, late_entries
 from tradebot_core.trading.rebalance import plan_orders, spendable
 from tradebot_core.trading.share_classes import of_one_class
 
@@ -48,17 +49,35 @@ class SessionMarket:
 
 @dataclass(frozen=True)
 class Close:
-    """A session's last prices and the corporate actions that took effect in it."""
+    """A session's last prices, the corporate actions that took effect in it, and words of earlier ones that came in it."""
 
     session: date
     prices: Mapping[int, LastPrice]
     actions: Sequence[CorporateAction]
+    late: Sequence[LateWord] = ()
 
 
-def settle(journal: Journal, engine: ExecutionEngine, strategy: str, close: Close, previous: date, now: datetime) -> None:
-    """Enters what happened to the sleeve in the session: actions on what was held before the open, then fills."""
+BookBefore = Callable[[date], Book]  # the book before the open of a session
+
+
+def settle(
+    journal: Journal,
+    engine: ExecutionEngine,
+    strategy: str,
+    close: Close,
+    previous: date,
+    now: datetime,
+    book_before: BookBefore | None = None,
+) -> None:
+    """Enters what happened to the sleeve in the session: actions on what was held before the open, then fills.
+
+    `book_before` is needed where words come late: what they are about was held in an earlier session.
+    """
     held = journal.book(strategy, previous)
-    journal.post(strategy, action_entries(held, close.actions, close.session, close.prices))
+    entries = action_entries(held, close.actions, close.session, close.prices)
+    if close.late and book_before is not None:
+        entries += late_entries(close.late, book_before, held.apply_all(entries), lambda of: _price(close.prices, of))
+    journal.post(strategy, entries)
     take_fills(journal, engine, strategy, close.session, now)
 
 
@@ -83,6 +102,11 @@ def take_status(journal: Journal, strategy: str, intent: OrderIntent, status: Or
         journal.record_fill(strategy, fill)
     if status.state is not None:
         journal.record_state(intent.key, status.state, now, status.detail, status.broker_order_id)
+
+
+def _price(prices: Mapping[int, LastPrice], security_id: int) -> Decimal | None:
+    last = prices.get(security_id)
+    return last.price if last is not None else None
 
 
 def action_entries(

@@ -1,7 +1,7 @@
 """The market as the store knows it: panels, layer verdicts, and histories for the session loop."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -10,11 +10,12 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import MissingData
 from tradebot_core.interfaces import DataStore
-from tradebot_core.model.market import ActionType
+from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
 from tradebot_core.quant.panel import build_panel, first_bar_needed
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading.late_actions import LateWord, late_words
 from tradebot_core.trading.layers import evaluate_layer, layer_input
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory
 from tradebot_core.trading.outsiders import Outsiders
@@ -38,11 +39,11 @@ class StoredMarkets:
             return None
         return members_of(self.universe, self.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC)))
 
-    def panel(self, sessions: Sequence[date]) -> pl.DataFrame:
-        """quant.panel of consecutive sessions, restricted to the universe as of each."""
-        return divided(self._whole_panel(sessions), self.members())[0]
+    def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
+        """quant.panel of consecutive sessions, restricted to the universe as of each; with all figures, or those that `figures` names."""
+        return divided(self._whole_panel(sessions, figures), self.members())[0]
 
-    def _whole_panel(self, sessions: Sequence[date]) -> pl.DataFrame:
+    def _whole_panel(self, sessions: Sequence[date], figures: Collection[str] | None) -> pl.DataFrame:
         until = self.calendar.cutoff(sessions[-1])
         bars = self.store.read_versions(BARS, as_of=until, start=first_bar_needed(sessions[0], self.calendar), end=sessions[-1])
         missing = sorted(set(sessions) - set(bars["session"].unique()))
@@ -58,6 +59,7 @@ class StoredMarkets:
             self.store.read_versions(FUNDAMENTALS, as_of=until, without=("provenance",)),
             sessions,
             self.calendar,
+            figures,
         )
 
     def run_layer(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> pl.DataFrame:
@@ -65,7 +67,7 @@ class StoredMarkets:
         before: dict[str, pl.DataFrame] = {}
         for layer in strategy.layers():
             if layer.name == name:
-                verdicts = evaluate_layer(strategy, layer, layer_input(self.panel(sessions), before))
+                verdicts = evaluate_layer(strategy, layer, layer_input(self.panel(sessions, layer.reads()), before))
                 self.store.write_results(LAYERS, strategy.name, MARKET, sessions, verdicts, layer=name)
                 return verdicts
             before[layer.name] = self._verdicts(strategy, layer.name, sessions)
@@ -84,11 +86,13 @@ class StoredMarkets:
         """What the session loop needs of consecutive sessions."""
         until = self.calendar.cutoff(sessions[-1])
         layers = {layer.name: self._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
-        panel, outside = divided(self._whole_panel(sessions), self.members())
-        actions = self.store.read_versions(ACTIONS, as_of=until, start=sessions[0], end=sessions[-1])
-        return MarketHistory(
-            self._bars(sessions), self._at_own_cutoff(actions, ACTIONS), layers, panel, Outsiders(strategy, outside)
-        )
+        # What is held and outside of the universe is judged on all its figures.
+        members = self.members()
+        panel, outside = divided(self._whole_panel(sessions, () if members is None else None), members)
+        versions = self.store.read_versions(ACTIONS, as_of=until, end=sessions[-1])
+        actions = self._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
+        late = late_words(versions, sessions, self.calendar)
+        return MarketHistory(self._bars(sessions), actions, layers, panel, late, Outsiders(strategy, outside))
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""
@@ -97,8 +101,18 @@ class StoredMarkets:
         history.close(session)
         return history.market(session, held)
 
-    def actions_since(self, session: date, until: date) -> pl.DataFrame:
-        return self.store.read(ACTIONS, as_of=self.calendar.cutoff(until), start=session, end=until)
+    def actions_of(
+        self, securities: Collection[int], sessions: Sequence[date]
+    ) -> tuple[Mapping[date, Sequence[CorporateAction]], Sequence[LateWord]]:
+        """The actions of these consecutive sessions as known at their own cut-offs, by session, and the words that came late."""
+        versions = self.store.read_versions(ACTIONS, as_of=self.calendar.cutoff(sessions[-1]), end=sessions[-1]).filter(
+            pl.col("security_id").is_in(list(securities))
+        )
+        in_time = self._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
+        found: dict[date, list[CorporateAction]] = {}
+        for security, on, kind, value in in_time.select("security_id", "session", "type", "value").iter_rows():
+            found.setdefault(on, []).append(CorporateAction(security, on, ActionType(kind), value))
+        return found, late_words(versions, sessions, self.calendar)
 
     def closes(self, session: date, held: Sequence[int]) -> dict[int, LastPrice]:
         bars = self._bars([session]).filter(pl.col("security_id").is_in(list(held)))

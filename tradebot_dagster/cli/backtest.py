@@ -12,6 +12,7 @@ from tradebot_core.trading.coverage import Coverage
 from tradebot_core.wiring import Tradebot, load
 from tradebot_dagster.cli.arguments import DAY
 from tradebot_dagster.cli.output import emit, progress
+from tradebot_dagster.telling import heard_by
 from tradebot_dagster.webserver import Webserver
 
 _REMOTE_PATIENCE_S = 6 * 3600
@@ -40,7 +41,8 @@ def backtest(config_path: Path, strategy: str, start: date, end: date, continued
     if remote:
         run_id = _backfill(bot, strategy, sessions, Webserver(url.rstrip("/")))
     else:
-        run_id = _run_in_process(config_path, strategy, start, end, restart=not continued)
+        with heard_by(progress):
+            run_id = _run_in_process(config_path, strategy, start, end, restart=not continued)
     book = bot.backtest_sessions(strategy, end)
     if not set(sessions) <= set(book):
         missing = sorted(set(sessions) - set(book))

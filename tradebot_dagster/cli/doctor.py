@@ -23,6 +23,7 @@ GATEWAY = "ibkr gateway"
 _LEAST_FREE_GB, _COMFORTABLE_FREE_GB = 0.5, 5
 _CALENDAR_HORIZON_DAYS = 60
 _GATEWAY_TIMEOUT_S = 2
+_FETCHED_INTO = "cache_path"  # the folder in which a collector keeps what it fetches
 
 
 @dataclass(frozen=True)
@@ -125,16 +126,31 @@ def _sources(config: Config) -> Iterator[Finding]:
     if not config.collectors:
         yield Finding(WARN, "sources", "No collector is configured: nothing new comes into the store.", "Add collectors.")
     for block in config.collectors:
-        missing = [path for path in block.params.values() if isinstance(path, Path) and not path.exists()]
-        if missing:
+        given = {key: path for key, path in block.params.items() if isinstance(path, Path)}
+        missing = [path for key, path in given.items() if key != _FETCHED_INTO and not path.exists()]
+        if _FETCHED_INTO in given:
+            yield _fetched_files(block.name, given[_FETCHED_INTO])
+        elif missing:
             mend = (
                 "Run `tradebot demo` once."
                 if config.sample_market
                 else "Correct the path in the configuration, or put the file there."
             )
+            if not config.sample_market and ".edgar." in block.class_path:
+                mend += " edgar_api.EdgarApi and edgar_bulk.EdgarBulk fetch the SEC's files themselves."
             yield Finding(FAIL, block.name, f"{missing[0]} does not exist.", mend)
         else:
             yield Finding(OK, block.name, "its source is there")
+
+
+def _fetched_files(name: str, folder: Path) -> Finding:
+    """Of a collector that fetches its files itself: its folder may come with the first collection, if it can be made."""
+    standing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not (standing.is_dir() and os.access(standing, os.W_OK)):
+        return Finding(FAIL, name, f"{folder} cannot be written to.", "Change its owner or rights, or params.cache_path.")
+    return Finding(
+        OK, name, f"its files are kept in {folder}" + ("" if folder.exists() else ", which the first collection makes")
+    )
 
 
 def _sample_market(folder: Path) -> Finding:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tradebot_core.errors import UsageError
+from tradebot_core.quant.adjust import Adjustment
 from tradebot_core.trading.company import Reports
 from tradebot_core.trading.fundamentals_view import Period
 from tradebot_core.trading.live import LIVE, REVIEW
@@ -40,6 +41,12 @@ from tradebot_dagster.cli.writing import FORMATS, contents, write
     type=click.Choice([str(length) for length in Period]),
     help="For fundamentals: of twelve months, or of each fiscal year or quarter known at --as-of.  [default: ttm]",
 )
+@click.option(
+    "--adjusted",
+    type=click.Choice([str(kind) for kind in Adjustment]),
+    help="For bars: prices for splits, or for splits and dividends (total return), by what was known and in effect at --as-of. "
+    "Adds price_factor and volume_factor.  [default: raw]",
+)
 @click.option("--format", "form", type=click.Choice(FORMATS), required=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The file; - for standard output (csv, json)."
@@ -56,6 +63,7 @@ def export(
     as_of: date | datetime | None,
     reports: str | None,
     period: str | None,
+    adjusted: str | None,
     form: str,
     output: Path,
 ) -> None:
@@ -77,12 +85,14 @@ def export(
       tradebot export fundamentals --as-of 2019-03-01 --format parquet -o known.parquet
       tradebot export fundamentals --period annual --format csv -o years.csv
       tradebot export facts --reports first --format parquet -o as_first_filed.parquet
+      tradebot export bars --adjusted total --as-of 2019-03-01 --format csv -o -
       tradebot export quarantine --format json -o -
     """
     if start is not None and end is not None and start > end:
         raise UsageError(f"The range from {start} to {end} is empty.", "Give a start that is not after the end.")
     of_strategy: dict[str, object] = {"--strategy": strategy, "--book": book, "--layer": layer}
-    _refuse_idle_options(table, {**of_strategy, "--as-of": as_of, "--reports": reports, "--period": period})
+    of_facts: dict[str, object] = {"--as-of": as_of, "--reports": reports, "--period": period, "--adjusted": adjusted}
+    _refuse_idle_options(table, of_strategy | of_facts)
     to_stdout = str(output) == "-"
     if to_stdout and form == "parquet":
         raise UsageError("Parquet is not written to standard output.", "Give a file with -o, or --format csv.")
@@ -94,7 +104,7 @@ def export(
     if table in OF_A_STRATEGY:
         strategy = sleeve_of(bot, strategy).name
     known_at = instant_of(as_of, bot.calendar) if as_of is not None else bot.clock.now()
-    asked = Reports(reports or Reports.ALL), Period(period or Period.TWELVE_MONTHS)
+    asked = Reports(reports or Reports.ALL), Period(period or Period.TWELVE_MONTHS), Adjustment(adjusted) if adjusted else None
     rows = table_of(bot, table, Selection(strategy, book or BACKTEST, layer, start, end, known_at, *asked))
     if to_stdout:
         click.echo(contents(rows, form).decode(), nl=False)
@@ -108,7 +118,9 @@ def export(
 def _refuse_idle_options(table: str, given: dict[str, object]) -> None:
     """An option that would change nothing is a misunderstanding."""
     allowed = {"--as-of"} if table in FACTS else {"--strategy", "--book"} if table in OF_A_STRATEGY else set()
-    allowed |= {"layers": {"--layer"}, "facts": {"--reports"}, "fundamentals": {"--period"}}.get(table, set())
+    allowed |= {"layers": {"--layer"}, "facts": {"--reports"}, "fundamentals": {"--period"}, "bars": {"--adjusted"}}.get(
+        table, set()
+    )
     if table == "layers":
         allowed.discard("--book")
     idle = [option for option, value in given.items() if value is not None and option not in allowed]

@@ -20,6 +20,7 @@ from tradebot_dagster.defs import checks
 from tradebot_dagster.defs.live import positions_key
 from tradebot_dagster.defs.strategies import layer_keys
 from tradebot_dagster.resources import Execution, Research
+from tradebot_dagster.telling import heard_by
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def _collect(bot: Tradebot, session: date) -> None:
     """All sources, securities first: the others are asked about those."""
     order = list(FACT_TABLES)
     for name in sorted(bot.collectors, key=lambda name: order.index(bot.collectors[name].table.name)):
-        collected = bot.collect(name, session, session)
+        with heard_by(progress):
+            collected = bot.collect(name, session, session)
         progress(f"{name}: {collected.new_rows} new rows, {collected.refused} refused")
     bars = bot.store.read(BARS, as_of=bot.calendar.cutoff(session), start=session, end=session)
     if not sessions_without_bars(bars, [session]).is_empty():

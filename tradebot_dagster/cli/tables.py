@@ -23,6 +23,8 @@ from tradebot_core.model.tables import (
     SECURITIES,
 )
 from tradebot_core.model.tables import FACTS as FACTS_TABLE
+from tradebot_core.quant.adjust import Adjustment
+from tradebot_core.trading.adjusted_bars import adjusted_bars
 from tradebot_core.trading.company import Reports, versions_of
 from tradebot_core.trading.fundamentals_view import Period, fundamentals_as_of
 from tradebot_core.trading.holdings import live_equity, live_positions
@@ -53,10 +55,13 @@ class Selection:
     as_of: datetime
     reports: Reports = Reports.ALL
     period: Period = Period.TWELVE_MONTHS
+    adjusted: Adjustment | None = None  # of bars
 
 
 def table_of(bot: Tradebot, table: str, wanted: Selection) -> pl.DataFrame:
     """Rows in a fixed order."""
+    if table == BARS.name and wanted.adjusted is not None:
+        return adjusted_bars(bot.store, wanted.adjusted, wanted.as_of, wanted.start, wanted.end)
     if table == FUNDAMENTALS.name:
         return fundamentals_as_of(bot.store, wanted.as_of, wanted.period, wanted.start, wanted.end)
     if table == FACTS_TABLE.name:

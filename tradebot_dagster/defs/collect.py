@@ -14,6 +14,7 @@ from tradebot_core.wiring import Tradebot
 from tradebot_dagster.defs import checks
 from tradebot_dagster.factories import Report, range_of, session_asset, table, text_of
 from tradebot_dagster.resources import Research
+from tradebot_dagster.telling import heard_by
 
 GROUP = "facts"
 _SOURCE_KINDS = {
@@ -53,7 +54,8 @@ def _collector_asset(name: str, tradebot: Tradebot, partitions: dg.PartitionsDef
     soundness = checks.of_collector(dg.AssetKey(name), collector.table)
 
     def collect(context: dg.AssetExecutionContext, research: Research, sessions: Sequence[date]) -> Report:
-        collected = research.collect(name, sessions)
+        with heard_by(context.log.info):
+            collected = research.collect(name, sessions)
         return Report(_summary(collected, sessions), checks=soundness.results(research, sessions))
 
     return session_asset(

@@ -1,0 +1,198 @@
+"""Words of corporate actions that come after the session they are about: entered when they come, once, the same live and in backtests."""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+from tests.core.test_live import BUY, Desk, a_desk, day, entered, evening, nights
+from tests.core.test_parity import replayed, result_files
+from tests.markets import XNYS
+from tests.scripted import act, append, security_of, walk
+from tradebot_core.model.market import ActionType
+from tradebot_core.model.portfolio import Book, EntryKind, Position, usd
+from tradebot_core.model.tables import ACTIONS
+from tradebot_core.trading.late_actions import LateWord, late_entries, late_words
+from tradebot_core.wiring import Tradebot
+
+HOUR = timedelta(hours=1)
+AAA = security_of("AAA")
+STORY = [day(n) for n in range(9)]
+
+
+def correct(bot: Tradebot, session: date, kind: str, value: float, came: datetime) -> None:
+    row = {"security_id": AAA, "session": session, "type": kind, "value": value, "known_at": XNYS.opens_at(session) - 9 * HOUR}
+    append(bot, ACTIONS, row, ingested=came)
+
+
+def trouble(bot: Tradebot) -> None:
+    """500 shares of AAA since day 1. A dividend of day 2 is heard of on day 4 and corrected on day 7; a split of day 3 was
+    recorded as two for one, and is corrected to three for one on day 6."""
+    act(bot, "AAA", day(2), "dividend", 0.5, known_at=XNYS.cutoff(day(4)))
+    act(bot, "AAA", day(3), "split", 2.0)
+    correct(bot, day(3), "split", 3.0, XNYS.cutoff(day(6)) - HOUR)
+    correct(bot, day(2), "dividend", 0.7, XNYS.cutoff(day(6)) + HOUR)
+
+
+EXPECTED = [
+    (day(1), "trade", 500, usd(-5_000)),
+    (day(3), "split", 500, usd(0)),
+    (day(4), "dividend", 0, usd(250)),  # on the 500 shares of day 1
+    (day(6), "split", 500, usd(0)),
+    (day(7), "dividend", 0, usd(100)),
+]
+
+
+@pytest.fixture
+def desk(tmp_path) -> Desk:
+    made = a_desk(tmp_path / "live", BUY)
+    trouble(made.bot)
+    return made
+
+
+def booked(tables: dict[str, pl.DataFrame]) -> list[tuple[date, str, int, Decimal]]:
+    rows = tables["entries"].filter(~pl.col("kind").is_in(["deposit", "commission"]))
+    return [(s, k, q, Decimal(c)) for s, k, q, c in rows.select("session", "kind", "quantity", "cash").iter_rows()]
+
+
+def test_a_backtest_enters_late_words_and_corrections_in_the_session_in_which_they_came(desk):
+    assert booked(walk(desk.bot, STORY)) == EXPECTED
+
+
+def test_live_enters_the_same(desk):
+    nights(desk, range(9))
+    assert entered(desk) == EXPECTED
+    simulated = walk(desk.bot, STORY)
+    live = desk.ledger.book("scripted", day(8))
+    assert (str(live.cash), live.positions[AAA].quantity) == (simulated["equity"]["cash"][-1], 1500)
+    assert [(e.key, e.session) for e in desk.ledger.entries("scripted") if e.kind in (EntryKind.SPLIT, EntryKind.DIVIDEND)] == [
+        (f"split:{AAA}:{day(3)}", day(3)),
+        (f"dividend:{AAA}:{day(2)}", day(4)),
+        (f"split:{AAA}:{day(3)}:{day(6)}", day(6)),
+        (f"dividend:{AAA}:{day(2)}:{day(7)}", day(7)),
+    ]
+
+
+def test_a_desk_that_missed_sessions_enters_the_same_and_only_once(desk):
+    nights(desk, [0, 1, 8])
+    assert entered(desk) == EXPECTED
+    nights(desk, [9])
+    assert entered(desk) == EXPECTED
+
+
+def test_the_past_of_the_book_is_not_changed(desk):
+    nights(desk, range(4))
+    before = desk.ledger.book("scripted", day(3))
+    nights(desk, range(4, 9))
+    assert desk.ledger.book("scripted", day(3)) == before
+
+
+@pytest.mark.parametrize("cut", [2, 4, 5, 7])
+def test_ranges_and_single_sessions_give_the_same_bytes(tmp_path, cut):
+    whole, parts = a_desk(tmp_path / "whole", BUY), a_desk(tmp_path / "parts", BUY)
+    for made in (whole, parts):
+        trouble(made.bot)
+    walk(whole.bot, STORY)
+    walk(parts.bot, STORY[:cut])
+    for session in STORY[cut:]:
+        walk(parts.bot, [session])
+    assert result_files(whole.bot) == result_files(parts.bot)
+
+
+@pytest.mark.parametrize("first", [0, 3, 5, 7])
+def test_a_replay_of_the_events_gives_the_same(desk, first):
+    walk(desk.bot, STORY)
+    assert replayed(desk.bot, "scripted", STORY[first:]).differences == ()
+
+
+def test_a_new_book_owes_nothing_for_what_an_older_one_held(desk):
+    walk(desk.bot, STORY[:4])
+    assert booked(walk(desk.bot, STORY[4:], restart=True)) == []
+
+
+def test_a_word_about_shares_that_were_sold_since_is_still_paid_to_who_held_them(tmp_path):
+    made = a_desk(tmp_path, BUY, f"{day(2)} sell AAA")
+    act(made.bot, "AAA", day(2), "dividend", 0.5, known_at=XNYS.cutoff(day(5)))
+    act(made.bot, "AAA", day(4), "dividend", 9.0, known_at=XNYS.cutoff(day(5)))  # after the sale: none of it is ours
+    assert booked(walk(made.bot, STORY))[2:] == [(day(5), "dividend", 0, usd(250))]
+
+
+# The entries of one word
+
+
+def held(quantity: int, cost: str = "1000") -> Book:
+    return Book(positions={1: Position(1, "AAA", quantity, Decimal(cost), day(0))} if quantity else {})
+
+
+def due(kind: ActionType, value: float, before: float | None, then: int, now: int, price: str | None = "7") -> list[tuple]:
+    word = LateWord(day(5), 1, day(2), kind, value, before)
+    close = Decimal(price) if price else None
+    entries = late_entries([word], lambda session: held(then), held(now), lambda security: close)
+    held(now).apply_all(entries)  # never below zero
+    return [(str(e.kind), e.quantity, e.cash) for e in entries]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "before", "then", "now", "expected"),
+    [
+        (ActionType.DIVIDEND, 0.5, None, 100, 100, [("dividend", 0, usd(50))]),
+        (ActionType.DIVIDEND, 0.3, 0.5, 100, 0, [("dividend", 0, usd(-20))]),  # paid too much
+        (ActionType.SPLIT, 3.0, None, 100, 100, [("split", 200, usd(0))]),
+        (ActionType.SPLIT, 2.0, 3.0, 100, 300, [("split", -100, usd(0))]),
+        (ActionType.SPLIT, 1.5, None, 33, 33, [("split", 16, usd(0)), ("cash_in_lieu", 0, usd("3.5"))]),
+        (ActionType.SPLIT, 2.0, 1.5, 33, 49, [("split", 17, usd(0)), ("cash_in_lieu", 0, usd("-3.5"))]),
+        # 100 shares were sold that a reverse split had made 10 of: 90 of them have to be bought back.
+        (ActionType.SPLIT, 0.1, None, 100, 0, [("cash_in_lieu", 0, usd(-630))]),
+        (ActionType.DELISTING, 2.0, None, 100, 100, [("delisting", -100, usd(200))]),
+        (ActionType.DELISTING, 2.5, 2.0, 100, 0, [("delisting", 0, usd(50))]),
+        (ActionType.DIVIDEND, 0.5, None, 0, 100, []),  # bought since
+    ],
+)
+def test_what_is_due_is_the_effect_of_the_word_less_that_of_the_word_before(kind, value, before, then, now, expected):
+    assert due(kind, value, before, then, now) == expected
+
+
+def test_a_fraction_without_a_price_is_worth_its_cost():
+    assert due(ActionType.SPLIT, 1.5, None, 33, 33, price=None)[1] == (
+        "cash_in_lieu",
+        0,
+        usd(Decimal(1000) / Decimal("49.5") / 2),
+    )
+
+
+def test_a_split_comes_before_a_dividend_of_the_same_evening():
+    words = [LateWord(day(5), 1, day(2), kind, 2.0, None) for kind in (ActionType.DIVIDEND, ActionType.SPLIT)]
+    made = late_entries(words, lambda session: held(10), held(10), lambda security: Decimal(1))
+    assert [(entry.kind, entry.session) for entry in made] == [(EntryKind.SPLIT, day(5)), (EntryKind.DIVIDEND, day(5))]
+
+
+# Which words are late
+
+
+def versions(*rows: tuple[date, float, datetime]) -> pl.DataFrame:
+    found = [(1, session, "split", value, "test", known, known) for session, value, known in rows]
+    return pl.DataFrame(found, schema=ACTIONS.schema, orient="row")
+
+
+def test_words_in_time_are_not_late_and_of_several_in_one_session_the_last_counts():
+    told = versions(
+        (day(2), 2.0, XNYS.cutoff(day(2))),  # at the cut-off: in time
+        (day(2), 3.0, XNYS.cutoff(day(2)) + timedelta(seconds=1)),
+        (day(2), 4.0, XNYS.cutoff(day(3))),
+        (day(2), 5.0, XNYS.cutoff(day(5))),
+        (day(4), 9.0, XNYS.cutoff(day(1))),
+    )
+    words = [LateWord(day(3), 1, day(2), ActionType.SPLIT, 4.0, 2.0), LateWord(day(5), 1, day(2), ActionType.SPLIT, 5.0, 4.0)]
+    assert late_words(told, STORY, XNYS) == words
+    assert [word for session in STORY for word in late_words(told, [session], XNYS)] == words
+    assert late_words(told.clear(), STORY, XNYS) == []
+
+
+def test_a_correction_that_was_taken_back_within_the_evening_is_none():
+    taken_back = versions(
+        (day(2), 2.0, datetime(2024, 1, 1, tzinfo=UTC)),
+        (day(2), 3.0, evening(day(3)) - 3 * HOUR),
+        (day(2), 2.0, evening(day(3)) - 2 * HOUR),
+    )
+    assert late_words(taken_back, STORY, XNYS) == []

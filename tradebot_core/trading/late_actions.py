@@ -1,0 +1,120 @@
+"""Corporate actions whose word came after the cut-off of their own session: a late announcement, or a correction of one.
+
+Nothing that was entered is changed. In the session in which the word became known the sleeve gets what is still due to it: the
+effect of the action on the shares that it held before the ex-date, less the effect of the word that was entered before. So a
+session's entries depend on what was known by it, in a backtest as they do live, wherever a range of sessions begins.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_FLOOR, Decimal
+
+import polars as pl
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.model.market import ActionType
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, usd
+from tradebot_core.model.tables import ACTIONS, INSTANT
+
+_DUST = Decimal("1e-9")  # of a share: what floats leave of a ratio
+
+
+@dataclass(frozen=True, slots=True)
+class LateWord:
+    """`value` of an action became known in `session`, after its ex-date; `before` is the value known until then, None if none."""
+
+    session: date
+    security_id: int
+    ex_date: date
+    type: ActionType
+    value: float
+    before: float | None
+
+
+def late_words(versions: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar) -> list[LateWord]:
+    """The words that became known late in these consecutive sessions, of all `versions` (columns of ACTIONS, known_at,
+    ingested_at) known by the last of them. Of several in one session the last counts."""
+    cutoffs = pl.DataFrame(
+        {"heard": sessions, "cutoff": [calendar.cutoff(session) for session in sessions]},
+        schema={"heard": pl.Date, "cutoff": INSTANT},
+    )
+    since = calendar.cutoff(calendar.previous(sessions[0]))
+    key = list(ACTIONS.key)
+    late = (
+        versions.filter(pl.col("known_at") > since, pl.col("session") < sessions[-1])
+        .sort("known_at", "ingested_at")
+        .join_asof(cutoffs, left_on="known_at", right_on="cutoff", strategy="forward", check_sortedness=False)
+        .filter(pl.col("heard") > pl.col("session"))
+        .unique([*key, "heard"], keep="last", maintain_order=True)
+        .sort("heard", *key)
+    )
+    words = []
+    for security, ex_date, kind, value, heard in late.select(*key, "value", "heard").iter_rows():
+        earlier = versions.filter(
+            pl.col("security_id") == security,
+            pl.col("session") == ex_date,
+            pl.col("type") == kind,
+            pl.col("known_at") <= calendar.cutoff(calendar.previous(heard)),
+        ).sort("known_at", "ingested_at")
+        before = earlier["value"][-1] if len(earlier) else None
+        if value != before:
+            words.append(LateWord(heard, security, ex_date, ActionType(kind), value, before))
+    return words
+
+
+def late_entries(
+    words: Sequence[LateWord], held_before: Callable[[date], Book], now: Book, price_of: Callable[[int], Decimal | None]
+) -> tuple[Entry, ...]:
+    """What is due on words of one session. `held_before` gives the book before an ex-date's open, `now` is the book at this
+    session's open; `price_of` gives the close at which fractions are settled, and shares that were sold though a reverse
+    split had taken them."""
+    entries: list[Entry] = []
+    for word in sorted(words, key=lambda w: (w.security_id, w.type is not ActionType.SPLIT, w.ex_date, w.type)):
+        then = held_before(word.ex_date).positions.get(word.security_id)
+        if then is None:
+            continue
+        owned = now.apply_all(entries).positions.get(word.security_id)
+        price = price_of(word.security_id)
+        shares, cash, kind, fraction = _due(word, then.quantity, owned.quantity if owned else 0)
+        value = Decimal(str(word.value))
+        cash += fraction * (price if price is not None else then.cost / (then.quantity * value))
+        key = f"{word.security_id}:{word.ex_date}" + ("" if word.before is None else f":{word.session}")
+
+        def entry(
+            of: EntryKind, amount: Decimal, quantity: int, key: str = key, word: LateWord = word, symbol: str = then.symbol
+        ):
+            return Entry(f"{of}:{key}", word.session, of, usd(amount), quantity, word.security_id, symbol)
+
+        if kind is EntryKind.SPLIT:
+            entries += [entry(kind, Decimal(0), shares)] if shares else []
+            entries += [entry(EntryKind.CASH_IN_LIEU, cash, 0)] if cash else []
+        elif shares or cash:
+            entries.append(entry(kind, cash, shares))
+    return tuple(entries)
+
+
+def _due(word: LateWord, then: int, owned: int) -> tuple[int, Decimal, EntryKind, Decimal]:
+    """Shares, cash, the kind of the entry, and fractions of shares to be settled at the close."""
+    value = Decimal(str(word.value))
+    before = None if word.before is None else Decimal(str(word.before))
+    if word.type is ActionType.DIVIDEND:
+        return 0, then * (value - (before or 0)), EntryKind.DIVIDEND, Decimal(0)
+    if word.type is ActionType.DELISTING:
+        if before is not None:
+            return 0, then * (value - before), EntryKind.DELISTING, Decimal(0)
+        gone = min(then, owned)
+        return -gone, gone * value, EntryKind.DELISTING, Decimal(0)
+    whole, fraction = _split(then, value)
+    entered, paid = _split(then, before if before is not None else Decimal(1))
+    shares = whole - entered
+    missing = max(0, -shares - owned)
+    return shares + missing, Decimal(0), EntryKind.SPLIT, fraction - paid - missing
+
+
+def _split(shares: int, ratio: Decimal) -> tuple[int, Decimal]:
+    """Whole shares and the fraction that a split leaves."""
+    made = shares * ratio
+    whole = int((made + _DUST).to_integral_value(ROUND_FLOOR))
+    fraction = made - whole
+    return whole, fraction if fraction > _DUST else Decimal(0)
