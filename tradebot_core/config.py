@@ -71,7 +71,8 @@ class DataStoreSettings(Settings):
 
 
 class UniverseSettings(Settings):
-    """`symbols`, or a text file with one symbol a line, or (neither) every security known to the store."""
+    """`symbols`, or a text file with one symbol a line or with dated spells (header symbol,from,to), or (neither) every security
+    known to the store."""
 
     symbols: tuple[str, ...] | None = None
     file: Path | None = None

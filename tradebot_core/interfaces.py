@@ -48,6 +48,7 @@ class Batch:
 class Collector(Protocol):
     """One source x one data set. Made from its configuration block; opens nothing before `collect`.
 
+    A class may say in one sentence what its data cannot be trusted for (`caveat: ClassVar[str]`): every backtest's report repeats it.
     One that brings many issuers yields them in order of CIK, whole groups (model.issuers) to a batch: a store may keep each
     group in one place and write it once.
     """
@@ -57,7 +58,7 @@ class Collector(Protocol):
     def collect(self, securities: pl.DataFrame, start: date, end: date) -> Iterator[Batch]:
         """Everything the market could know from the start of `start` to the cut-off of `end` (sessions, inclusive).
 
-        `securities` are the rows of the security master that matter (empty when collecting securities themselves). Fact
+        `securities` are the rows of the security master that matter (for a collector of securities: all that it holds so far). Fact
         collectors that read whole company histories may yield what was known earlier as well: the store keeps one copy.
         Raises CorruptInput when the source as a whole cannot be read, DataError with the mend when it is not there.
         """

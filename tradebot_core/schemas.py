@@ -83,6 +83,7 @@ class Securities(_FactRows):
     con_id: pl.Int64 = pa.Field(nullable=True, gt=0)
     industry: pl.String = pa.Field(nullable=True)
     category: pl.String = pa.Field(nullable=True)
+    shares_per_listed: pl.Float64 = pa.Field(nullable=True, gt=0)
     valid_from: pl.Date = pa.Field(nullable=True)
     valid_to: pl.Date = pa.Field(nullable=True)
 
@@ -122,6 +123,8 @@ class Fundamentals(_FactRows):
     form: pl.String
     accession: pl.String
     shares_basis_date: pl.Date = pa.Field(nullable=True)
+    diluted_basis_date: pl.Date = pa.Field(nullable=True)
+    eps_basis_date: pl.Date = pa.Field(nullable=True)
     revenue_ttm: pl.Float64 = pa.Field(nullable=True)
     gross_profit_ttm: pl.Float64 = pa.Field(nullable=True)
     operating_income_ttm: pl.Float64 = pa.Field(nullable=True)

@@ -30,7 +30,7 @@ from tradebot_core.interfaces import (
     RiskGate,
 )
 from tradebot_core.model.portfolio import Position, usd
-from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, RESULT_TABLES, SECURITIES
+from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, FUNDAMENTALS, RESULT_TABLES, SECURITIES, FactTable
 from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
 from tradebot_core.quant.statements import normalise_many
@@ -41,10 +41,17 @@ from tradebot_core.strategy import Strategy
 from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
 from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
+from tradebot_core.trading.coverage import Coverage, coverage
 from tradebot_core.trading.live import LiveDesk
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
+from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.stored_markets import StoredMarkets
+from tradebot_core.trading.universe import Entry, read_universe, unresolved
+
+# What coverage looks at.
+_OF_BARS = ("security_id", "session", "known_at", "ingested_at")
+_OF_FIGURES = ("cik", "known_at", "ingested_at", "shares_outstanding", "shares_diluted")
 
 _MOST_PROCESSES = 3  # for figures; each takes up to 400 MB, and all together stay below 2 GiB
 
@@ -93,9 +100,13 @@ class Tradebot:
             end = self.calendar.next(end)  # what takes effect at the next open voids the orders for it
         if collector.table is BARS and not self._has_bars(self.calendar.previous(start)):
             start = first_bar_needed(start, self.calendar)
-        securities = self.securities(end) if collector.table is not SECURITIES else pl.DataFrame(schema=SECURITIES.schema)
         if isinstance(collector, ComparingCollector):
             collector = collector.against(self._held(self.calendar.offset(start, -collector.overlap), end, now))
+        if collector.table is SECURITIES:
+            securities = self.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC))
+            collector = OneOfSeveral(collector, self.store)
+        else:
+            securities = self.securities(end)
         collected = collect(self.store, collector, securities, start, end, now)
         if collector.table is FACTS:
             refresh_fundamentals(
@@ -109,24 +120,31 @@ class Tradebot:
         return collected
 
     def securities(self, session: date) -> pl.DataFrame:
-        """The security master's rows of the universe, as known at the session's cut-off."""
+        """The security master's rows, as known at the session's cut-off, of what is in the universe at any time and of what the
+        live sleeves hold: what was bought must stay visible, wherever the universe goes."""
         known = self.store.read(SECURITIES, as_of=self.calendar.cutoff(session))
         if known.is_empty():
             raise MissingData(
                 f"The store knows no security at {session}.",
-                "Materialize contract_details first, with a collector of securities.",
+                "Materialize contract_details first, with a collector of securities. One that answers for today only (IbkrContracts, "
+                "SecTickers) is known from its own day: its params.known_since takes it as known earlier.",
             )
-        symbols = self.markets.symbols
-        if symbols is None:
+        members = self.markets.members()
+        if members is None:
             return known
-        ever = set(self.store.read_versions(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC))["symbol"])
-        unknown = [symbol for symbol in symbols if symbol not in ever]
+        self._refuse_unknown_symbols()
+        held = {security for name in self.sleeves for security in self.store.ledger.book(name, session).positions}
+        return known.filter(pl.col("security_id").is_in([*members["security_id"], *held]))
+
+    def _refuse_unknown_symbols(self) -> None:
+        """A symbol written in the configuration that never was is a mistake; a spell of membership long ago may lack its company."""
+        ever = self.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC))
+        unknown = [entry.symbol for entry in unresolved(self.markets.universe or (), ever) if not entry.dated]
         if unknown:
             raise UsageError(
                 f"The universe names what no security of the store was ever called: {', '.join(unknown)}.",
-                " ".join(_like(symbol, ever) for symbol in unknown),
+                " ".join(_like(symbol, set(ever["symbol"])) for symbol in unknown),
             )
-        return known.filter(pl.col("symbol").is_in(list(symbols)))
 
     def _held(self, start: date, end: date, now: datetime) -> Held:
         """What the store holds of these sessions at this instant, and every action."""
@@ -215,6 +233,22 @@ class Tradebot:
         }
         return summarise(tables["equity"], tables["fills"], tables["entries"], self._equity_before(name, start))
 
+    def coverage(self, sessions: Sequence[date]) -> Coverage:
+        """How much of the universe there was to see in consecutive sessions."""
+        until, ever = self.calendar.cutoff(sessions[-1]), datetime.max.replace(tzinfo=UTC)
+        unknown = unresolved(self.markets.universe or (), self.store.read(SECURITIES, as_of=ever))
+        return coverage(
+            sessions,
+            self.calendar,
+            self.store.read_versions(SECURITIES, as_of=until),
+            self.markets.members(),
+            self.store.read_versions(BARS, as_of=until, start=sessions[0], end=sessions[-1], without=_all_but(BARS, _OF_BARS)),
+            self.store.read(ACTIONS, as_of=until, end=sessions[-1]),
+            self.store.read_versions(FUNDAMENTALS, as_of=until, without=_all_but(FUNDAMENTALS, _OF_FIGURES)),
+            [entry.symbol for entry in unknown],
+            [caveat for collector in self.collectors.values() if (caveat := getattr(collector, "caveat", ""))],
+        )
+
     def _equity_before(self, name: str, start: date) -> float:
         """What a range began with: the equity of the session before, or the capital where the book was opened in it."""
         opened = self.store.read_results(BOOKS, name, BACKTEST, start, start)
@@ -283,17 +317,22 @@ def load(path: Path) -> Tradebot:
 
 
 def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
+    universe = _universe(config)
     made_of = {
         "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
         "params": strategy.params.model_dump(mode="json"),
         "risk": config.risk.model_dump(mode="json"),
         "costs": config.costs.model_dump(mode="json"),
         "cutoff": config.decision_cutoff.isoformat(),
-        "universe": _universe(config),
+        "universe": universe and [str(entry) for entry in universe],
         "capital": str(capital),
     }
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     return Sleeve(strategy, capital, fingerprint)
+
+
+def _all_but(table: FactTable, needed: Sequence[str]) -> list[str]:
+    return [name for name in table.schema if name not in needed]
 
 
 def _like(symbol: str, known: Set[str]) -> str:
@@ -306,12 +345,8 @@ def _like(symbol: str, known: Set[str]) -> str:
     )
 
 
-def _universe(config: Config) -> tuple[str, ...] | None:
+def _universe(config: Config) -> tuple[Entry, ...] | None:
     universe = config.universe
-    if universe.file is None:
-        return universe.symbols
-    try:
-        lines = universe.file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigurationError(f"The universe file {universe.file} cannot be read ({error.strerror}).") from None
-    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if universe.file is not None:
+        return read_universe(universe.file)
+    return None if universe.symbols is None else tuple(map(Entry, universe.symbols))

@@ -16,6 +16,7 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.interfaces import DataStore, Ledger
 from tradebot_core.quant.performance import Performance
 from tradebot_core.trading.collection import Collected
+from tradebot_core.trading.coverage import Coverage
 from tradebot_core.trading.holdings import valued_book
 from tradebot_core.trading.live import Decided, Submission
 from tradebot_core.trading.session import sleeve_equity
@@ -59,6 +60,9 @@ class Research:
 
     def backtest_sessions(self, strategy: str, until: date) -> Sequence[date]:
         return self._tradebot.backtest_sessions(strategy, until)
+
+    def coverage(self, sessions: Sequence[date]) -> Coverage:
+        return self._tradebot.coverage(sessions)
 
     def performance(self, strategy: str, until: date) -> Performance:
         return self._tradebot.performance(strategy, end=until)

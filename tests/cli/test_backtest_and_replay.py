@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from datetime import UTC, date, datetime
 
 import polars as pl
 
-from tests.markets import CONFIG, SESSIONS, START, fill_store, tradebot
-from tradebot_core.model.tables import LAYERS
+from tests.markets import CONFIG, SESSIONS, START, cik_of, fill_store, security_of, tradebot
+from tests.scripted import append
+from tradebot_core.model.tables import LAYERS, SECURITIES
 from tradebot_dagster.webserver import Webserver
 
 END = SESSIONS[54]
@@ -27,6 +29,7 @@ KEYS = [
     "turnover",
     "commission",
     "dividends",
+    "coverage",
     "run_id",
 ]
 
@@ -41,12 +44,42 @@ def test_a_backtest_prints_the_figures_of_its_book(desk):
     assert figures["dividends"] == 211 * 0.5
     assert round(figures["commission"], 4) == 2.205
 
+    seen = figures["coverage"]
+    assert (seen["securities"], seen["with_bars"], seen["with_market_value"], seen["ended"]) == (4, 1.0, 1.0, 0)
+    assert [year["year"] for year in seen["years"]] == [2024] and seen["warnings"] == seen["caveats"] == []
+
     # Continued, it is the one backtest over the longer range.
     later = SESSIONS[59]
     longer = desk.json("backtest", "value_investor", "--start", SESSIONS[55], "--end", later, "--continue")
     assert (longer["start"], longer["end"], longer["sessions"]) == (str(START), str(later), 35)
     replayed = desk.json("replay", "--strategy", "value_investor", "--start", SESSIONS[50], "--end", later)
     assert replayed["differences"] == []
+
+
+def test_what_the_figures_rest_on_is_printed_with_every_doubt(desk):
+    fade = {
+        "security_id": security_of("FADE"),
+        "cik": cik_of("FADE"),
+        "symbol": "FADE",
+        "name": "FADE",
+        "valid_from": date(2020, 1, 1),
+    }
+    ends = {"valid_to": SESSIONS[40], "known_at": datetime(2023, 6, 1, tzinfo=UTC)}
+    append(desk.bot, SECURITIES, dict.fromkeys(SECURITIES.columns) | fade | ends)
+    unseen = {
+        "security_id": 100,
+        "cik": 1,
+        "symbol": "GONE",
+        "name": "Gone",
+        "valid_from": date(2020, 1, 1),
+        "valid_to": date.max,
+    }
+    append(desk.bot, SECURITIES, dict.fromkeys(SECURITIES.columns) | unseen | {"known_at": datetime(2023, 1, 1, tzinfo=UTC)})
+    printed = desk.run("backtest", "value_investor", *RANGE).stdout
+    assert "5 securities, of which 1 ended" in printed
+    # Of 3 x 30 sessions, 16 of the one that ended and 30 of the one that never traded.
+    assert "with bars                      77.9% of the sessions in which they were listed" in printed
+    assert "! 1 have no bar in the range: GONE." in printed and "! 1 have no known filing: GONE." in printed
 
 
 def test_without_a_trade_no_figure_is_minus_nothing(desk):

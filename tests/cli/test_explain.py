@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tests.cli.conftest import WITH_CLOCK
-from tests.markets import SESSIONS, START, filing, run_layers, security_of
+from tests.markets import SESSIONS, START, XNYS, filing, run_layers, security_of
 from tradebot_core.interfaces import Batch
 from tradebot_core.model.tables import DECISIONS, FUNDAMENTALS, SECURITIES
 from tradebot_core.trading.evidence import filing_link
@@ -233,3 +233,35 @@ def test_a_fact_of_a_vendors_report_is_said_to_be_one(desk):
     desk.backtest()
     page = desk.run("explain", "good", START, *VALUE).stdout
     assert "10-K ibkr-1-10-K-x, known 2024-01-20 12:00 UTC, IBKR fundamental report, latest version of the period" in page
+
+
+def renamed(desk) -> None:
+    """GOOD becomes BEST in the middle of the backtest; its old symbol passes to nobody."""
+    row = {"security_id": security_of("GOOD"), "cik": security_of("GOOD") // 100, "name": "GOOD (test)", "valid_to": date.max}
+    row = dict.fromkeys(SECURITIES.columns) | row | {"symbol": "BEST", "valid_from": SESSIONS[40]}
+    known = {**row, "known_at": XNYS.opens_at(SESSIONS[40])}
+    schema = {**SECURITIES.columns, "known_at": SECURITIES.schema["known_at"]}
+    old = {**known, "symbol": "GOOD", "valid_from": date(2020, 1, 1), "valid_to": SESSIONS[39], "known_at": JANUARY}
+    desk.bot.store.append(Batch(SECURITIES, pl.DataFrame([known, old], schema=schema), "test"), JANUARY)
+
+
+def test_an_old_symbol_is_explained_in_its_own_time_and_the_new_one_since(desk):
+    renamed(desk)
+    desk.backtest()
+    assert desk.json("explain", "GOOD", START, *VALUE)["decision"]["action"] == "buy"
+    assert desk.json("explain", "BEST", SESSIONS[40], *VALUE)["decision"]["action"] == "hold"
+    early, late = desk.run("explain", "BEST", START, *VALUE), desk.run("explain", "GOOD", SESSIONS[40], *VALUE)
+    assert early.exit_code == late.exit_code == 2
+    assert "BEST is a later symbol of GOOD" in early.output and "Ask for GOOD." in early.output
+    assert "Ask for BEST, as it was called then." in late.output
+
+
+def test_the_market_value_says_which_share_count_stands_for_the_issuer(desk):
+    file_report(desk, "GOOD", {"shares_outstanding": {"rule": "reported_balance"}}, shares_outstanding=1e7, shares_diluted=1e8)
+    desk.backtest()
+    found = desk.json("explain", "GOOD", START, *VALUE)
+    (value,) = [fact for fact in found["facts"] if fact["concept"] == "market_cap"]
+    assert value["source"].startswith(
+        "computed: 100,000,000 shares x close; shares: the diluted average, which counts all share classes"
+    )
+    assert {"shares_outstanding", "shares_diluted"} <= {figure["figure"] for figure in found["figures"]}

@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from tests.cli.conftest import WITH_CLOCK
-from tests.markets import SESSIONS, START, SYMBOLS, cik_of, run_layers
+from tests.markets import SESSIONS, START, SYMBOLS, bar, cik_of, run_layers, security_of
+from tests.scripted import append
 from tradebot_core.interfaces import Batch, Rejected
-from tradebot_core.model.tables import BARS, FACTS
+from tradebot_core.model.tables import BARS, FACTS, SECURITIES
 
 VALUE = ("--strategy", "value_investor")
 
@@ -222,6 +223,21 @@ def test_a_review_can_be_exported_and_has_no_orders(live_desk):
     assert {row["session"] for row in rows_of(live_desk, "decisions", *review)} == {str(START)}
     assert rows_of(live_desk, "orders", *review) == [] and rows_of(live_desk, "decisions", *VALUE) == []
     assert live_desk.json("explain", "GOOD", START, *review)["book"] == "review"
+
+
+def test_a_listing_that_ended_has_its_last_price_and_no_end_before_it_came(desk):
+    fade = {"security_id": security_of("FADE"), "cik": cik_of("FADE"), "symbol": "FADE", "name": "FADE (test)"}
+    dates = {"valid_from": date(2020, 1, 1), "valid_to": SESSIONS[40], "known_at": datetime(2023, 6, 1, tzinfo=UTC)}
+    append(desk.bot, SECURITIES, dict.fromkeys(SECURITIES.columns) | fade | dates)
+
+    def ends(as_of: date) -> dict[str, tuple]:
+        rows = rows_of(desk, "securities", "--as-of", as_of)
+        return {row["symbol"]: (row["valid_to"], row["last_session"], row["last_close"]) for row in rows}
+
+    after = ends(SESSIONS[50])
+    assert after["FADE"] == (str(SESSIONS[40]), str(SESSIONS[40]), bar("FADE", 40, SESSIONS[40])["close"])
+    assert after["GOOD"] == ("9999-12-31", None, None)
+    assert ends(SESSIONS[39])["FADE"] == ("9999-12-31", None, None)
 
 
 def test_bars_adjusted_by_what_was_known_and_in_effect(desk):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.markets import SESSIONS, XNYS
 from tradebot_core.model.fundamentals import FIGURES
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, SECURITIES, FactTable
-from tradebot_core.quant.panel import LIQUIDITY_WINDOW, PANEL_COLUMNS, build_panel, first_bar_needed, restrict_to_universe
+from tradebot_core.quant.panel import LIQUIDITY_WINDOW, PANEL_COLUMNS, build_panel, first_bar_needed
 
 AAA, BBB = 100, 200
 DAYS = SESSIONS[25:35]
@@ -79,7 +79,7 @@ def test_a_panel_of_some_figures_has_the_same_rows_and_the_market_value():
     actions = [split(AAA, DAYS[4], 2.0)]
     whole, part = panel(actions=actions), panel(actions=actions, figures=("revenue_ttm", "close", "no_figure"))
     left_out = set(whole.columns) - set(part.columns)
-    assert left_out == set(FIGURES) - {"revenue_ttm", "shares_outstanding", "shares_diluted"}
+    assert left_out == set(FIGURES) - {"revenue_ttm", "shares_outstanding", "shares_diluted", "eps_diluted_ttm"}
     assert part.equals(whole.drop(left_out))
     assert of(part, "market_cap") == [1000.0] * 4 + [2000.0] * 6
 
@@ -199,12 +199,6 @@ def test_a_recycled_ticker_means_another_company():
     names = [name(AAA, "TICK", valid_to=DAYS[3]), name(BBB, "TICK", valid_from=DAYS[5])]
     rows = panel(names=names)
     assert rows.filter(symbol="TICK")["security_id"].to_list() == [AAA] * 4 + [BBB] * 5
-
-
-def test_the_universe_restricts_the_rows():
-    assert restrict_to_universe(panel(), ["BBB"])["security_id"].unique().to_list() == [BBB]
-    assert len(restrict_to_universe(panel(), None)) == 20
-    assert restrict_to_universe(panel(), []).is_empty()
 
 
 # Facts that become known at some instant of the ten days, each on something the panel shows.

@@ -227,7 +227,7 @@ def replayed(bot: Tradebot, name: str, sessions: Sequence[date], strategy=None) 
     opening, deposit = stored_opening(fresh.store, fresh.calendar, name, sleeve.capital, start)
     walk = fresh.backtest_walk(sleeve, opening, deposit)
     events = events_for(fresh.store, fresh.calendar, sleeve.strategy.subscriptions, start, end)
-    found = replay(strategy or sleeve.strategy, walk, events, start, fresh.calendar, fresh.markets.symbols)
+    found = replay(strategy or sleeve.strategy, walk, events, start, fresh.calendar, fresh.markets.members())
     return compare(fresh.store, sleeve.strategy, found, start, end)
 
 

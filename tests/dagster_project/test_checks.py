@@ -67,13 +67,27 @@ def test_a_security_without_a_bar_is_a_warning_that_names_it(tmp_path: Path, sam
     assert found == [{"symbol": "ZALDR", "missing": 1, "first": str(day), "last": str(day)}]
 
 
+def test_a_security_that_stops_trading_without_a_delisting_is_a_warning_with_its_last_price(
+    tmp_path: Path, sample_market: Path
+) -> None:
+    missing = (pl.col("session").cast(pl.Date) >= date(2024, 5, 2)) & (pl.col("symbol") == "ZALDR")
+    _, bot = on_sample_market(tmp_path, without_bars(sample_market, tmp_path / "gap", missing))
+    with project(bot) as collecting:
+        result = collecting.run("contract_details", "price_bars", first=date(2024, 5, 1), last=date(2024, 5, 16))
+    assert result.success
+    (ended,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "no_end_without_delisting"]
+    assert (ended.passed, ended.severity) == (False, dg.AssetCheckSeverity.WARN)
+    (found,) = [record.data for record in ended.metadata["findings"].value.records]
+    assert (found["symbol"], found["last_session"]) == ("ZALDR", "2024-05-01") and found["last_close"] > 0
+
+
 def test_the_sample_market_passes_every_check_of_its_facts(tmp_path: Path, sample_market: Path) -> None:
     _, bot = on_sample_market(tmp_path, sample_market)
     with project(bot) as collecting:
         facts = ("contract_details", "price_bars", "corporate_actions", "fundamentals")
         result = collecting.run(*facts, first=date(2021, 3, 1), last=date(2026, 10, 30))
     assert {name for name, (passed, _) in checks(result).items() if not passed} == set()
-    assert len(checks(result)) == 8
+    assert len(checks(result)) == 9
 
 
 def test_a_book_that_was_replaced_leaves_the_sessions_after_it_stale(small: Project) -> None:

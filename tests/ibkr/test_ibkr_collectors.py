@@ -140,7 +140,8 @@ def test_securities_carry_what_the_broker_knows(port, tmp_path: Path):
         (100_200, 1002, "BBB", "Béta Brands", "NASDAQ", 102, "Consumer", "Apparel"),
         (100_301, 1003, "CC.B", "Gamma Class B", "NYSE", 103, "Financial", "Insurance"),
     ]
-    assert set(batch.rows["known_at"]) == {at(WEDNESDAY, 9, 30)}
+    assert set(batch.rows["known_at"]) == {at(TUESDAY, 0)}  # the broker's day, whatever was asked for
+    assert set(batch.rows.select("valid_from", "valid_to").rows()) == {(TUESDAY, date.max)}
     assert [(r.record["symbol"], r.rule) for r in batch.rejected] == [("ZZZ", "ibkr_200")]
 
 
@@ -156,3 +157,30 @@ def test_a_list_without_ciks_is_named(port, tmp_path: Path):
     ciks.write_text("ticker,cik\nAAA,1001\n")
     with pytest.raises(CorruptInput, match="no column symbol"):
         list(contracts(port, ciks).collect(pl.DataFrame(), TUESDAY, TUESDAY))
+
+
+def test_what_is_seen_again_is_dated_from_when_it_was_first_seen_and_not_known_before(gateway, port, tmp_path: Path):
+    ciks = tmp_path / "ciks.csv"
+    ciks.write_text("symbol,cik\nAAA,1001\n")
+    (batch,) = contracts(port, ciks).collect(pl.DataFrame(), date(2026, 11, 9), THURSDAY)
+    known = batch.rows.with_columns(source=pl.lit("ibkr"))
+    gateway.clock.set(at(THURSDAY, 18))
+    (again,) = contracts(port, ciks).collect(known, THURSDAY, THURSDAY)
+    assert again.rows["valid_from"].to_list() == [TUESDAY]
+
+
+def test_at_night_the_answer_is_about_the_session_that_last_opened(gateway, port, tmp_path: Path):
+    ciks = tmp_path / "ciks.csv"
+    ciks.write_text("symbol,cik\nAAA,1001\n")
+    gateway.clock.set(at(WEDNESDAY, 2))
+    (batch,) = contracts(port, ciks).collect(pl.DataFrame(), WEDNESDAY, WEDNESDAY)
+    assert batch.rows["valid_from"].to_list() == [TUESDAY]
+
+
+def test_a_person_may_take_the_answers_as_known_earlier(port, tmp_path: Path):
+    ciks = tmp_path / "ciks.csv"
+    ciks.write_text("symbol,cik\nAAA,1001\n")
+    params = IbkrContracts.Params(port=port, account=ACCOUNT, ciks_path=ciks, known_since=date(2015, 1, 2))
+    (batch,) = IbkrContracts(params, xnys()).collect(pl.DataFrame(), TUESDAY, TUESDAY)
+    assert batch.rows.select("valid_from", "known_at").row(0) == (date(2015, 1, 2), at(date(2015, 1, 2), 0))
+    assert "listed now" in IbkrContracts.caveat

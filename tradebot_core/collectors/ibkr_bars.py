@@ -44,6 +44,7 @@ class Params(Gateway):
 class IbkrBars:
     table: ClassVar[FactTable] = BARS
     Params: ClassVar[type[Params]] = Params
+    caveat: ClassVar[str] = "IbkrBars: IBKR has no bars of delisted shares, so history fetched from it is of survivors only."
     overlap: ClassVar[int] = OVERLAP
 
     def __init__(self, params: Params, calendar: TradingCalendar, held: Held | None = None) -> None:

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tradebot_core.calendar import NEW_YORK
 from tradebot_core.errors import CorruptInput, DataError
 from tradebot_core.interfaces import Rejected
+from tradebot_core.model.tables import INSTANT
 
 _SUFFIXES = (".csv", ".parquet")
 _FOREVER = date.max
@@ -51,6 +53,12 @@ def as_day(column: str, kind: pl.DataType) -> pl.Expr:
     if isinstance(kind, pl.Datetime):
         return pl.col(column).dt.date()
     return pl.col(column).cast(pl.String).str.strip_chars().str.to_date("%Y-%m-%d", strict=False)
+
+
+def morning_in_new_york(column: str) -> pl.Expr:
+    """The instant at which a day begins in New York."""
+    day = pl.col(column).dt.combine(time.min)
+    return day.dt.replace_time_zone(NEW_YORK.key).dt.convert_time_zone("UTC").cast(INSTANT)
 
 
 def read(rows: pl.LazyFrame, source: Path) -> pl.DataFrame:

@@ -99,4 +99,6 @@ class Fundamentals:
     accession: str
     figures: Mapping[str, float | None]
     shares_basis_date: date | None  # share counts are stated on the split basis of this day
+    diluted_basis_date: date | None = None  # that of shares_diluted, where the two come from different filings
+    eps_basis_date: date | None = None  # that of eps_diluted_ttm
     provenance: Mapping[str, Provenance] = field(default_factory=dict, repr=False)

@@ -14,6 +14,7 @@ class Security:
     name: str
     exchange: str
     con_id: int | None = None  # the broker's number of the listing, where it is known
+    shares_per_listed: float | None = None  # of the shares its issuer counts, one listed share stands for so many; None: one
     valid_from: date = date.min
     valid_to: date = date.max
 
@@ -23,3 +24,8 @@ def security_id_of(cik: int, share_class: int = 0) -> int:
     if cik <= 0 or not 0 <= share_class < _SHARE_CLASSES:
         raise ValueError(f"CIK {cik} with share class {share_class} names no security")
     return cik * _SHARE_CLASSES + share_class
+
+
+def issuer_of(security_id: int) -> int:
+    """The CIK in a security's number."""
+    return security_id // _SHARE_CLASSES

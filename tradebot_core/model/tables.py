@@ -59,6 +59,8 @@ SECURITIES = FactTable(
         "con_id": pl.Int64,
         "industry": pl.String,
         "category": pl.String,
+        # How many of the shares its issuer counts one listed share stands for: an ADR of five 5.0, a Berkshire B 1/1500. Null: one.
+        "shares_per_listed": pl.Float64,
         "valid_from": pl.Date,
         "valid_to": pl.Date,
     },
@@ -90,7 +92,9 @@ FUNDAMENTALS = FactTable(
         "period_end": pl.Date,
         "form": pl.String,
         "accession": pl.String,
-        "shares_basis_date": pl.Date,
+        "shares_basis_date": pl.Date,  # share counts stand on the split basis of this day (that of shares_outstanding, where known)
+        "diluted_basis_date": pl.Date,  # that of shares_diluted
+        "eps_basis_date": pl.Date,  # that of eps_diluted_ttm
         **dict.fromkeys(FIGURES, pl.Float64),
         "provenance": pl.String,  # JSON: figure -> {rule, inputs: [fact], reason}
     },

@@ -2,8 +2,10 @@
 
 Columns: session, security_id, symbol, cik, open, high, low, close (raw USD), volume (shares), median_dollar_volume_20d (USD;
 null unless each of the last 20 sessions
-has a bar), split_factor (since the day on whose basis shares are stated), shares, market_cap (USD),
-period_end, fundamentals_known_at, fundamentals_age_days, form, accession, and every figure of model.fundamentals (USD).
+has a bar), period_end, fundamentals_known_at, fundamentals_age_days, form, accession, and every figure of model.fundamentals (USD)
+as its filing states it; then, on the session's own share basis: split_factor (since the day on whose basis shares are stated), shares
+(all of the issuer), shares_rule (which count that is; see SHARES_RULES), eps (eps_diluted_ttm), and market_cap (USD). The market value
+is the issuer's, whichever of its share classes the row is about: shares x close / shares_per_listed.
 
 Point in time: bars in the version known at their own session's cut-off, filings and actions as known at the row's cut-off.
 A median is used for liquidity because, unlike a running mean, it is the same number bit for bit wherever a window begins.
@@ -19,16 +21,17 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.fundamentals import FIGURES, Fundamentals
-from tradebot_core.model.market import ActionType
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
+from tradebot_core.quant.share_counts import issuer_shares, shares_rule, split_factors
 
 LIQUIDITY_WINDOW = 20  # sessions
-_FUNDAMENTAL_COLUMNS = ("period_end", "form", "accession", "shares_basis_date")
-_SHARE_COUNTS = ("shares_outstanding", "shares_diluted")  # the market value is made of them
+_BASES = ("shares_basis_date", "diluted_basis_date", "eps_basis_date")
+_FUNDAMENTAL_COLUMNS = ("period_end", "form", "accession", *_BASES)
+_PER_SHARE = ("shares_outstanding", "shares_diluted", "eps_diluted_ttm")  # what is brought to the session's share basis
 PANEL_COLUMNS = (
     *("session", "security_id", "open", "high", "low", "close", "volume", "median_dollar_volume_20d"),
     *("cik", "symbol", "period_end", "form", "accession", *FIGURES, "fundamentals_known_at", "fundamentals_age_days"),
-    *("split_factor", "shares", "market_cap"),
+    *("shares_per_listed", "split_factor", "shares", "shares_rule", "eps", "market_cap"),
 )
 
 
@@ -49,9 +52,9 @@ def build_panel(
     return (
         _bars_with_liquidity(bars, sessions, calendar)
         .pipe(_with_identity, securities)
-        .pipe(_with_fundamentals, fundamentals, [f for f in FIGURES if figures is None or f in figures or f in _SHARE_COUNTS])
-        .pipe(_with_market_value, actions)
-        .drop("cutoff", "shares_basis_date")
+        .pipe(_with_fundamentals, fundamentals, [f for f in FIGURES if figures is None or f in figures or f in _PER_SHARE])
+        .pipe(_with_market_value, actions, securities)
+        .drop("cutoff", *_BASES)
         .sort("session", "security_id")
     )
 
@@ -83,7 +86,9 @@ def _bars_with_liquidity(bars: pl.DataFrame, sessions: Sequence[date], calendar:
 
 def _with_identity(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame:
     """The latest listing that had begun by the session, in the version known at its cut-off."""
-    names = securities.select("security_id", "cik", "symbol", "valid_from", "valid_to", "known_at", "ingested_at")
+    names = securities.select(
+        "security_id", "cik", "symbol", "shares_per_listed", "valid_from", "valid_to", "known_at", "ingested_at"
+    )
     return (
         rows.join(names, on="security_id")
         .filter(pl.col("known_at") <= pl.col("cutoff"), pl.col("valid_from") <= pl.col("session"))
@@ -108,28 +113,37 @@ def _with_fundamentals(rows: pl.DataFrame, fundamentals: pl.DataFrame, figures: 
     )
 
 
-def _with_market_value(rows: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
-    row = ["session", "security_id"]
-    splits = actions.filter(pl.col("type") == ActionType.SPLIT).select(
-        "security_id", "value", "known_at", "ingested_at", ex_date="session"
+def _with_market_value(rows: pl.DataFrame, actions: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame:
+    since_outstanding, since_diluted, since_earnings = split_factors(rows, actions, _BASES)
+    counted = rows.with_columns(
+        split_factor=since_outstanding,
+        _outstanding=pl.col("shares_outstanding") * since_outstanding,
+        _diluted=pl.col("shares_diluted") * since_diluted.fill_null(since_outstanding),
+        eps=pl.col("eps_diluted_ttm") / since_earnings.fill_null(since_outstanding),
+        _classes=_listed_classes(rows, securities),
+    ).with_columns(shares_rule=shares_rule("_outstanding", "_diluted", "_classes"))
+    valued = counted.with_columns(shares=issuer_shares("_outstanding", "_diluted"))
+    return valued.with_columns(market_cap=pl.col("shares") * pl.col("close") / pl.col("shares_per_listed").fill_null(1.0)).drop(
+        "_outstanding", "_diluted", "_classes"
     )
-    in_effect = pl.col("ex_date") <= pl.col("session")
-    counted = pl.col("ex_date") <= pl.col("shares_basis_date")
-    factors = (
-        rows.select(*row, "cutoff", "shares_basis_date")
-        .join(splits, on="security_id")
-        .filter(pl.col("known_at") <= pl.col("cutoff"), in_effect != counted)
-        .sort(*row, "ex_date", "known_at", "ingested_at")
-        .unique([*row, "ex_date"], keep="last", maintain_order=True)
-        .with_columns(multiple=pl.when(in_effect).then(pl.col("value")).otherwise(1 / pl.col("value")))
-        .group_by(row, maintain_order=True)
-        .agg(split_factor=pl.col("multiple").cum_prod().last())
+
+
+def _listed_classes(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.Series:
+    """For each row, how many share classes of its issuer are listed in the session, as far as it is known at the cut-off."""
+    several = securities.filter(pl.col("security_id").n_unique().over("cik") > 1)
+    row = ["session", "cik"]
+    listed = (
+        rows.select(*row, "cutoff")
+        .unique(row)
+        .join(several.select("security_id", *SECURITIES.key[1:], "cik", "valid_to", "known_at", "ingested_at"), on="cik")
+        .filter(pl.col("known_at") <= pl.col("cutoff"))
+        .sort("known_at", "ingested_at")
+        .unique([*row, *SECURITIES.key], keep="last", maintain_order=True)
+        .filter(pl.col("session").is_between("valid_from", "valid_to"))
+        .group_by(row)
+        .agg(classes=pl.col("security_id").n_unique())
     )
-    stated = rows.join(factors, on=row, how="left").with_columns(
-        split_factor=pl.when(pl.col("shares_basis_date").is_not_null()).then(pl.col("split_factor").fill_null(1.0))
-    )
-    shares = pl.coalesce("shares_outstanding", "shares_diluted") * pl.col("split_factor")
-    return stated.with_columns(shares=shares, market_cap=shares * pl.col("close"))
+    return rows.join(listed, on=row, how="left", maintain_order="left")["classes"].fill_null(1)
 
 
 class MarketMemory:
@@ -196,8 +210,3 @@ class MarketMemory:
 def _fundamentals_row(payload: Fundamentals) -> dict[str, Any]:
     row = {c: getattr(payload, c, None) for c in FUNDAMENTALS.columns if c != "provenance"}
     return row | dict(payload.figures)
-
-
-def restrict_to_universe(panel: pl.DataFrame, symbols: Sequence[str] | None) -> pl.DataFrame:
-    """Rows of these symbols; all of them when None."""
-    return panel if symbols is None else panel.filter(pl.col("symbol").is_in(list(symbols)))

@@ -103,7 +103,7 @@ def _rows(facts: list[Fact], company_name: str) -> Iterator[tuple[Any, ...]]:
             continue
         figures = _figures(known, concepts, known.latest_period_end)
         values = {name: figure.value for name, figure in figures.items()}
-        content = (known.latest_period_end, share_basis(figures), *values.values())
+        content = (known.latest_period_end, *_share_bases(figures), *values.values())
         if content == before:
             continue
         changed = [name for name in FIGURES if before is None or values[name] != values_before[name]]
@@ -114,7 +114,7 @@ def _rows(facts: list[Fact], company_name: str) -> Iterator[tuple[Any, ...]]:
             known.latest_period_end,
             form,
             accession,
-            share_basis(figures),
+            *_share_bases(figures),
             *values.values(),
             encode_provenance(figures, encoded),
             known_at,
@@ -163,11 +163,18 @@ def _years_back(known: Vintages, concepts: ConceptMap, name: str, period_end: da
 
 
 def share_basis(figures: Mapping[str, Figure]) -> date | None:
-    """Share counts are stated on the split basis of the day their filing was filed (SAB Topic 4.C)."""
-    for name in ("shares_outstanding", "shares_diluted"):
-        if figures[name].inputs:
-            return max(fact.filed for fact in figures[name].inputs)
-    return None
+    """The day on whose split basis share counts stand: that of shares_outstanding, where it is known."""
+    return _basis_of(figures["shares_outstanding"]) or _basis_of(figures["shares_diluted"])
+
+
+def _share_bases(figures: Mapping[str, Figure]) -> tuple[date | None, date | None, date | None]:
+    """Those of share counts, of diluted shares and of earnings per share, which may come from different filings."""
+    return share_basis(figures), _basis_of(figures["shares_diluted"]), _basis_of(figures["eps_diluted_ttm"])
+
+
+def _basis_of(figure: Figure) -> date | None:
+    """What is counted in shares, or a share, stands on the split basis of the day its newest filing was filed (SAB Topic 4.C)."""
+    return max((fact.filed for fact in figure.inputs), default=None)
 
 
 def _what_changed(figures: Mapping[str, Figure], changed: list[str], learnt: list[Fact]) -> tuple[str, str]:

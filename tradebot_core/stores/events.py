@@ -27,7 +27,7 @@ def _payload(kind: EventType, row: Mapping[str, Any]) -> Payload:
     if kind is EventType.CORPORATE_ACTION:
         return CorporateAction(row["security_id"], row["session"], ActionType(row["type"]), row["value"])
     if kind is EventType.SECURITY:
-        names = ("security_id", "cik", "symbol", "name", "exchange", "con_id", "valid_from", "valid_to")
+        names = ("security_id", "cik", "symbol", "name", "exchange", "con_id", "shares_per_listed", "valid_from", "valid_to")
         return Security(**{name: row[name] for name in names})
     return Fundamentals(
         row["cik"],
@@ -38,4 +38,6 @@ def _payload(kind: EventType, row: Mapping[str, Any]) -> Payload:
         row["accession"],
         {figure: row[figure] for figure in FIGURES},
         row["shares_basis_date"],
+        row["diluted_basis_date"],
+        row["eps_basis_date"],
     )

@@ -108,7 +108,7 @@ class FileStore:
         if not path.exists():
             parquet_files.write(rows, path)
             return len(rows)
-        stored = parquet_files.read(path)
+        stored = parquet_files.read_as(path, table.schema)
         by_key = list(table.key)
         latest = stored.filter(is_last_of(by_key))
         same = [*by_key, *(c for c in table.content if c not in by_key)]
@@ -168,7 +168,7 @@ class FileStore:
             year = int(path.stem)
             if dated and ((start is not None and year < start.year) or (end is not None and year > end.year)):
                 continue
-            frames.append(parquet_files.read(path, read).filter(wanted))
+            frames.append(parquet_files.read_as(path, table.schema, read).filter(wanted))
         rows = pl.concat(frames) if frames else pl.DataFrame(schema={c: table.schema[c] for c in read})
         if table.name not in BY_ISSUER:  # whose files, in order of their names, hold the order of the key
             rows = rows.sort(*table.key, "known_at", "ingested_at")

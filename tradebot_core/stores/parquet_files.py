@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,8 +79,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def read_as(path: Path, schema: pl.Schema, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The columns of `schema` (or some of them) in its order; null where the file is older than a column."""
+    wanted = [name for name in schema if columns is None or name in columns]
+    found = read(path, wanted)
+    absent = [pl.lit(None, schema[name]).alias(name) for name in wanted if name not in found.columns]
+    return found.with_columns(absent).select(wanted)
+
+
 def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """The file, or some of its columns. Raises StoreError naming the file when it is not, byte for byte, the one that was written."""
+    """The file, or those of its columns that are named. Raises StoreError naming the file when it is not, byte for byte, the one
+    that was written."""
     try:
         whole = path.read_bytes()
         at = whole.rfind(_MARK) + len(_MARK)
@@ -90,7 +99,8 @@ def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
         digest.update(content[at + len(_BLANK) :])
         if digest.hexdigest().encode() != whole[at : at + len(_BLANK)]:
             raise OSError(errno.EIO, "its content does not match its checksum")
-        return pl.read_parquet(io.BytesIO(whole), columns=columns)
+        there = columns and pl.read_parquet_schema(io.BytesIO(whole))
+        return pl.read_parquet(io.BytesIO(whole), columns=columns and [name for name in columns if name in there])
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StoreError(
             f"{path} is damaged and was not read ({error}).",

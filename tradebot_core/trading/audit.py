@@ -7,10 +7,12 @@ from decimal import Decimal
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
+from tradebot_core.model.market import ActionType
 from tradebot_core.model.portfolio import Entry, EntryKind
 from tradebot_core.model.tables import INSTANT
 from tradebot_core.quant.adjust import Adjustment, adjusted
 
+QUIET_SESSIONS = 10  # two weeks without a bar: halts are shorter, with rare exceptions
 _LARGE_MOVE = 0.5  # of the price of the session before; rarer than once a year in large companies, mostly a missed split
 # What the price may move besides, in the night and in the day of a split. Bad news moves it by a third, too, and goes on moving.
 _ORDINARY_NIGHT, _ORDINARY_DAY = 0.04, 0.06
@@ -37,6 +39,26 @@ def missing_bars(bars: pl.DataFrame, securities: pl.DataFrame, sessions: Sequenc
         .agg(missing=pl.len(), first=pl.col("session").min(), last=pl.col("session").max())
         .sort("missing", "symbol", descending=[True, False])
         .collect()
+    )
+
+
+def ended_without_delisting(
+    bars: pl.DataFrame, actions: pl.DataFrame, securities: pl.DataFrame, sessions: Sequence[date]
+) -> pl.DataFrame:
+    """Securities whose bars stopped QUIET_SESSIONS or more before the end, which no action and no end of listing explains.
+
+    A holding of such a one is carried at its last price for ever: somebody must find out what became of it.
+    """
+    delisted = actions.filter(pl.col("type") == ActionType.DELISTING.value).select("security_id")
+    listed = securities.filter(pl.col("valid_to").fill_null(date.max) >= sessions[-1]).unique("security_id", keep="last")
+    last = bars.sort("session").unique("security_id", keep="last", maintain_order=True)
+    quiet_since = sessions[-QUIET_SESSIONS] if len(sessions) > QUIET_SESSIONS else sessions[0]
+    return (
+        last.filter(pl.col("session") < quiet_since)
+        .join(delisted, on="security_id", how="anti")
+        .join(listed.select("security_id", "symbol"), on="security_id")
+        .select("symbol", "security_id", last_session="session", last_close="close")
+        .sort("symbol")
     )
 
 

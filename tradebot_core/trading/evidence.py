@@ -13,6 +13,7 @@ from tradebot_core.interfaces import DataStore
 from tradebot_core.model.fundamentals import FIGURES, Fact, Provenance
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, SECURITIES
 from tradebot_core.quant.panel import build_panel, first_bar_needed
+from tradebot_core.quant.share_counts import COVER_PAGE, SHARES_RULES, UNKNOWN_CLASSES
 from tradebot_core.quant.statements import provenance_of
 from tradebot_core.strategy import Layer, SymbolLayer, TableLayer
 
@@ -21,8 +22,9 @@ Row = Mapping[str, Any]
 _FICTIONAL_CIKS_FROM = 9_900_000_000  # the sample market's companies; the SEC has given out no number so high
 _SEC_ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
 _VENDORS = {"ibkr": "IBKR fundamental report, latest version of the period"}  # by taxonomy
-_SHARES = ("shares_outstanding", "shares_diluted")  # the first that is known
-_MADE_OF = {"shares": _SHARES, "market_cap": ("close", *_SHARES)}  # columns of the panel that are made of others
+_SHARES = ("shares_outstanding", "shares_diluted")  # which of them counts, shares_rule says
+# Columns of the panel that are made of others.
+_MADE_OF = {"shares": _SHARES, "market_cap": ("close", *_SHARES), "eps": ("eps_diluted_ttm",)}
 _WHY_MISSING = {
     "median_dollar_volume_20d": "not every one of the last 20 sessions has a bar",
     "fundamentals_age_days": "no filing was known at the cut-off",
@@ -60,9 +62,10 @@ class FigureUsed:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """One security as its panel row shows it at the cut-off of a session, and the filings row behind it."""
+    """One security as its panel row shows it at the cut-off of a session, and the filings row behind it. `rows`: that row as a table."""
 
     panel: Row
+    rows: pl.DataFrame
     fundamentals: Row | None
     bar: Row | None
 
@@ -77,6 +80,11 @@ class Knowledge:
     def why_missing(self, columns: Sequence[str]) -> str:
         """The reasons for those of the panel's columns that are null; their values when none is."""
         missing = [column for column in _leaves(columns) if self.panel.get(column) is None]
+        valued = bool({"shares", "market_cap"} & set(columns))
+        if valued and self.panel.get("shares_rule") == UNKNOWN_CLASSES:
+            return f"shares: {SHARES_RULES[UNKNOWN_CLASSES]}"
+        if valued and self.panel.get("shares") is not None:
+            missing = [column for column in missing if column not in _SHARES]
         if missing:
             return "; ".join(f"{column}: {self._reason(column)}" for column in missing)
         parts = ", ".join(f"{column} {self.panel[column]:,.6g}" for column in columns if _is_number(self.panel.get(column)))
@@ -108,14 +116,14 @@ def knowledge_of(
     bars = versions(BARS, "security_id", security_id, first_bar_needed(session, calendar))
     filings = versions(FUNDAMENTALS, "cik", cik)
     actions = versions(ACTIONS, "security_id", security_id)
-    securities = versions(SECURITIES, "security_id", security_id)
+    securities = versions(SECURITIES, "cik", cik)  # of all its classes: how many there are decides which share count stands
     panel = build_panel(bars, actions, securities, filings, [session], calendar)
     if panel.is_empty():
         return None
     row = panel.row(0, named=True)
     behind = filings.filter(pl.col("known_at") == row["fundamentals_known_at"]).sort("ingested_at").tail(1).to_dicts()
     bar = bars.filter(pl.col("session") == session).sort("known_at", "ingested_at").tail(1).to_dicts()
-    return Knowledge(row, behind[0] if behind else None, bar[0] if bar else None)
+    return Knowledge(row, panel, behind[0] if behind else None, bar[0] if bar else None)
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ def readings(layers: Sequence[Layer], row: Row) -> dict[str, Reading]:
 def figures_used(knowledge: Knowledge, columns: Sequence[str]) -> tuple[FigureUsed, ...]:
     """The figures among the columns, and those that the market value is made of."""
     leaves = _leaves(columns)
-    if knowledge.panel.get("shares_outstanding") is not None and "shares_diluted" not in columns:
+    if knowledge.panel.get("shares_rule") == COVER_PAGE and "shares_diluted" not in columns:
         leaves = tuple(name for name in leaves if name != "shares_diluted")
     found = []
     for figure in FIGURES:
@@ -215,7 +223,10 @@ def _market_facts(knowledge: Knowledge, columns: Sequence[str]) -> Iterator[Sour
     values_company = "market_cap" in columns and row["market_cap"] is not None
     yield market("close", bar["close"], "USD/share", bar["source"], ("market_cap",) if values_company else ())
     if values_company:
-        made = f"computed: {row['shares']:,.0f} shares x close"
+        ratio = row["shares_per_listed"]
+        divided = "" if ratio in (None, 1) else f" / {ratio:.6g} shares of the issuer in one listed share"
+        which = "" if row["shares_rule"] == COVER_PAGE else f"; shares: {SHARES_RULES[row['shares_rule']]}"
+        made = f"computed: {row['shares']:,.0f} shares x close{divided}{which}"
         yield market("market_cap", row["market_cap"], "USD", made, ())
 
 

@@ -4,7 +4,7 @@ each figure came from. For a name that was not bought: which rule stopped it, an
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
@@ -27,6 +27,7 @@ from tradebot_core.trading.evidence import (
     knowledge_of,
     readings,
 )
+from tradebot_core.trading.layers import evaluate_layers
 from tradebot_core.trading.live import LIVE, REVIEW
 from tradebot_core.trading.order_trail import BACKTEST, FillMade, OrderMade, fills_of, orders_of
 from tradebot_core.trading.stored_markets import MARKET
@@ -86,6 +87,8 @@ def explain(
     verdicts = _verdicts(store, strategy, security, session, book)
     decision = _row_of(store.read_results(DECISIONS, strategy.name, book, session, session), security)
     knowledge = knowledge_of(store, calendar, security, identity["cik"], session, _decided_at(store, strategy, session, book))
+    if not verdicts and decision is not None and knowledge is not None:  # held, and no longer in the universe
+        verdicts = {name: row for name, rows in evaluate_layers(strategy, knowledge.rows).items() for row in rows.to_dicts()}
     judged = [layer for layer in strategy.layers() if layer.name in verdicts]
     seen = readings(judged, _with_features(knowledge, verdicts)) if knowledge else {}
     columns = tuple(dict.fromkeys(column for reading in seen.values() for column in reading.columns))
@@ -114,6 +117,8 @@ def _identity(store: DataStore, calendar: TradingCalendar, symbol: str, session:
     """The security that bore the symbol in the session."""
     known = store.read(SECURITIES, as_of=calendar.cutoff(session))
     named = known.filter(pl.col("symbol").str.to_uppercase() == symbol.upper())
+    if named.is_empty() and (then := _called_then(store, known, symbol, session)):
+        raise UsageError(f"{symbol} is a later symbol of {then}, as it was called on {session}.", f"Ask for {then}.")
     if named.is_empty():
         alike = difflib.get_close_matches(symbol.upper(), known["symbol"].unique().sort().to_list(), n=3)
         hint = f"Did you mean {', '.join(alike)}?" if alike else "`tradebot export securities` lists those that are known."
@@ -121,8 +126,18 @@ def _identity(store: DataStore, calendar: TradingCalendar, symbol: str, session:
     listed = named.filter(pl.lit(session).is_between("valid_from", "valid_to"))
     if listed.is_empty():
         last = named.sort("valid_from").row(-1, named=True)
+        if then := _called_then(store, known, symbol, session):
+            raise UsageError(f"{symbol} was not the symbol of {then} on {session}.", f"Ask for {then}, as it was called then.")
         raise UsageError(f"{symbol} was not listed on {session}.", f"It was from {last['valid_from']} to {last['valid_to']}.")
     return listed.sort("valid_from").row(-1, named=True)
+
+
+def _called_then(store: DataStore, known: pl.DataFrame, symbol: str, session: date) -> str | None:
+    """The symbol in the session of the security that bears this one now, or bore it last."""
+    ever = store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC)).filter(pl.col("symbol") == symbol.upper())
+    bearer = ever.sort("valid_from")["security_id"].tail(1)
+    listed = known.filter(pl.col("security_id").is_in(bearer.implode()), pl.lit(session).is_between("valid_from", "valid_to"))
+    return None if listed.is_empty() else listed.sort("valid_from")["symbol"][-1]
 
 
 def _book_with_decisions(store: DataStore, strategy: str, session: date, book: str | None) -> str:

@@ -9,6 +9,7 @@ from tradebot_core.model.decision import Candidate, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
 from tradebot_core.trading.late_actions import LateWord
+from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import Close, LastPrice, SessionMarket
 
 # An order decided before one of these means other shares than those that trade after it.
@@ -45,14 +46,16 @@ class MarketHistory:
         layers: Mapping[str, pl.DataFrame],
         panel_columns: pl.DataFrame,
         late: Sequence[LateWord] = (),
+        outsiders: Outsiders | None = None,
     ) -> None:
-        """`bars` one version per security and session, `layers` in order, `panel_columns` with session, security_id, close
-        and median_dollar_volume_20d."""
+        """`bars` one version per security and session, `layers` in order, `panel_columns` (of the universe) with session,
+        security_id, close and median_dollar_volume_20d; `outsiders` judges what is held and outside of the universe."""
         self._bars = SessionRows(bars.select("session", "security_id", "open", "close"))
         self._actions = SessionRows(actions.select("session", "security_id", "type", "value"))
         self._layers = [SessionRows(frame) for frame in layers.values()]
         self._panel = SessionRows(panel_columns.select("session", "security_id", "close", "median_dollar_volume_20d"))
         self._late = late
+        self._outsiders = outsiders
         self._prices: dict[int, LastPrice] = {}
         self._session: date | None = None
         self._opens: dict[int, float] = {}
@@ -80,6 +83,8 @@ class MarketHistory:
             if volume is not None
         }
         candidates, verdicts = self._candidates(session, panel), self._verdicts(session, held)
+        if self._outsiders is not None:
+            verdicts |= self._outsiders.verdicts(session, held)
         return SessionMarket(session, candidates, verdicts, self._prices, volumes)
 
     def open_price(self, security_id: int, session: date) -> float | None:

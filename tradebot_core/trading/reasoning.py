@@ -12,7 +12,13 @@ _DECISIONS = {
     "max_positions": "max_positions: number {value} of the candidates that are not held, with {threshold} free places ({gap} too far back)",
     "cash": "cash: {value} of the equity is free, and a purchase needs at least {threshold} (short by {gap})",
     "rest_days": "rest_days: sold {value} days ago, and it rests for {threshold} days ({gap} more)",
+    "more_liquid_class": "another share class of the issuer trades more: median dollar volume {value} against {threshold}",
     "stop_loss": "the price against average cost is {value:+}, the stop is at {threshold:+}",
+}
+
+_WITHOUT_NUMBERS = {
+    "other_class_held": "another share class of the issuer is held",
+    "more_liquid_class": "another share class of the issuer was chosen, and the volume of one of them is not known",
 }
 
 
@@ -45,7 +51,7 @@ def of_layer(layer: Layer, verdict: Verdict, why_missing: str) -> str:
 
 def of_decision(verdict: Verdict) -> str:
     if verdict.value is None or verdict.threshold is None:
-        return verdict.rule
+        return _WITHOUT_NUMBERS.get(verdict.rule, verdict.rule)
     words = _DECISIONS.get(verdict.rule, "{rule}: {value} against {threshold} (a difference of {gap})")
     signed = verdict.rule == "stop_loss"
     figures: Mapping[str, Any] = {

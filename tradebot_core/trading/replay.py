@@ -4,7 +4,7 @@ The strategy hears only events (Strategy.on_event); at each session's close its 
 its book takes one step. Any difference from the stored verdicts and decisions is reported by layer, session and security.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,13 +14,14 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.market import SessionClose
 from tradebot_core.model.tables import ACTIONS
-from tradebot_core.quant.panel import restrict_to_universe
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.backtest import Backtest, BacktestWalk
 from tradebot_core.trading.event_bus import EventBus
 from tradebot_core.trading.late_actions import late_words
 from tradebot_core.trading.layers import evaluate_layers
 from tradebot_core.trading.markets import MarketHistory
+from tradebot_core.trading.outsiders import Outsiders
+from tradebot_core.trading.universe import divided
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,11 @@ def replay(
     events: Iterable[Event],
     start: date,
     calendar: TradingCalendar,
-    symbols: Sequence[str] | None,
+    members: pl.DataFrame | None,
 ) -> Replay:
-    """Feeds `events` (in order; those before `start` only inform) to the strategy and walks its book from `start`."""
+    """Feeds `events` (in order; those before `start` only inform) to the strategy and walks its book from `start`.
+
+    `members`: StoredMarkets.members."""
     bus = EventBus()
     bus.subscribe(strategy.name, strategy.subscriptions, strategy.on_event)
     seen: dict[str, list[pl.DataFrame]] = {layer.name: [] for layer in strategy.layers()}
@@ -60,7 +63,7 @@ def replay(
         if session < start:
             return
         memory = strategy.memory
-        panel = restrict_to_universe(memory.panel(session, calendar), symbols)
+        panel, outside = divided(memory.panel(session, calendar), members)
         verdicts = evaluate_layers(strategy, panel)
         bars = memory.bars.filter(pl.col("session") == session).unique("security_id", keep="last", maintain_order=True)
         versions = memory.actions
@@ -70,7 +73,7 @@ def replay(
             .unique(ACTIONS.key, keep="last", maintain_order=True)
         )
         late = late_words(versions, [session], calendar)
-        walk.step(session, MarketHistory(bars, actions, verdicts, panel, late))
+        walk.step(session, MarketHistory(bars, actions, verdicts, panel, late, Outsiders(strategy, outside)))
         for name, rows in verdicts.items():
             seen[name].append(rows)
 

@@ -7,7 +7,7 @@ journal, the engine and the clock they hand in.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import ROUND_FLOOR, Decimal
 
@@ -21,6 +21,7 @@ from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions
 from tradebot_core.trading.late_actions import LateWord, late_entries
 from tradebot_core.trading.rebalance import plan_orders, spendable
+from tradebot_core.trading.share_classes import of_one_class
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ def view_of(market: SessionMarket, book: Book, limits: RiskSettings) -> SessionV
 
 
 def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSettings) -> tuple[Decision, ...]:
-    view = view_of(market, book, limits)
+    candidates, passed_over = of_one_class(market.candidates, market.volumes, sorted(book.positions))
+    view = view_of(replace(market, candidates=candidates), book, limits)
     try:
         made = list(strategy.decide(view))
     except TradebotError:
@@ -194,7 +196,8 @@ def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSe
             f"Strategy {strategy.name} failed to decide session {market.session}: {type(error).__name__}: {error}",
             "The author's lines are above.",
         ) from error
-    return check_decisions(strategy, view, made)
+    skipped = [view.skip(candidate, verdict) for candidate, verdict in passed_over]
+    return tuple(sorted((*check_decisions(strategy, view, made), *skipped), key=lambda decision: decision.security_id))
 
 
 def submit(

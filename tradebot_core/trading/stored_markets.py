@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import polars as pl
 
@@ -13,26 +13,37 @@ from tradebot_core.interfaces import DataStore
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
-from tradebot_core.quant.panel import build_panel, first_bar_needed, restrict_to_universe
+from tradebot_core.quant.panel import build_panel, first_bar_needed
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.late_actions import LateWord, late_words
 from tradebot_core.trading.layers import evaluate_layer, layer_input
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory
+from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import LastPrice, SessionMarket
+from tradebot_core.trading.universe import Entry, divided, members_of
 
 MARKET = "market"  # the book under which verdicts are stored that depend on no book
 
 
 @dataclass(frozen=True)
 class StoredMarkets:
-    """`symbols` is the universe; None means every security of the store."""
+    """`universe` None means every security of the store."""
 
     store: DataStore
     calendar: TradingCalendar
-    symbols: Sequence[str] | None
+    universe: Sequence[Entry] | None
+
+    def members(self) -> pl.DataFrame | None:
+        """Which securities are in the universe, and when (trading.universe.MEMBERS); None means all, always."""
+        if self.universe is None:
+            return None
+        return members_of(self.universe, self.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC)))
 
     def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
-        """quant.panel of consecutive sessions, restricted to the universe; with all figures, or those that `figures` names."""
+        """quant.panel of consecutive sessions, restricted to the universe as of each; with all figures, or those that `figures` names."""
+        return divided(self._whole_panel(sessions, figures), self.members())[0]
+
+    def _whole_panel(self, sessions: Sequence[date], figures: Collection[str] | None) -> pl.DataFrame:
         until = self.calendar.cutoff(sessions[-1])
         bars = self.store.read_versions(BARS, as_of=until, start=first_bar_needed(sessions[0], self.calendar), end=sessions[-1])
         missing = sorted(set(sessions) - set(bars["session"].unique()))
@@ -41,7 +52,7 @@ class StoredMarkets:
                 f"There is no bar of {len(missing)} of {len(sessions)} sessions, the first of them {missing[0]}.",
                 "Materialize price_bars for them first; where they exist nowhere, choose another range.",
             )
-        panel = build_panel(
+        return build_panel(
             bars,
             self.store.read_versions(ACTIONS, as_of=until),
             self.store.read_versions(SECURITIES, as_of=until),
@@ -50,7 +61,6 @@ class StoredMarkets:
             self.calendar,
             figures,
         )
-        return restrict_to_universe(panel, self.symbols)
 
     def run_layer(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> pl.DataFrame:
         """Evaluates one layer on the stored verdicts of those before it; stores and returns its own."""
@@ -76,10 +86,13 @@ class StoredMarkets:
         """What the session loop needs of consecutive sessions."""
         until = self.calendar.cutoff(sessions[-1])
         layers = {layer.name: self._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
-        panel = self.panel(sessions, figures=())
+        # What is held and outside of the universe is judged on all its figures.
+        members = self.members()
+        panel, outside = divided(self._whole_panel(sessions, () if members is None else None), members)
         versions = self.store.read_versions(ACTIONS, as_of=until, end=sessions[-1])
         actions = self._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
-        return MarketHistory(self._bars(sessions), actions, layers, panel, late_words(versions, sessions, self.calendar))
+        late = late_words(versions, sessions, self.calendar)
+        return MarketHistory(self._bars(sessions), actions, layers, panel, late, Outsiders(strategy, outside))
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""

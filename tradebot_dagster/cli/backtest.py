@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tradebot_core.errors import ExecutionError, UsageError
+from tradebot_core.trading.coverage import Coverage
 from tradebot_core.wiring import Tradebot, load
 from tradebot_dagster.cli.arguments import DAY
 from tradebot_dagster.cli.output import emit, progress
@@ -51,7 +52,9 @@ def backtest(config_path: Path, strategy: str, start: date, end: date, continued
         )
     found = asdict(bot.performance(strategy, book[0], end))
     figures = {name: value + 0.0 if isinstance(value, float) else value for name, value in found.items()}  # -0.0 is 0.0
-    emit({"strategy": strategy, "start": book[0], "end": end, **figures, "run_id": run_id}, _page(figures, run_id))
+    seen = bot.coverage([session for session in book if session <= end])
+    document = {"strategy": strategy, "start": book[0], "end": end, **figures, "coverage": asdict(seen), "run_id": run_id}
+    emit(document, _page(figures, seen, run_id))
     return 0
 
 
@@ -89,7 +92,7 @@ def _backfill(bot: Tradebot, strategy: str, sessions: list[date], server: Webser
     return backfill
 
 
-def _page(figures: dict[str, float | None], run_id: str) -> str:
+def _page(figures: dict[str, float | None], seen: Coverage, run_id: str) -> str:
     def line(name: str, value: float | None) -> str:
         if value is None:
             text = "not known"
@@ -101,4 +104,20 @@ def _page(figures: dict[str, float | None], run_id: str) -> str:
             text = f"{round(value, 2) + 0.0:,.2f}" if isinstance(value, float) else f"{value:,}"
         return f"  {name.replace('_', ' '):<16}{text:>20}"
 
-    return "\n".join([*(line(name, value) for name, value in figures.items()), f"  run {run_id}"])
+    return "\n".join([*(line(name, value) for name, value in figures.items()), *_coverage(seen), f"  run {run_id}"])
+
+
+def _coverage(seen: Coverage) -> list[str]:
+    """What the figures rest on; every doubt about it in words."""
+
+    def share(value: float | None) -> str:
+        return "not known" if value is None else f"{value:.1%}"
+
+    return [
+        f"  coverage        {seen.securities:>20,} securities, of which {seen.ended:,} ended",
+        *(
+            f"  {name.replace('_', ' '):<23}{share(getattr(seen, name)):>13} of the sessions in which they were listed"
+            for name in ("with_bars", "with_fundamentals", "with_market_value")
+        ),
+        *(f"  ! {doubt}" for doubt in (*seen.warnings, *seen.caveats)),
+    ]

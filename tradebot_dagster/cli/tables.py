@@ -7,9 +7,21 @@ from datetime import date, datetime
 
 import polars as pl
 
+from tradebot_core.calendar import NEW_YORK
 from tradebot_core.errors import UsageError
 from tradebot_core.model.event import EventType
-from tradebot_core.model.tables import BARS, DECISIONS, EQUITY, FACT_TABLES, FILLS, FUNDAMENTALS, INSTANT, LAYERS, POSITIONS
+from tradebot_core.model.tables import (
+    BARS,
+    DECISIONS,
+    EQUITY,
+    FACT_TABLES,
+    FILLS,
+    FUNDAMENTALS,
+    INSTANT,
+    LAYERS,
+    POSITIONS,
+    SECURITIES,
+)
 from tradebot_core.model.tables import FACTS as FACTS_TABLE
 from tradebot_core.quant.adjust import Adjustment
 from tradebot_core.trading.adjusted_bars import adjusted_bars
@@ -18,6 +30,7 @@ from tradebot_core.trading.fundamentals_view import Period, fundamentals_as_of
 from tradebot_core.trading.holdings import live_equity, live_positions
 from tradebot_core.trading.live import LIVE
 from tradebot_core.trading.order_trail import orders_with_state
+from tradebot_core.trading.security_master import with_last_price
 from tradebot_core.trading.stored_markets import MARKET
 from tradebot_core.wiring import Tradebot
 from tradebot_dagster.cli.output import plain
@@ -54,11 +67,22 @@ def table_of(bot: Tradebot, table: str, wanted: Selection) -> pl.DataFrame:
     if table == FACTS_TABLE.name:
         reports = bot.store.read if wanted.reports is Reports.ALL else bot.store.read_versions
         return versions_of(reports(FACTS_TABLE, as_of=wanted.as_of, start=wanted.start, end=wanted.end), wanted.reports)
+    if table == SECURITIES.name:
+        return _securities(bot, wanted)
     if table in FACTS:
         return bot.store.read(FACT_TABLES[table], as_of=wanted.as_of, start=wanted.start, end=wanted.end)
     if table in _OF_A_STRATEGY:
         return _OF_A_STRATEGY[table](bot, wanted)
     return _OTHERS[table](bot, wanted)
+
+
+def _securities(bot: Tradebot, wanted: Selection) -> pl.DataFrame:
+    """The security master, with the last price of what is no longer listed. A listing that ended later than the instant asked about had
+    no end then."""
+    known = bot.store.read(SECURITIES, as_of=wanted.as_of, start=wanted.start, end=wanted.end)
+    day = wanted.as_of.astimezone(NEW_YORK).date()
+    as_it_was = known.with_columns(valid_to=pl.when(pl.col("valid_to") <= day).then("valid_to").otherwise(date.max))
+    return with_last_price(as_it_was, bot.store.read(BARS, as_of=wanted.as_of))
 
 
 def _layers(bot: Tradebot, wanted: Selection) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import polars as pl
 
 from tradebot_core.model.tables import ACTIONS, BARS, EQUITY
 from tradebot_core.quant.performance import drawdowns
+from tradebot_core.trading.coverage import Coverage
 from tradebot_core.wiring import BACKTEST, Sleeve, Tradebot
 from tradebot_dagster.charts import equity_chart, sparkline
 from tradebot_dagster.defs import checks
@@ -80,7 +81,8 @@ def _performance_asset(sleeve: Sleeve, partitions: dg.PartitionsDefinition) -> d
         title = f"{name}, {book[0]} to {book[-1]}"
         chart = equity_chart(title, rows["session"].to_list(), equity.to_list(), drawdowns(equity).to_list())
         rounded = {figure: round(value, 4) for figure, value in figures.items() if value is not None}
-        return Report({"book": range_of(book), "equity_curve": sparkline(equity.to_list()), "chart": chart, **rounded})
+        seen = _coverage(research.coverage(book))
+        return Report({"book": range_of(book), "equity_curve": sparkline(equity.to_list()), "chart": chart, **rounded, **seen})
 
     return session_asset(
         performance_key(sleeve).path,
@@ -89,12 +91,31 @@ def _performance_asset(sleeve: Sleeve, partitions: dg.PartitionsDefinition) -> d
         partitions,
         group=name,
         description=f"What the backtest of {name} earned, what it risked and what it cost, from the first session of its book. "
-        "Returns, volatility and drawdown are fractions; money is USD.",
+        "Returns, volatility and drawdown are fractions; money is USD. The figures of coverage say how much of the universe there was to "
+        "see: shares of all sessions in which its securities, the dead included, were listed.",
         deps=[backtest_key(sleeve)],
         kinds={"polars"},
         owner="research",
         code_version=sleeve.fingerprint,
     )
+
+
+def _coverage(found: Coverage) -> dict[str, object]:
+    """What the results rest on, and what a reader must know of it first."""
+    shares = {
+        f"coverage_{name}": round(value, 4)
+        for name in ("with_bars", "with_fundamentals", "with_market_value")
+        if (value := getattr(found, name)) is not None
+    }
+    doubts = "\n".join(f"- {sentence}" for sentence in (*found.warnings, *found.caveats))
+    years = pl.DataFrame([asdict(year) for year in found.years])
+    return {
+        **({"doubts": dg.MetadataValue.md(doubts)} if doubts else {}),
+        "coverage_securities": found.securities,
+        "coverage_ended": found.ended,
+        **shares,
+        **({"coverage_by_year": table(years)} if len(years) else {}),
+    }
 
 
 def _summary(tables: dict[str, pl.DataFrame], equity: dict[date, float], sessions: Sequence[date]) -> dict[str, object]:

@@ -113,6 +113,12 @@ def _unexplained_moves(research: Research, sessions: Sequence[date]) -> pl.DataF
     return audit.unexplained_moves(_bars(research, before_too), actions)
 
 
+def _ended_without_delisting(research: Research, sessions: Sequence[date]) -> pl.DataFrame:
+    seen = research.calendar.sessions(research.calendar.offset(sessions[0], -2 * audit.QUIET_SESSIONS), sessions[-1])
+    actions = research.store.read(ACTIONS, as_of=research.calendar.cutoff(sessions[-1]), start=seen[0], end=sessions[-1])
+    return audit.ended_without_delisting(_bars(research, seen), actions, research.securities(sessions[-1]), seen)
+
+
 _BARS_ARE_SOUND = (
     Check(
         "every_session_has_bars",
@@ -131,6 +137,13 @@ _BARS_ARE_SOUND = (
         "No close moved by more than half, and no open stands at the ratio of a usual split, without a recorded split.",
         False,
         _unexplained_moves,
+    ),
+    Check(
+        "no_end_without_delisting",
+        f"No security stopped trading for {audit.QUIET_SESSIONS} sessions without a delisting or the end of its listing: what is "
+        "held of it would be carried at its last price for ever.",
+        False,
+        _ended_without_delisting,
     ),
 )
 

@@ -17,7 +17,13 @@ from tradebot_dagster.resources import Research
 from tradebot_dagster.telling import heard_by
 
 GROUP = "facts"
-_SOURCE_KINDS = {"edgar": "sec", "ibkr": "ibkr", "file": "csv"}  # by how the collector's module begins
+_SOURCE_KINDS = {
+    "edgar": "sec",
+    "sec": "sec",
+    "ibkr": "ibkr",
+    "file": "csv",
+    "lean": "csv",
+}  # by how the collector's module begins
 _ABOUT = {
     SECURITIES.name: "The security master: which company and share class a symbol stands for, and when it was listed.",
     BARS.name: "Daily bars: raw prices in USD as traded. They are adjusted for splits and dividends when they are read.",
@@ -59,11 +65,20 @@ def _collector_asset(name: str, tradebot: Tradebot, partitions: dg.PartitionsDef
         partitions,
         group=GROUP,
         description=f"{_ABOUT[collector.table.name]}\n\n{text_of(type(collector))}".strip(),
-        deps=[] if collector.table is SECURITIES else collectors_of(tradebot, SECURITIES),
+        deps=_securities_before(name, tradebot),
         kinds={"parquet", _source_kind(collector)},
         owner="data",
         checks=soundness.specs,
     )
+
+
+def _securities_before(name: str, tradebot: Tradebot) -> list[dg.AssetKey]:
+    """Facts need the securities; of several sources of securities each comes after those configured before it, whose word stands."""
+    names = list(tradebot.collectors)
+    sources = collectors_of(tradebot, SECURITIES)
+    if tradebot.collectors[name].table is not SECURITIES:
+        return sources
+    return [key for key in sources if names.index(key.to_user_string()) < names.index(name)]
 
 
 def _source_kind(collector: Collector) -> str:

@@ -1,0 +1,34 @@
+"""One company, one position: of an issuer's share classes only one is a candidate.
+
+GOOG and GOOGL are the same business with the same figures; ranked by these they stand side by side, and bought together they are one
+position of twice the size that the limits allow. The class that is held stays the one; else it is the more liquid.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from tradebot_core.model.decision import Candidate, Verdict
+from tradebot_core.model.security import issuer_of
+
+
+def of_one_class(
+    candidates: Sequence[Candidate], volumes: Mapping[int, float], held: Sequence[int]
+) -> tuple[list[Candidate], list[tuple[Candidate, Verdict]]]:
+    """The candidates that may be considered, in their order, and those passed over, with the reason.
+
+    `volumes`: median dollar volume (USD) by security_id; one that is not known counts as none, and the lower number wins a tie.
+    """
+    held_class = {issuer_of(security): security for security in held}
+    chosen = dict(held_class)
+    for candidate in sorted(candidates, key=lambda c: (-volumes.get(c.security_id, 0.0), c.security_id)):
+        chosen.setdefault(issuer_of(candidate.security_id), candidate.security_id)
+    kept, passed_over = [], []
+    for candidate in candidates:
+        issuer = issuer_of(candidate.security_id)
+        if candidate.security_id == chosen[issuer] or candidate.security_id in held:
+            kept.append(candidate)
+        elif issuer in held_class:
+            passed_over.append((candidate, Verdict(False, "other_class_held", None, None)))
+        else:
+            volume, most = volumes.get(candidate.security_id), volumes.get(chosen[issuer])
+            passed_over.append((candidate, Verdict(False, "more_liquid_class", volume, most)))
+    return kept, passed_over
