@@ -9,12 +9,16 @@ from typing import Any
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
+from tradebot_core.config import QualitySettings
 from tradebot_core.interfaces import DataStore
 from tradebot_core.model.fundamentals import FIGURES, Fact, Provenance
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, SECURITIES
 from tradebot_core.quant.panel import build_panel, first_bar_needed
+from tradebot_core.quant.quality import RULES_BY_NAME, findings, in_words
+from tradebot_core.quant.reporting import COMPARED
 from tradebot_core.quant.statements import provenance_of
 from tradebot_core.strategy import Layer, SymbolLayer, TableLayer
+from tradebot_core.trading.reasoning import number
 
 Row = Mapping[str, Any]
 
@@ -22,7 +26,7 @@ _FICTIONAL_CIKS_FROM = 9_900_000_000  # the sample market's companies; the SEC h
 _SEC_ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
 _VENDORS = {"ibkr": "IBKR fundamental report, latest version of the period"}  # by taxonomy
 _SHARES = ("shares_outstanding", "shares_diluted")  # the first that is known
-_MADE_OF = {"shares": _SHARES, "market_cap": ("close", *_SHARES)}  # columns of the panel that are made of others
+_MADE_OF = {"shares": _SHARES, "market_cap": ("close", *_SHARES), **COMPARED}  # columns of the panel that are made of others
 _WHY_MISSING = {
     "median_dollar_volume_20d": "not every one of the last 20 sessions has a bar",
     "fundamentals_age_days": "no filing was known at the cut-off",
@@ -59,12 +63,33 @@ class FigureUsed:
 
 
 @dataclass(frozen=True)
+class DataFinding:
+    """A data check that a company does not meet (quant/quality.py), and the filing that its figures were last changed by."""
+
+    check: str
+    blocks: bool
+    value: float
+    threshold: float
+    reasoning: str
+    period_end: date
+    form: str
+    accession: str
+    link: str | None
+
+
+@dataclass(frozen=True)
 class Knowledge:
     """One security as its panel row shows it at the cut-off of a session, and the filings row behind it."""
 
     panel: Row
     fundamentals: Row | None
     bar: Row | None
+    row: pl.DataFrame  # the panel's one row, typed
+
+    @property
+    def filing(self) -> str:
+        """The filing that the figures were last changed by, in words."""
+        return f"{self.panel['form']} {self.panel['accession']}, period to {self.panel['period_end']}"
 
     def provenance(self, figure: str) -> Provenance:
         if self.fundamentals is None:
@@ -114,7 +139,26 @@ def knowledge_of(
     row = panel.row(0, named=True)
     behind = filings.filter(pl.col("known_at") == row["fundamentals_known_at"]).sort("ingested_at").tail(1).to_dicts()
     bar = bars.filter(pl.col("session") == session).sort("known_at", "ingested_at").tail(1).to_dicts()
-    return Knowledge(row, behind[0] if behind else None, bar[0] if bar else None)
+    return Knowledge(row, behind[0] if behind else None, bar[0] if bar else None, panel)
+
+
+def data_findings(knowledge: Knowledge, settings: QualitySettings) -> tuple[DataFinding, ...]:
+    """What the data checks find in the row; those that block come first."""
+    found = findings(knowledge.row, settings).sort("blocks", descending=True, maintain_order=True)
+    return tuple(
+        DataFinding(
+            row["rule"],
+            row["blocks"],
+            row["value"],
+            row["threshold"],
+            in_words(RULES_BY_NAME[row["rule"]], number(row["value"]), number(row["threshold"])),
+            row["period_end"],
+            row["form"],
+            row["accession"],
+            filing_link(row["cik"], row["accession"]),
+        )
+        for row in found.iter_rows(named=True)
+    )
 
 
 @dataclass(frozen=True)

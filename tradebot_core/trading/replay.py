@@ -11,6 +11,7 @@ from datetime import date
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
+from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.market import SessionClose
 from tradebot_core.model.tables import ACTIONS
@@ -48,6 +49,7 @@ def replay(
     start: date,
     calendar: TradingCalendar,
     symbols: Sequence[str] | None,
+    quality: QualitySettings = DATA_CHECKS_ON,
 ) -> Replay:
     """Feeds `events` (in order; those before `start` only inform) to the strategy and walks its book from `start`."""
     bus = EventBus()
@@ -61,7 +63,7 @@ def replay(
             return
         memory = strategy.memory
         panel = restrict_to_universe(memory.panel(session, calendar), symbols)
-        verdicts = evaluate_layers(strategy, panel)
+        verdicts = evaluate_layers(strategy, panel, quality)
         bars = memory.bars.filter(pl.col("session") == session).unique("security_id", keep="last", maintain_order=True)
         versions = memory.actions
         actions = (

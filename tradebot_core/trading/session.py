@@ -18,7 +18,7 @@ from tradebot_core.model.decision import Candidate, Decision, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
-from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions
+from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions, hold_where_blocked
 from tradebot_core.trading.late_actions import LateWord, late_entries
 from tradebot_core.trading.rebalance import plan_orders, spendable
 
@@ -194,7 +194,7 @@ def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSe
             f"Strategy {strategy.name} failed to decide session {market.session}: {type(error).__name__}: {error}",
             "The author's lines are above.",
         ) from error
-    return check_decisions(strategy, view, made)
+    return check_decisions(strategy, view, hold_where_blocked(view, made))
 
 
 def submit(

@@ -8,6 +8,7 @@ from datetime import date, datetime
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
+from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.errors import MissingData
 from tradebot_core.interfaces import DataStore
 from tradebot_core.model.market import ActionType, CorporateAction
@@ -16,7 +17,7 @@ from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAY
 from tradebot_core.quant.panel import build_panel, first_bar_needed, restrict_to_universe
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.late_actions import LateWord, late_words
-from tradebot_core.trading.layers import evaluate_layer, layer_input
+from tradebot_core.trading.layers import evaluate_next, reads_of
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory
 from tradebot_core.trading.session import LastPrice, SessionMarket
 
@@ -25,11 +26,12 @@ MARKET = "market"  # the book under which verdicts are stored that depend on no 
 
 @dataclass(frozen=True)
 class StoredMarkets:
-    """`symbols` is the universe; None means every security of the store."""
+    """`symbols` is the universe; None means every security of the store. `quality` are the data checks in force."""
 
     store: DataStore
     calendar: TradingCalendar
     symbols: Sequence[str] | None
+    quality: QualitySettings = DATA_CHECKS_ON
 
     def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
         """quant.panel of consecutive sessions, restricted to the universe; with all figures, or those that `figures` names."""
@@ -57,7 +59,8 @@ class StoredMarkets:
         before: dict[str, pl.DataFrame] = {}
         for layer in strategy.layers():
             if layer.name == name:
-                verdicts = evaluate_layer(strategy, layer, layer_input(self.panel(sessions, layer.reads()), before))
+                panel = self.panel(sessions, reads_of(strategy, layer, first=not before))
+                verdicts = evaluate_next(strategy, layer, panel, before, self.quality)
                 self.store.write_results(LAYERS, strategy.name, MARKET, sessions, verdicts, layer=name)
                 return verdicts
             before[layer.name] = self._verdicts(strategy, layer.name, sessions)
