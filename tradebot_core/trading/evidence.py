@@ -21,7 +21,10 @@ Row = Mapping[str, Any]
 
 _FICTIONAL_CIKS_FROM = 9_900_000_000  # the sample market's companies; the SEC has given out no number so high
 _SEC_ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
-_VENDORS = {"ibkr": "IBKR fundamental report, latest version of the period"}  # by taxonomy
+_VENDORS = {  # by taxonomy
+    "ibkr": "IBKR fundamental report, latest version of the period",
+    "simfin": "SimFin annual statements, last version of the year",
+}
 _SHARES = ("shares_outstanding", "shares_diluted")  # which of them counts, shares_rule says
 # Columns of the panel that are made of others.
 _MADE_OF = {"shares": _SHARES, "market_cap": ("close", *_SHARES), "eps": ("eps_diluted_ttm",)}
