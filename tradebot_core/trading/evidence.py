@@ -179,6 +179,12 @@ def figures_used(knowledge: Knowledge, columns: Sequence[str]) -> tuple[FigureUs
     return tuple(found)
 
 
+def figures_among(columns: Sequence[str]) -> tuple[str, ...]:
+    """The figures that a look at these columns of the panel is a look at."""
+    leaves = _leaves(columns)
+    return tuple(figure for figure in FIGURES if figure in leaves)
+
+
 def facts_used(knowledge: Knowledge, figures: Sequence[FigureUsed], columns: Sequence[str]) -> tuple[SourceFact, ...]:
     """Every reported number behind the figures, once each; then the price, and the market value where it was looked at."""
     used: dict[Fact, list[str]] = {}
