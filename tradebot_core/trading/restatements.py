@@ -72,7 +72,8 @@ class Affected:
     """One session of one strategy and book that read changed figures of an issuer.
 
     `verdicts`: of the layers that read them, on the issuer's security, and whatever flipped of other securities with it.
-    `decisions`: those that would be others. `reproduced`: the figures as they stood give the stored verdicts and decisions again.
+    `decisions`: those that would be others. `reproduced`: the figures as they stood give the stored verdicts again, and the stored
+    decisions where these had to be made again.
     """
 
     strategy: str
@@ -267,17 +268,17 @@ class Reviewer:
     def _of_run(self, issuer: Issuer, correction: Correction, book: str, sessions: list[date]) -> Iterator[Affected]:
         stored = self._kept(book, sessions[0], sessions[-1])
         then, now = (self._judged(figures, book, sessions) for figures in ({}, _by_row(issuer, correction)))
+        own_rows = SessionRows(then.panel.filter(pl.col("cik") == issuer.cik))
         for session in sessions:
             row = self._row_behind(issuer, correction, session)
             assert row is not None
             figures = correction.of_row[row]
             kept, before, after = (_verdicts_at(layers, session) for layers in (stored.layers, then.layers, now.layers))
-            own = then.panel.of(session).filter(pl.col("cik") == issuer.cik)
+            own = own_rows.of(session)
             read = self._layers_that_read(own, before, kept, {change.figure for change in figures})
             if not read:
                 continue
-            # The same verdicts and features on the same book lead to the same decisions.
-            made = self._decisions(stored, book, session, then, now) if before != after else _Decisions((), (), ())
+            made = self._decisions(stored, book, session, (then, before), (now, after))
             yield Affected(
                 self.strategy.name,
                 book,
@@ -309,7 +310,7 @@ class Reviewer:
         panel = markets.panel(sessions)
         layers = evaluate_layers(self.strategy, panel)
         history = MarketHistory(panel, pl.DataFrame(schema=ACTIONS.schema), layers, panel)
-        return _Judged(SessionRows(panel), {name: SessionRows(frame) for name, frame in layers.items()}, history)
+        return _Judged(panel, {name: SessionRows(frame) for name, frame in layers.items()}, history)
 
     def _decided_at(self, session: date) -> datetime | None:
         made = [s for s in self.store.ledger.decision_sets(self.strategy.name) if s.session == session and s.live]
@@ -332,11 +333,16 @@ class Reviewer:
             found |= {(layer, security) for layer, reading in seen.items() if changed & set(figures_among(reading.columns))}
         return found
 
-    def _decisions(self, stored: "_Kept", book: str, session: date, then: "_Judged", now: "_Judged") -> "_Decisions":
+    def _decisions(
+        self, stored: "_Kept", book: str, session: date, then: tuple["_Judged", "_Verdicts"], now: tuple["_Judged", "_Verdicts"]
+    ) -> "_Decisions":
+        """None where the strategy would be shown the same: the same candidates, and the same verdicts on what is held."""
         if session not in stored.decided:
             return _Decisions((), (), ())
         held, prices = self._book(stored, book, session)
-        one, other = (self._decide(judged, session, held, prices) for judged in (then, now))
+        if _shown(then[1], held) == _shown(now[1], held):
+            return _Decisions((), (), ())
+        one, other = (self._decide(judged, session, held, prices) for judged, _ in (then, now))
         return _Decisions(rows.to_decisions(stored.decisions.of(session)), one, other)
 
     def _book(self, stored: "_Kept", book: str, session: date) -> tuple[Book, Mapping[int, LastPrice]]:
@@ -394,7 +400,7 @@ def _verdicts_at(layers: Mapping[str, SessionRows], session: date) -> _Verdicts:
 
 @dataclass(frozen=True)
 class _Judged:
-    panel: SessionRows
+    panel: pl.DataFrame
     layers: Mapping[str, SessionRows]
     history: MarketHistory  # to be asked in order of the sessions
 
@@ -407,6 +413,16 @@ class _Kept:
     decided: frozenset[date]
     decisions: SessionRows
     books: SessionRows
+
+
+def _shown(verdicts: _Verdicts, held: Book) -> tuple[Any, ...]:
+    """What of the verdicts a strategy.SessionView holds."""
+    *_, last = verdicts.values()
+    candidates = {security: judgement for security, judgement in last.items() if judgement.verdict.passed}
+    on_held = {
+        security: [seen[security].verdict for seen in verdicts.values() if security in seen][-1:] for security in held.positions
+    }
+    return candidates, on_held
 
 
 @dataclass(frozen=True)
