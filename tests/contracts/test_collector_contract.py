@@ -1,6 +1,6 @@
 """What every shipped collector that reads files promises, whatever it collects. A new one adds a line to COLLECTORS.
 
-Collectors at Interactive Brokers need a gateway: tests/ibkr has theirs.
+Those that need a gateway, a server or a vendor's folder of their own have their own tests, named in TESTED_ELSEWHERE.
 """
 
 import inspect
@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Callable
 from datetime import date
 from importlib import import_module
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -25,6 +26,7 @@ from tradebot_core.model.tables import INSTANT, SECURITIES
 from tradebot_core.schemas import validate
 from tradebot_core.simulation.sample_market import FIRST_SESSION, SampleMarket, prepare
 
+ROOT = Path(__file__).parents[2]
 XNYS = xnys()
 START, MIDDLE, END = FIRST_SESSION, date(2022, 6, 30), date(2023, 6, 30)
 
@@ -52,7 +54,11 @@ COLLECTORS: dict[str, Callable[[SampleMarket], Collector]] = {
     "edgar": lambda market: EdgarFacts(EdgarFacts.Params(path=market.companyfacts, submissions_path=market.submissions), XNYS),
     "simfin": simfin,
 }
-NEED_A_GATEWAY = {"ibkr_bars", "ibkr_contracts"}
+TESTED_ELSEWHERE = {
+    **dict.fromkeys(["ibkr_bars", "ibkr_contracts", "ibkr_fundamentals", "ibkr_splits"], "tests/ibkr"),
+    **dict.fromkeys(["edgar_api", "edgar_bulk"], "tests/core/test_edgar_api.py"),  # EdgarFacts on what they fetch
+    **dict.fromkeys(["lean_bars", "lean_actions"], "tests/core/test_lean_collectors.py"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +86,7 @@ def rows(collector: Collector, securities: pl.DataFrame, end: date = END) -> pl.
     return pl.concat([batch.rows for batch in batches(collector, securities, end)])
 
 
-def test_every_shipped_collector_is_in_this_suite_or_needs_a_gateway():
+def test_every_shipped_collector_is_in_this_suite_or_named_with_its_own():
     modules = [module.name for module in pkgutil.iter_modules(tradebot_core.collectors.__path__)]
     shipped = {
         name
@@ -88,7 +94,8 @@ def test_every_shipped_collector_is_in_this_suite_or_needs_a_gateway():
         for _, thing in inspect.getmembers(import_module(f"tradebot_core.collectors.{name}"), inspect.isclass)
         if thing.__module__.endswith(name) and hasattr(thing, "collect")
     }
-    assert shipped == COLLECTORS.keys() | NEED_A_GATEWAY
+    assert shipped == COLLECTORS.keys() | TESTED_ELSEWHERE.keys()
+    assert all((ROOT / tests).exists() for tests in TESTED_ELSEWHERE.values())
 
 
 def test_a_batch_has_the_columns_of_its_table_and_names_its_source(collector, securities):
