@@ -25,7 +25,10 @@ Row = Mapping[str, Any]
 
 _FICTIONAL_CIKS_FROM = 9_900_000_000  # the sample market's companies; the SEC has given out no number so high
 _SEC_ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
-_VENDORS = {"ibkr": "IBKR fundamental report, latest version of the period"}  # by taxonomy
+_VENDORS = {  # by taxonomy
+    "ibkr": "IBKR fundamental report, latest version of the period",
+    "simfin": "SimFin annual statements, last version of the year",
+}
 _SHARES = ("shares_outstanding", "shares_diluted")  # which of them counts, shares_rule says
 # Columns of the panel that are made of others.
 _MADE_OF = {"shares": _SHARES, "market_cap": ("close", *_SHARES), "eps": ("eps_diluted_ttm",), **COMPARED}
@@ -217,6 +220,12 @@ def figures_used(knowledge: Knowledge, columns: Sequence[str]) -> tuple[FigureUs
             reason = None if value is not None else origin.reason or "not reported"
             found.append(FigureUsed(figure, value, origin.rule, reason))
     return tuple(found)
+
+
+def figures_among(columns: Sequence[str]) -> tuple[str, ...]:
+    """The figures that a look at these columns of the panel is a look at."""
+    leaves = _leaves(columns)
+    return tuple(figure for figure in FIGURES if figure in leaves)
 
 
 def facts_used(knowledge: Knowledge, figures: Sequence[FigureUsed], columns: Sequence[str]) -> tuple[SourceFact, ...]:
