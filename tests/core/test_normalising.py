@@ -1,10 +1,13 @@
 """Figures are computed a group of issuers at a time; how the work is divided changes nothing."""
 
+import os
 import weakref
 from datetime import UTC, date, datetime
 
 import polars as pl
+import pytest
 
+from tradebot_core.errors import DataError
 from tradebot_core.model.issuers import CIKS_OF_A_GROUP, issuer_groups
 from tradebot_core.model.tables import FACTS, INSTANT
 from tradebot_core.quant.statements import normalise_many
@@ -42,6 +45,15 @@ def test_processes_give_the_same_groups_in_the_same_order():
     assert [rows["company_name"][0] for rows in together] == ["Company 7", f"Company {CIKS_OF_A_GROUP}"]
     assert all(one.equals(other) for one, other in zip(alone, together, strict=True))
     assert pl.concat(together).height == 3 * len(CIKS)
+
+
+def killed(_facts, _names):
+    os._exit(9)
+
+
+def test_a_process_that_is_killed_is_said_so():
+    with pytest.raises(DataError, match=r"ended without an answer.*collect again"):
+        list(normalised(issuer_groups(CIKS), facts_of, killed, NAMES, processes=2))
 
 
 def test_facts_of_one_group_are_in_memory_at_a_time():

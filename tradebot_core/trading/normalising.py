@@ -7,9 +7,12 @@ Each issuer is computed by itself, so the rows do not depend on how the work is 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 import polars as pl
+
+from tradebot_core.errors import DataError
 
 Normalise = Callable[[pl.DataFrame, Mapping[int, str]], pl.DataFrame]
 
@@ -51,6 +54,11 @@ def _in_processes(
                     done = yield from _taken(waiting, done)
             while waiting:
                 done = yield from _taken(waiting, done)
+        except BrokenProcessPool:
+            raise DataError(
+                "A process that computes figures ended without an answer; the figures of the groups before are kept.",
+                "Most often memory ran out: free some and collect again, which goes on where it stopped.",
+            ) from None
         finally:
             for future, _ in waiting:
                 future.cancel()
