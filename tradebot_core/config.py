@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -125,6 +126,45 @@ class RiskSettings(Settings):
     restricted: tuple[str, ...] = ()  # symbols never to be bought
 
 
+def _number_or_off(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("write a number, or off")
+    return value
+
+
+Threshold = Annotated[Annotated[float, Field(ge=0)] | Literal["off"], BeforeValidator(_number_or_off)]
+
+
+class QualitySettings(Settings):
+    """Thresholds of the data checks (quant/quality.py), by rule; `off` switches a rule off. Those that block stop purchases of
+    the company they find fault with, and of no other."""
+
+    balance: Threshold = 1.005  # blocks: liabilities and equity over assets
+    unaccounted_assets: Threshold = 0.3  # warns: share of assets that are neither liabilities nor equity
+    current_assets: Threshold = 1.005  # blocks: over assets
+    current_liabilities: Threshold = 1.005  # blocks: over liabilities
+    cash: Threshold = 1.005  # blocks: over assets
+    debt: Threshold = 1.005  # warns: over liabilities
+    gross_profit: Threshold = 1.005  # blocks: over revenue
+    revenue_sign: Threshold = 0.0  # blocks: least revenue of twelve months, USD
+    revenue_scale: Threshold = 500.0  # blocks: times, against each of the last three periods
+    assets_scale: Threshold = 500.0  # blocks
+    shares_scale: Threshold = 500.0  # blocks
+    share_counts: Threshold = 3.0  # blocks: shares outstanding against diluted shares, times
+    earnings_yield: Threshold = 1.0  # blocks: a year's net income over the market value
+    repeated_figures: Threshold = 0.0  # blocks: revenue, net income and assets exactly as the period before
+    stale: Threshold = 510.0  # blocks: days since the end of the last period reported
+    overdue: Threshold = 10.0  # blocks: days after the last day allowed for the next report
+    late: Threshold = 20.0  # warns: days later than the company's own last reports
+    missing_figures: Threshold = 3.0  # warns: of six key figures
+    # Over the whole universe, of the companies that have reported for a year.
+    null_rate: Threshold = 0.3  # warns: share of companies without a key figure
+    null_rate_of_revenue: Threshold = 0.5  # stops the session: with no revenue at most of them, the source is broken
+
+
+DATA_CHECKS_ON = QualitySettings()
+
+
 class CostSettings(Settings):
     """What a fill costs in the simulated engine: IBKR Pro fixed pricing and slippage from the open."""
 
@@ -146,6 +186,7 @@ class Config(Settings):
     sample_market: SampleMarketSettings | None = None
     strategies: tuple[StrategySettings, ...] = ()
     risk: RiskSettings = RiskSettings()
+    quality: QualitySettings = DATA_CHECKS_ON
     costs: CostSettings = CostSettings()
     allowed_packages: tuple[str, ...] = ("tradebot_core",)  # where class paths may point
 

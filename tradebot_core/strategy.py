@@ -21,6 +21,7 @@ from tradebot_core.model.decision import Action, Candidate, Decision, LayerResul
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.tables import LAYERS
 from tradebot_core.quant.panel import MarketMemory
+from tradebot_core.quant.quality import PREFIX
 from tradebot_core.quant.ranks import rank_in_session  # noqa: F401  a part of the kit
 
 Comparison = Literal[">=", ">", "<=", "<"]
@@ -158,6 +159,11 @@ class Holding:
         """Price over average cost, minus one."""
         return self.price / self.average_cost - 1
 
+    @property
+    def blocked(self) -> bool:
+        """Whether a data check stopped it: what its filings seem to say is no reason to buy more of it, nor to sell it."""
+        return self.verdict is not None and self.verdict.rule.startswith(PREFIX)
+
 
 @dataclass(frozen=True)
 class SessionView:
@@ -254,6 +260,21 @@ class Strategy(ABC):
     def on_event(self, event: Event) -> None:
         """Called by the event bus for each subscribed event, in the order in which events became known."""
         self.memory.remember(event)
+
+
+def hold_where_blocked(view: SessionView, decisions: Iterable[Decision]) -> list[Decision]:
+    """The decisions, with holdings that a data check stopped neither bought more nor sold for that reason: they are held, and
+    the check is the reason. A sale for another one (a stop on the price) stands."""
+    blocked = {holding.security_id: holding for holding in view.holdings if holding.blocked}
+
+    def respected(decision: Decision) -> Decision:
+        holding = blocked.get(decision.security_id)
+        if holding is None or holding.verdict is None:
+            return decision
+        for_that = decision.action is Action.SELL and decision.rule.startswith(PREFIX)
+        return view.hold(holding, holding.verdict) if for_that or decision.action is Action.BUY else decision
+
+    return [respected(decision) for decision in decisions]
 
 
 def check_decisions(strategy: Strategy, view: SessionView, decisions: Iterable[Decision]) -> tuple[Decision, ...]:

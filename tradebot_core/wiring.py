@@ -42,6 +42,7 @@ from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
 from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
 from tradebot_core.trading.coverage import Coverage, coverage
+from tradebot_core.trading.data_checks import DataChecks
 from tradebot_core.trading.live import LiveDesk
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
@@ -151,6 +152,10 @@ class Tradebot:
         bars = self.store.read(BARS, as_of=now, start=start, end=end)
         return Held(bars, self.store.read(ACTIONS, as_of=now))
 
+    @property
+    def data_checks(self) -> DataChecks:
+        return DataChecks(self.store, self.calendar, self.config.quality, self.markets.members())
+
     def _has_bars(self, session: date) -> bool:
         return not self.store.read_versions(BARS, as_of=self.calendar.cutoff(session), start=session, end=session).is_empty()
 
@@ -202,7 +207,7 @@ class Tradebot:
         state = BookState.from_json(kept["state"][0])
         if state.fingerprint != sleeve.fingerprint:
             raise UsageError(
-                f"The backtest of {sleeve.name} up to {before} was made with other parameters, limits, costs or capital.",
+                f"The backtest of {sleeve.name} up to {before} was made with other parameters, limits, data checks, costs or capital.",
                 f"Run it again from its first session, or start a new book on {first} (restart).",
             )
         return state, None
@@ -308,7 +313,7 @@ def build(config: Config, config_path: Path) -> Tradebot:
         for n, block in enumerate(config.strategies)
         if block.enabled
     }
-    markets = StoredMarkets(store, calendar, _universe(config))
+    markets = StoredMarkets(store, calendar, _universe(config), config.quality)
     return Tradebot(config, config_path, calendar, clock, store, collectors, sleeves, markets, LimitGate(config.risk))
 
 
@@ -322,6 +327,7 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
         "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
         "params": strategy.params.model_dump(mode="json"),
         "risk": config.risk.model_dump(mode="json"),
+        "quality": config.quality.model_dump(mode="json"),
         "costs": config.costs.model_dump(mode="json"),
         "cutoff": config.decision_cutoff.isoformat(),
         "universe": universe and [str(entry) for entry in universe],

@@ -17,6 +17,7 @@ from tradebot_core.interfaces import DataStore, Ledger
 from tradebot_core.quant.performance import Performance
 from tradebot_core.trading.collection import Collected
 from tradebot_core.trading.coverage import Coverage
+from tradebot_core.trading.data_checks import DataChecks
 from tradebot_core.trading.holdings import valued_book
 from tradebot_core.trading.live import Decided, Submission
 from tradebot_core.trading.session import sleeve_equity
@@ -42,6 +43,10 @@ class Research:
     @property
     def store(self) -> DataStore:
         return self._tradebot.store
+
+    @property
+    def data_checks(self) -> DataChecks:
+        return self._tradebot.data_checks
 
     def collect(self, collector: str, sessions: Sequence[date]) -> Collected:
         return self._tradebot.collect(collector, sessions[0], sessions[-1])

@@ -265,3 +265,63 @@ def test_the_market_value_says_which_share_count_stands_for_the_issuer(desk):
         "computed: 100,000,000 shares x close; shares: the diluted average, which counts all share classes"
     )
     assert {"shares_outstanding", "shares_diluted"} <= {figure["figure"] for figure in found["figures"]}
+
+
+# Data checks
+
+
+def test_a_company_that_a_data_check_stops_is_explained_with_value_threshold_source_and_filing(desk):
+    reason = {"liabilities": {"rule": "reported", "inputs": [reported("Liabilities", 9e9)]}}
+    file_report(desk, "GOOD", reason, liabilities=9e9)
+    desk.backtest()
+    found = desk.json("explain", "GOOD", START, *VALUE)
+    filed = f"10-K {ACCESSION}, period to 2023-12-31"
+    said = (
+        "the data check balance stops it: liabilities and equity are 2 times the assets, which they cannot exceed "
+        f"(1.005 with the tolerance) (XBRL US DQC_0004) [{filed}]"
+    )
+    assert found["summary"] == f"Not bought: {said}."
+    (screen,) = found["layers"]
+    assert (screen["rule"], screen["value"], screen["threshold"]) == ("data_quality.balance", 2.0, 1.005)
+    (check,) = found["data_checks"]
+    assert {name: check[name] for name in ("check", "blocks", "value", "threshold", "form", "accession", "period_end")} == {
+        "check": "balance",
+        "blocks": True,
+        "value": 2.0,
+        "threshold": 1.005,
+        "form": "10-K",
+        "accession": ACCESSION,
+        "period_end": "2023-12-31",
+    }
+    assert {"liabilities", "equity", "assets"} <= {figure["figure"] for figure in found["figures"]}
+    (fact,) = [fact for fact in found["facts"] if fact["accession"]]
+    assert (fact["concept"], fact["value"]) == ("us-gaap:Liabilities", 9e9)
+    page = desk.run("explain", "GOOD", START, *VALUE).output
+    assert "Data checks it does not meet" in page and "BLOCKS  balance" in page and filed in page
+
+
+def test_what_is_held_is_said_to_be_held_and_not_to_be_bought_more(desk):
+    desk.backtest()
+    later = datetime(2024, 3, 1, 12, tzinfo=UTC)
+    row = filing("GOOD", date(2023, 12, 31), later, liabilities=9e9)
+    schema = {**FUNDAMENTALS.columns, "known_at": FUNDAMENTALS.schema["known_at"]}
+    desk.bot.store.append(Batch(FUNDAMENTALS, pl.DataFrame([row], schema=schema), "normalised"), later)
+    desk.backtest()
+    found = desk.json("explain", "GOOD", "2024-03-01", *VALUE)
+    assert found["decision"]["action"] == "hold"
+    assert found["summary"].endswith("No more of it is bought while its data are in doubt (balance).")
+
+
+def test_a_warning_is_shown_and_stops_nothing(desk):
+    file_report(desk, "GOOD", {}, debt=4e9)
+    desk.backtest()
+    found = desk.json("explain", "GOOD", START, *VALUE)
+    assert [(check["check"], check["blocks"]) for check in found["data_checks"]] == [("debt", False)]
+    assert found["decision"]["action"] == "buy"
+
+
+def test_status_names_the_companies_that_data_checks_stop(desk):
+    assert desk.json("status")["blocked_companies"] == {}
+    file_report(desk, "GOOD", {}, liabilities=9e9, cash=7e9)
+    assert desk.json("status")["blocked_companies"] == {"GOOD": ["balance", "cash"]}
+    assert "Data checks stop purchases of GOOD (balance, cash)." in desk.run("status").output

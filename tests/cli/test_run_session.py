@@ -1,14 +1,16 @@
 """The live path by hand: what the schedule and the sensor do, once and only once."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from tests.cli.conftest import WITH_CLOCK
-from tests.markets import SESSIONS, START, XNYS
+from tests.markets import SESSIONS, START, XNYS, filing
+from tests.scripted import append
 from tests.sec_server import sec_server
 from tradebot_core.errors import NotPermitted
+from tradebot_core.model.tables import FUNDAMENTALS
 from tradebot_core.trading.live import issue_permit
 
 NEXT = SESSIONS[26]
@@ -29,6 +31,17 @@ def test_a_session_is_decided_and_its_orders_are_sent(live_desk):
         "submitted",
     )
     assert orders_of(live_desk) == [("GOOD", 211, "working"), ("FADE", 230, "working")]
+
+
+def test_a_company_that_a_data_check_stops_is_not_bought_and_the_others_are(live_desk):
+    known = datetime(2024, 1, 20, 12, tzinfo=UTC)
+    append(live_desk.bot, FUNDAMENTALS, filing("GOOD", date(2023, 12, 31), known, liabilities=9e9), ingested=known)
+    document = live_desk.json("run-session")
+    assert document["strategies"][0]["decisions"] == {"buy": 1}
+    assert orders_of(live_desk) == [("FADE", 230, "working")]
+    found = live_desk.json("explain", "GOOD", START, "--strategy", "value_investor")
+    assert found["book"] == "live"
+    assert found["summary"].startswith("Not bought: the data check balance stops it: liabilities and equity are 2 times")
 
 
 def test_running_it_twice_places_nothing_twice(live_desk):

@@ -12,6 +12,7 @@ from tests.markets import SESSIONS, XNYS
 from tradebot_core.model.fundamentals import FIGURES
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, SECURITIES, FactTable
 from tradebot_core.quant.panel import LIQUIDITY_WINDOW, PANEL_COLUMNS, build_panel, first_bar_needed
+from tradebot_core.quant.reporting import REPORTING_COLUMNS
 
 AAA, BBB = 100, 200
 DAYS = SESSIONS[25:35]
@@ -79,7 +80,12 @@ def test_a_panel_of_some_figures_has_the_same_rows_and_the_market_value():
     actions = [split(AAA, DAYS[4], 2.0)]
     whole, part = panel(actions=actions), panel(actions=actions, figures=("revenue_ttm", "close", "no_figure"))
     left_out = set(whole.columns) - set(part.columns)
-    assert left_out == set(FIGURES) - {"revenue_ttm", "shares_outstanding", "shares_diluted", "eps_diluted_ttm"}
+    assert left_out == {*FIGURES, *REPORTING_COLUMNS} - {
+        "revenue_ttm",
+        "shares_outstanding",
+        "shares_diluted",
+        "eps_diluted_ttm",
+    }
     assert part.equals(whole.drop(left_out))
     assert of(part, "market_cap") == [1000.0] * 4 + [2000.0] * 6
 

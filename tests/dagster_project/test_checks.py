@@ -7,11 +7,16 @@ import polars as pl
 import pytest
 
 from tests import markets
-from tests.dagster_project.project import Project, on_sample_market, project
+from tests.core.test_data_gate import with_many_companies
+from tests.dagster_project.project import Project, new_york, on_sample_market, project
 from tests.markets import SESSIONS
-from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, ENTRIES, FILLS, FUNDAMENTALS
+from tests.scripted import append
+from tradebot_core.errors import DataError
+from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, ENTRIES, FACTS, FILLS, FUNDAMENTALS
 from tradebot_core.trading import audit
-from tradebot_core.wiring import BACKTEST
+from tradebot_core.wiring import BACKTEST, Tradebot
+from tradebot_dagster.defs.checks import of_collector
+from tradebot_dagster.resources import Research
 
 FIRST, LAST = SESSIONS[25], SESSIONS[60]
 BACKTESTED = tuple(f"value_investor/{step}" for step in ("screen", "analyze", "backtest", "performance"))
@@ -81,13 +86,16 @@ def test_a_security_that_stops_trading_without_a_delisting_is_a_warning_with_its
     assert (found["symbol"], found["last_session"]) == ("ZALDR", "2024-05-01") and found["last_close"] > 0
 
 
-def test_the_sample_market_passes_every_check_of_its_facts(tmp_path: Path, sample_market: Path) -> None:
+def test_the_sample_market_passes_every_check_of_its_facts_but_for_the_company_that_never_filed(
+    tmp_path: Path, sample_market: Path
+) -> None:
     _, bot = on_sample_market(tmp_path, sample_market)
     with project(bot) as collecting:
         facts = ("contract_details", "price_bars", "corporate_actions", "fundamentals")
         result = collecting.run(*facts, first=date(2021, 3, 1), last=date(2026, 10, 30))
-    assert {name for name, (passed, _) in checks(result).items() if not passed} == set()
-    assert len(checks(result)) == 9
+    # One company has no filings at all, on purpose.
+    assert {name for name, (passed, _) in checks(result).items() if not passed} == {"every_company_has_figures"}
+    assert len(checks(result)) == 15
 
 
 def test_a_book_that_was_replaced_leaves_the_sessions_after_it_stale(small: Project) -> None:
@@ -265,3 +273,47 @@ def test_the_ledger_and_the_executions_must_agree(small: Project) -> None:
     fills = small.bot.store.read_results(FILLS, "value_investor", BACKTEST)
     missing = audit.trades_without_their_fill(fills, [])
     assert missing["entry_key"].to_list() == sorted(f"fill:{key}" for key in fills["execution_id"])
+
+
+# Data checks
+
+
+def asked(bot: Tradebot, *sessions: date) -> dict[str, dg.AssetCheckResult]:
+    found = of_collector(dg.AssetKey("fundamentals"), FACTS).results(Research(bot), sessions)
+    return {result.check_name: result for result in found}
+
+
+def test_wrong_figures_of_a_company_are_a_warning_that_names_company_figure_and_filing(tmp_path: Path) -> None:
+    bot = markets.tradebot(tmp_path)
+    markets.fill_store(bot)
+    known = new_york(SESSIONS[30], 12)
+    append(bot, FUNDAMENTALS, markets.filing("DEAR", date(2023, 12, 31), known, cash=7e9), ingested=known)
+    results = asked(bot, *SESSIONS[28:32])
+    broken = {name for name, result in results.items() if not result.passed}
+    assert broken == {"accounting_identities_hold"}
+    (record,) = results["accounting_identities_hold"].metadata["findings"].value.records
+    assert record.data == {
+        "session": str(SESSIONS[30]),
+        "symbol": "DEAR",
+        "cik": markets.cik_of("DEAR"),
+        "period_end": "2023-12-31",
+        "form": "10-K",
+        "accession": markets.filing("DEAR", date(2023, 12, 31), known)["accession"],
+        "rule": "cash",
+        "blocks": True,
+        "value": 1.1667,
+        "threshold": 1.005,
+    }
+    assert results["accounting_identities_hold"].severity == dg.AssetCheckSeverity.WARN
+    assert asked(bot, SESSIONS[31])["accounting_identities_hold"].passed  # it was said when it became known
+
+
+def test_revenue_missing_at_most_companies_stops_the_session_and_a_run_outside_dagster_too(tmp_path: Path) -> None:
+    bot = with_many_companies(tmp_path, without_revenue=11)
+    results = asked(bot, SESSIONS[45])
+    revenue, others = results["revenue_is_known"], results["key_figures_are_known"]
+    assert (revenue.passed, revenue.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert (others.passed, others.severity) == (False, dg.AssetCheckSeverity.WARN)
+    with pytest.raises(DataError, match=r"revenue_is_known found 1, .*'missing': 0\.55"):
+        of_collector(dg.AssetKey("fundamentals"), FACTS).require(Research(bot), [SESSIONS[45]])
+    assert asked(with_many_companies(tmp_path / "half", without_revenue=10), SESSIONS[45])["revenue_is_known"].passed

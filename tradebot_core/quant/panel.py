@@ -6,12 +6,13 @@ has a bar), period_end, fundamentals_known_at, fundamentals_age_days, form, acce
 as its filing states it; then, on the session's own share basis: split_factor (since the day on whose basis shares are stated), shares
 (all of the issuer), shares_rule (which count that is; see SHARES_RULES), eps (eps_diluted_ttm), and market_cap (USD). The market value
 is the issuer's, whichever of its share classes the row is about: shares x close / shares_per_listed.
+REPORTING_COLUMNS of quant/reporting.py say how the company has reported so far.
 
 Point in time: bars in the version known at their own session's cut-off, filings and actions as known at the row's cut-off.
 A median is used for liquidity because, unlike a running mean, it is the same number bit for bit wherever a window begins.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -22,6 +23,7 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.fundamentals import FIGURES, Fundamentals
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
+from tradebot_core.quant.reporting import REPORTING_COLUMNS, remembered, with_reporting
 from tradebot_core.quant.share_counts import issuer_shares, shares_rule, split_factors
 
 LIQUIDITY_WINDOW = 20  # sessions
@@ -31,6 +33,7 @@ _PER_SHARE = ("shares_outstanding", "shares_diluted", "eps_diluted_ttm")  # what
 PANEL_COLUMNS = (
     *("session", "security_id", "open", "high", "low", "close", "volume", "median_dollar_volume_20d"),
     *("cik", "symbol", "period_end", "form", "accession", *FIGURES, "fundamentals_known_at", "fundamentals_age_days"),
+    *REPORTING_COLUMNS,
     *("shares_per_listed", "split_factor", "shares", "shares_rule", "eps", "market_cap"),
 )
 
@@ -46,13 +49,15 @@ def build_panel(
 ) -> pl.DataFrame:
     """The panel of `sessions` (consecutive), sorted by session and security_id.
 
-    `figures` names those that will be looked at (other names are ignored); without it the panel has all of them, which are most
-    of its bytes. `bars` must reach back to `first_bar_needed`; all versions of every table may be given.
+    `figures` names those that will be looked at, REPORTING_COLUMNS among them (other names are ignored); without it the panel has
+    all of them, which are most of its bytes. `bars` must reach back to `first_bar_needed`; all versions of every table may be given.
     """
+    compared = [column for column in REPORTING_COLUMNS if figures is None or column in figures]
+    wanted = [f for f in FIGURES if figures is None or f in figures or f in _PER_SHARE]
     return (
         _bars_with_liquidity(bars, sessions, calendar)
         .pipe(_with_identity, securities)
-        .pipe(_with_fundamentals, fundamentals, [f for f in FIGURES if figures is None or f in figures or f in _PER_SHARE])
+        .pipe(_with_fundamentals, fundamentals, wanted, compared)
         .pipe(_with_market_value, actions, securities)
         .drop("cutoff", *_BASES)
         .sort("session", "security_id")
@@ -99,12 +104,13 @@ def _with_identity(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame
     )
 
 
-def _with_fundamentals(rows: pl.DataFrame, fundamentals: pl.DataFrame, figures: Sequence[str]) -> pl.DataFrame:
-    known = (
-        fundamentals.sort("known_at", "ingested_at")
-        .unique(["cik", "known_at"], keep="last", maintain_order=True)
-        .select("cik", "known_at", *_FUNDAMENTAL_COLUMNS, *figures, fundamentals_known_at="known_at")
-    )
+def _with_fundamentals(
+    rows: pl.DataFrame, fundamentals: pl.DataFrame, figures: Sequence[str], compared: Sequence[str]
+) -> pl.DataFrame:
+    known = fundamentals.sort("known_at", "ingested_at").unique(["cik", "known_at"], keep="last", maintain_order=True)
+    if compared:
+        known = with_reporting(known)
+    known = known.select("cik", "known_at", *_FUNDAMENTAL_COLUMNS, *figures, *compared, fundamentals_known_at="known_at")
     return (
         rows.sort("cutoff")
         .join_asof(known, left_on="cutoff", right_on="known_at", by="cik", check_sortedness=False)
@@ -151,11 +157,8 @@ class MarketMemory:
 
     def __init__(self) -> None:
         self._bars: dict[int, dict[date, list[dict[str, Any]]]] = {}  # by security and session, every version heard
-        self._rows: dict[EventType, dict[Any, dict[str, Any]]] = {
-            EventType.SECURITY: {},
-            EventType.CORPORATE_ACTION: {},
-            EventType.FUNDAMENTALS: {},
-        }
+        self._rows: dict[EventType, dict[Any, dict[str, Any]]] = {EventType.SECURITY: {}, EventType.CORPORATE_ACTION: {}}
+        self._filings: dict[int, list[dict[str, Any]]] = {}  # by issuer, in order of knowledge, as many as the panel looks at
 
     def remember(self, event: Event) -> None:
         payload = event.payload
@@ -164,7 +167,7 @@ class MarketMemory:
             self._remember_bar(asdict(payload) | times)
         elif event.type is EventType.FUNDAMENTALS:
             assert isinstance(payload, Fundamentals)
-            self._rows[event.type][payload.cik] = _fundamentals_row(payload) | times
+            self._remember_filing(_fundamentals_row(payload) | times)
         elif event.type in self._rows:
             row = asdict(payload) | times
             # Of actions every version is kept: a late word is entered as the difference from the one before.
@@ -182,6 +185,13 @@ class MarketMemory:
             if len(sessions) > LIQUIDITY_WINDOW:
                 del sessions[next(iter(sessions))]
 
+    def _remember_filing(self, row: dict[str, Any]) -> None:
+        """A row known at the same instant as the last one is a new version of it."""
+        rows = self._filings.get(row["cik"], [])
+        if rows and rows[-1]["known_at"] == row["known_at"]:
+            rows = rows[:-1]
+        self._filings[row["cik"]] = remembered([*rows, row])
+
     @property
     def bars(self) -> pl.DataFrame:
         """The last bars heard of each security, every version in the order in which they were heard."""
@@ -198,13 +208,17 @@ class MarketMemory:
             self.bars,
             self.actions,
             self._frame(EventType.SECURITY, SECURITIES.schema),
-            self._frame(EventType.FUNDAMENTALS, FUNDAMENTALS.schema),
+            _framed((row for rows in self._filings.values() for row in rows), FUNDAMENTALS.schema),
             [session],
             calendar,
         )
 
     def _frame(self, kind: EventType, schema: pl.Schema) -> pl.DataFrame:
-        return pl.DataFrame([{c: row.get(c) for c in schema} for row in self._rows[kind].values()], schema=schema)
+        return _framed(self._rows[kind].values(), schema)
+
+
+def _framed(rows: Iterable[dict[str, Any]], schema: pl.Schema) -> pl.DataFrame:
+    return pl.DataFrame([{c: row.get(c) for c in schema} for row in rows], schema=schema)
 
 
 def _fundamentals_row(payload: Fundamentals) -> dict[str, Any]:

@@ -9,13 +9,17 @@ from typing import Any
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
+from tradebot_core.config import QualitySettings
 from tradebot_core.interfaces import DataStore
 from tradebot_core.model.fundamentals import FIGURES, Fact, Provenance
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, SECURITIES
 from tradebot_core.quant.panel import build_panel, first_bar_needed
+from tradebot_core.quant.quality import RULES_BY_NAME, findings, in_words
+from tradebot_core.quant.reporting import COMPARED
 from tradebot_core.quant.share_counts import COVER_PAGE, SHARES_RULES, UNKNOWN_CLASSES
 from tradebot_core.quant.statements import provenance_of
 from tradebot_core.strategy import Layer, SymbolLayer, TableLayer
+from tradebot_core.trading.reasoning import number
 
 Row = Mapping[str, Any]
 
@@ -24,7 +28,7 @@ _SEC_ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
 _VENDORS = {"ibkr": "IBKR fundamental report, latest version of the period"}  # by taxonomy
 _SHARES = ("shares_outstanding", "shares_diluted")  # which of them counts, shares_rule says
 # Columns of the panel that are made of others.
-_MADE_OF = {"shares": _SHARES, "market_cap": ("close", *_SHARES), "eps": ("eps_diluted_ttm",)}
+_MADE_OF = {"shares": _SHARES, "market_cap": ("close", *_SHARES), "eps": ("eps_diluted_ttm",), **COMPARED}
 _WHY_MISSING = {
     "median_dollar_volume_20d": "not every one of the last 20 sessions has a bar",
     "fundamentals_age_days": "no filing was known at the cut-off",
@@ -61,6 +65,21 @@ class FigureUsed:
 
 
 @dataclass(frozen=True)
+class DataFinding:
+    """A data check that a company does not meet (quant/quality.py), and the filing that its figures were last changed by."""
+
+    check: str
+    blocks: bool
+    value: float
+    threshold: float
+    reasoning: str
+    period_end: date
+    form: str
+    accession: str
+    link: str | None
+
+
+@dataclass(frozen=True)
 class Knowledge:
     """One security as its panel row shows it at the cut-off of a session, and the filings row behind it. `rows`: that row as a table."""
 
@@ -68,6 +87,11 @@ class Knowledge:
     rows: pl.DataFrame
     fundamentals: Row | None
     bar: Row | None
+
+    @property
+    def filing(self) -> str:
+        """The filing that the figures were last changed by, in words."""
+        return f"{self.panel['form']} {self.panel['accession']}, period to {self.panel['period_end']}"
 
     def provenance(self, figure: str) -> Provenance:
         if self.fundamentals is None:
@@ -124,6 +148,25 @@ def knowledge_of(
     behind = filings.filter(pl.col("known_at") == row["fundamentals_known_at"]).sort("ingested_at").tail(1).to_dicts()
     bar = bars.filter(pl.col("session") == session).sort("known_at", "ingested_at").tail(1).to_dicts()
     return Knowledge(row, panel, behind[0] if behind else None, bar[0] if bar else None)
+
+
+def data_findings(knowledge: Knowledge, settings: QualitySettings) -> tuple[DataFinding, ...]:
+    """What the data checks find in the row; those that block come first."""
+    found = findings(knowledge.rows, settings).sort("blocks", descending=True, maintain_order=True)
+    return tuple(
+        DataFinding(
+            row["rule"],
+            row["blocks"],
+            row["value"],
+            row["threshold"],
+            in_words(RULES_BY_NAME[row["rule"]], number(row["value"]), number(row["threshold"])),
+            row["period_end"],
+            row["form"],
+            row["accession"],
+            filing_link(row["cik"], row["accession"]),
+        )
+        for row in found.iter_rows(named=True)
+    )
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,23 @@ from typing import Any
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
+from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.errors import MissingData, UsageError
 from tradebot_core.interfaces import DataStore
 from tradebot_core.model.decision import Action, Verdict
+from tradebot_core.model.event import EventType
 from tradebot_core.model.order import OrderState
 from tradebot_core.model.tables import DECISIONS, LAYERS, SECURITIES
+from tradebot_core.quant.quality import PREFIX, RULES_BY_NAME
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import reasoning
 from tradebot_core.trading.evidence import (
+    DataFinding,
     FigureUsed,
     Knowledge,
     Reading,
     SourceFact,
+    data_findings,
     facts_used,
     figures_used,
     knowledge_of,
@@ -66,6 +71,7 @@ class Explanation:
     summary: str
     layers: tuple[LayerVerdict, ...]
     decision: DecisionMade | None
+    data_checks: tuple[DataFinding, ...]  # those that the company does not meet, by the settings of today
     figures: tuple[FigureUsed, ...]
     facts: tuple[SourceFact, ...]
     orders: tuple[OrderMade, ...]
@@ -73,7 +79,13 @@ class Explanation:
 
 
 def explain(
-    store: DataStore, calendar: TradingCalendar, strategy: Strategy, symbol: str, session: date, book: str | None = None
+    store: DataStore,
+    calendar: TradingCalendar,
+    strategy: Strategy,
+    symbol: str,
+    session: date,
+    book: str | None = None,
+    quality: QualitySettings = DATA_CHECKS_ON,
 ) -> Explanation:
     """Without a `book`: the live one where it decided the session, else the backtest, else a review.
 
@@ -91,7 +103,10 @@ def explain(
         verdicts = {name: row for name, rows in evaluate_layers(strategy, knowledge.rows).items() for row in rows.to_dicts()}
     judged = [layer for layer in strategy.layers() if layer.name in verdicts]
     seen = readings(judged, _with_features(knowledge, verdicts)) if knowledge else {}
-    columns = tuple(dict.fromkeys(column for reading in seen.values() for column in reading.columns))
+    checks = data_findings(knowledge, quality) if knowledge and EventType.FUNDAMENTALS in strategy.subscriptions else ()
+    of_checks = [column for check in checks if check.blocks for column in RULES_BY_NAME[check.check].columns]
+    read = [column for reading in seen.values() for column in reading.columns]
+    columns = tuple(dict.fromkeys([*read, *of_checks]))
     figures = figures_used(knowledge, columns) if knowledge and verdicts else ()
     layers = tuple(_layer_verdict(layer, verdicts[layer.name], knowledge, seen) for layer in judged)
     made = None if decision is None else _decision(decision)
@@ -103,9 +118,10 @@ def explain(
         identity["name"],
         session,
         book,
-        _summary(layers, made, orders, fills, knowledge is not None, len(strategy.layers())),
+        _summary(layers, made, orders, fills, knowledge is not None, len(strategy.layers())) + _blocked(made, checks),
         layers,
         made,
+        checks,
         figures,
         facts_used(knowledge, figures, columns) if knowledge and verdicts else (),
         orders,
@@ -191,6 +207,8 @@ def _layer_verdict(layer, row: Mapping[str, Any], knowledge: Knowledge | None, s
         reading = seen[layer.name]
         why = knowledge.why_missing(reading.of_rule.get(verdict.rule, reading.columns))
     words = reasoning.of_layer(layer, verdict, why)
+    if verdict.rule.startswith(PREFIX) and knowledge is not None:
+        words = f"{words} [{knowledge.filing}]"
     features = {name: row[name] for name in layer.features}
     return LayerVerdict(layer.name, verdict.passed, verdict.rule, verdict.value, verdict.threshold, words, features)
 
@@ -225,11 +243,20 @@ def _why_undecided(layers: Sequence[LayerVerdict], has_bar: bool, layer_count: i
         )
         return f"Not considered: {outside}."
     last = layers[-1]
+    if last.rule.startswith(PREFIX):
+        return f"Not bought: {last.reasoning}."
     if not last.passed:
         return f"Not bought: {last.layer} rejected it, {last.reasoning}."
     if len(layers) < layer_count:
         return f"Not considered: the layers after {last.layer} were not shown it."
     return "Not bought: it passed every layer, and the strategy made no decision about it."
+
+
+def _blocked(decision: DecisionMade | None, checks: Sequence[DataFinding]) -> str:
+    """What is held is not sold for a data check; that no more of it is bought must still be said."""
+    blocking = [check.check for check in checks if check.blocks]
+    held = decision is not None and decision.action == Action.HOLD
+    return f" No more of it is bought while its data are in doubt ({', '.join(blocking)})." if held and blocking else ""
 
 
 def _what_came_of_it(decision: DecisionMade, orders: Sequence[OrderMade], fills: Sequence[FillMade]) -> str:
@@ -253,6 +280,7 @@ def render_text(explanation: Explanation) -> str:
     e = explanation
     sections = {
         "Layers": [line for layer in e.layers for line in _layer_lines(layer)] or ["none was shown this security"],
+        "Data checks it does not meet": [line for check in e.data_checks for line in _check_lines(check)],
         "Decision": _decision_lines(e.decision),
         "Orders": [line for order in e.orders for line in _order_lines(order)],
         "Fills": [
@@ -274,6 +302,14 @@ def _layer_lines(layer: LayerVerdict) -> list[str]:
     return [
         f"{'passed' if layer.passed else 'FAILED':<8}{layer.layer:<12}{layer.reasoning}",
         *([f"{'':<20}{', '.join(known)}"] if known else []),
+    ]
+
+
+def _check_lines(check: DataFinding) -> list[str]:
+    return [
+        f"{'BLOCKS' if check.blocks else 'warns':<8}{check.check:<20}{check.reasoning}",
+        f"{'':<8}{check.form} {check.accession}, period to {check.period_end}",
+        *([f"{'':<8}{check.link}"] if check.link else []),
     ]
 
 

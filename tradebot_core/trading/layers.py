@@ -1,22 +1,73 @@
-"""Evaluating a strategy's layers in order: each sees the rows that passed the one before, with its features added."""
+"""Evaluating a strategy's layers in order: each sees the rows that passed the one before, with its features added.
+
+Before the first layer stand the data checks (quant/quality.py), for every strategy that reads filings. What they stop goes no
+further: it carries the check as the first layer's verdict, and the others are judged and ranked without it.
+"""
 
 from collections.abc import Mapping
 
 import polars as pl
 
+from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.errors import StrategyError, TradebotError
+from tradebot_core.model.event import EventType
 from tradebot_core.model.tables import VERDICT_COLUMNS
+from tradebot_core.quant.quality import COLUMNS, blocks, without_doubted
 from tradebot_core.strategy import Layer, Strategy
 
 _KEY = ["session", "security_id"]
 
 
-def evaluate_layers(strategy: Strategy, panel: pl.DataFrame) -> dict[str, pl.DataFrame]:
+def evaluate_layers(
+    strategy: Strategy, panel: pl.DataFrame, quality: QualitySettings = DATA_CHECKS_ON
+) -> dict[str, pl.DataFrame]:
     """The verdict table of every layer, by name, each sorted by session and security."""
     verdicts: dict[str, pl.DataFrame] = {}
     for layer in strategy.layers():
-        verdicts[layer.name] = evaluate_layer(strategy, layer, layer_input(panel, verdicts))
+        verdicts[layer.name] = evaluate_next(strategy, layer, panel, verdicts, quality)
     return verdicts
+
+
+def reads_of(strategy: Strategy, layer: Layer, first: bool) -> frozenset[str] | None:
+    """The panel's columns that `evaluate_next` looks at for the layer: all of them when None."""
+    own = layer.reads()
+    return own if own is None or not _is_checked(strategy, first) else own | COLUMNS
+
+
+def _is_checked(strategy: Strategy, first: bool) -> bool:
+    """The data checks are about filings: a strategy that reads none is not stopped by them."""
+    return first and EventType.FUNDAMENTALS in strategy.subscriptions
+
+
+def evaluate_next(
+    strategy: Strategy, layer: Layer, panel: pl.DataFrame, before: Mapping[str, pl.DataFrame], quality: QualitySettings
+) -> pl.DataFrame:
+    """The verdicts of the layer that follows those in `before`: the data checks and the layer where there are none."""
+    if not _is_checked(strategy, first=not before):
+        return evaluate_layer(strategy, layer, layer_input(panel, before))
+    stopped = blocks(panel, quality)
+    if stopped.is_empty():
+        return evaluate_layer(strategy, layer, panel)
+    sound = panel.join(stopped, on=_KEY, how="anti", maintain_order="left")
+    unsound = panel.join(stopped, on=_KEY, how="semi", maintain_order="left")
+    own = evaluate_layer(strategy, layer, without_doubted(unsound, quality))
+    return pl.concat([evaluate_layer(strategy, layer, sound), _stopped(own, stopped)], how="vertical_relaxed").sort(_KEY)
+
+
+def _stopped(own: pl.DataFrame, stopped: pl.DataFrame) -> pl.DataFrame:
+    """The verdicts on companies that a data check stops.
+
+    Where the layer itself rejected one, on a figure that is known and not in doubt, its own verdict stays: a strategy sells
+    what it holds for such a reason. In every other case the check is the verdict.
+    """
+    found = own.join(stopped, on=_KEY, how="left", suffix="_of_check", maintain_order="left")
+    stays = ~pl.col("passed") & pl.col("value").is_not_null()
+    of_check = {name: pl.col(f"{name}_of_check") for name in ("rule", "value", "threshold")} | {"passed": pl.lit(False)}
+    features = [name for name in own.columns if name not in (*_KEY, "symbol", *VERDICT_COLUMNS)]
+    return found.with_columns(
+        *(pl.when(stays).then(pl.col(name)).otherwise(check).alias(name) for name, check in of_check.items()),
+        *(pl.lit(None, own.schema[name]).alias(name) for name in features),
+    ).select(own.columns)
 
 
 def layer_input(panel: pl.DataFrame, before: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

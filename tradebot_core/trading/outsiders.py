@@ -10,6 +10,7 @@ from datetime import date
 
 import polars as pl
 
+from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.model.decision import Verdict
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.layers import evaluate_layers
@@ -18,9 +19,10 @@ from tradebot_core.trading.layers import evaluate_layers
 class Outsiders:
     """`rows` of the panel outside the universe."""
 
-    def __init__(self, strategy: Strategy, rows: pl.DataFrame) -> None:
+    def __init__(self, strategy: Strategy, rows: pl.DataFrame, quality: QualitySettings = DATA_CHECKS_ON) -> None:
         self._strategy = strategy
         self._rows = rows
+        self._quality = quality
 
     def verdicts(self, session: date, held: Sequence[int]) -> dict[int, Verdict]:
         """Of each held security outside the universe that traded in the session, the verdict of the last layer that saw it."""
@@ -32,5 +34,7 @@ class Outsiders:
         }
 
     def _verdict(self, row: pl.DataFrame) -> Verdict:
-        seen = [verdicts for verdicts in evaluate_layers(self._strategy, row).values() if not verdicts.is_empty()]
+        seen = [
+            verdicts for verdicts in evaluate_layers(self._strategy, row, self._quality).values() if not verdicts.is_empty()
+        ]
         return Verdict(*seen[-1].select("passed", "rule", "value", "threshold").row(0))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tradebot_core.model.decision import Verdict
+from tradebot_core.quant.quality import PREFIX, RULES_BY_NAME, in_words
 from tradebot_core.strategy import Layer, Rule, TableLayer
 
 # What value and threshold mean in the rules of strategy.buy_best, and in the stop that both strategies keep.
@@ -29,6 +30,8 @@ def number(value: float) -> str:
 
 def of_layer(layer: Layer, verdict: Verdict, why_missing: str) -> str:
     """`why_missing` is said when the rule had no value to judge."""
+    if verdict.rule.startswith(PREFIX):
+        return of_data_check(verdict)
     rule = next((r for r in layer.rules if r.name == verdict.rule), None) if isinstance(layer, TableLayer) else None
     measure = _measure(rule, verdict.rule)
     if verdict.value is None or verdict.threshold is None:
@@ -49,7 +52,17 @@ def of_layer(layer: Layer, verdict: Verdict, why_missing: str) -> str:
     return f"{measure} {value} is {words} {bound}{asked} ({distance} by {gap})"
 
 
+def of_data_check(verdict: Verdict) -> str:
+    """A finding of the data checks; its verdict always has a value and a threshold."""
+    rule = RULES_BY_NAME.get(verdict.rule.removeprefix(PREFIX))
+    if rule is None or verdict.value is None or verdict.threshold is None:  # stored by another version
+        return f"the data check {verdict.rule} stops it"
+    return f"the data check {rule.name} stops it: {in_words(rule, number(verdict.value), number(verdict.threshold))}"
+
+
 def of_decision(verdict: Verdict) -> str:
+    if verdict.rule.startswith(PREFIX):
+        return of_data_check(verdict)
     if verdict.value is None or verdict.threshold is None:
         return _WITHOUT_NUMBERS.get(verdict.rule, verdict.rule)
     words = _DECISIONS.get(verdict.rule, "{rule}: {value} against {threshold} (a difference of {gap})")

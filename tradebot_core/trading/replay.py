@@ -11,6 +11,7 @@ from datetime import date
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
+from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.market import SessionClose
 from tradebot_core.model.tables import ACTIONS
@@ -49,6 +50,7 @@ def replay(
     start: date,
     calendar: TradingCalendar,
     members: pl.DataFrame | None,
+    quality: QualitySettings = DATA_CHECKS_ON,
 ) -> Replay:
     """Feeds `events` (in order; those before `start` only inform) to the strategy and walks its book from `start`.
 
@@ -64,7 +66,7 @@ def replay(
             return
         memory = strategy.memory
         panel, outside = divided(memory.panel(session, calendar), members)
-        verdicts = evaluate_layers(strategy, panel)
+        verdicts = evaluate_layers(strategy, panel, quality)
         bars = memory.bars.filter(pl.col("session") == session).unique("security_id", keep="last", maintain_order=True)
         versions = memory.actions
         actions = (
@@ -73,7 +75,7 @@ def replay(
             .unique(ACTIONS.key, keep="last", maintain_order=True)
         )
         late = late_words(versions, [session], calendar)
-        walk.step(session, MarketHistory(bars, actions, verdicts, panel, late, Outsiders(strategy, outside)))
+        walk.step(session, MarketHistory(bars, actions, verdicts, panel, late, Outsiders(strategy, outside, quality)))
         for name, rows in verdicts.items():
             seen[name].append(rows)
 

@@ -18,7 +18,7 @@ from tradebot_core.model.decision import Candidate, Decision, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
-from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions
+from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions, hold_where_blocked
 from tradebot_core.trading.late_actions import LateWord, late_entries
 from tradebot_core.trading.rebalance import plan_orders, spendable
 from tradebot_core.trading.share_classes import of_one_class
@@ -197,7 +197,12 @@ def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSe
             "The author's lines are above.",
         ) from error
     skipped = [view.skip(candidate, verdict) for candidate, verdict in passed_over]
-    return tuple(sorted((*check_decisions(strategy, view, made), *skipped), key=lambda decision: decision.security_id))
+    return tuple(
+        sorted(
+            (*check_decisions(strategy, view, hold_where_blocked(view, made)), *skipped),
+            key=lambda decision: decision.security_id,
+        )
+    )
 
 
 def submit(

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
+from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.errors import MissingData
 from tradebot_core.interfaces import DataStore
 from tradebot_core.model.market import ActionType, CorporateAction
@@ -16,7 +17,7 @@ from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAY
 from tradebot_core.quant.panel import build_panel, first_bar_needed
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.late_actions import LateWord, late_words
-from tradebot_core.trading.layers import evaluate_layer, layer_input
+from tradebot_core.trading.layers import evaluate_next, reads_of
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import LastPrice, SessionMarket
@@ -27,11 +28,12 @@ MARKET = "market"  # the book under which verdicts are stored that depend on no 
 
 @dataclass(frozen=True)
 class StoredMarkets:
-    """`universe` None means every security of the store."""
+    """`universe` None means every security of the store. `quality` are the data checks in force."""
 
     store: DataStore
     calendar: TradingCalendar
     universe: Sequence[Entry] | None
+    quality: QualitySettings = DATA_CHECKS_ON
 
     def members(self) -> pl.DataFrame | None:
         """Which securities are in the universe, and when (trading.universe.MEMBERS); None means all, always."""
@@ -67,7 +69,8 @@ class StoredMarkets:
         before: dict[str, pl.DataFrame] = {}
         for layer in strategy.layers():
             if layer.name == name:
-                verdicts = evaluate_layer(strategy, layer, layer_input(self.panel(sessions, layer.reads()), before))
+                panel = self.panel(sessions, reads_of(strategy, layer, first=not before))
+                verdicts = evaluate_next(strategy, layer, panel, before, self.quality)
                 self.store.write_results(LAYERS, strategy.name, MARKET, sessions, verdicts, layer=name)
                 return verdicts
             before[layer.name] = self._verdicts(strategy, layer.name, sessions)
@@ -92,7 +95,7 @@ class StoredMarkets:
         versions = self.store.read_versions(ACTIONS, as_of=until, end=sessions[-1])
         actions = self._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
         late = late_words(versions, sessions, self.calendar)
-        return MarketHistory(self._bars(sessions), actions, layers, panel, late, Outsiders(strategy, outside))
+        return MarketHistory(self._bars(sessions), actions, layers, panel, late, Outsiders(strategy, outside, self.quality))
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""

@@ -179,7 +179,17 @@ def _explain_a_purchase(bot: Tradebot, strategy: str) -> None:
         )
     last = bought.row(-1, named=True)
     click.echo(
-        render_text(explain(bot.store, bot.calendar, bot.sleeve(strategy).strategy, last["symbol"], last["session"], BACKTEST))
+        render_text(
+            explain(
+                bot.store,
+                bot.calendar,
+                bot.sleeve(strategy).strategy,
+                last["symbol"],
+                last["session"],
+                BACKTEST,
+                bot.config.quality,
+            )
+        )
     )
 
 

@@ -43,7 +43,7 @@ def explain(config_path: Path, subject: str, session: date | None, strategy: str
         found = _subject(bot, strategy, subject, book)
         strategy, subject, session, book = found.strategy, found.symbol, found.session, found.book
     sleeve = sleeve_of(bot, strategy)
-    explanation = explanation_of(bot.store, bot.calendar, sleeve.strategy, subject, session, book)
+    explanation = explanation_of(bot.store, bot.calendar, sleeve.strategy, subject, session, book, bot.config.quality)
     emit(explanation, render_text(explanation))
 
 

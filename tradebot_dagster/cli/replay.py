@@ -44,7 +44,7 @@ def replay(config_path: Path, strategy: str, start: date, end: date) -> int:
     progress(f"Replaying {len(sessions)} sessions of {strategy} ...")
     events = events_for(bot.store, calendar, sleeve.strategy.subscriptions, start, end)
     walk = bot.backtest_walk(sleeve, opening, deposit)
-    replayed = replay_events(sleeve.strategy, walk, events, start, calendar, bot.markets.members())
+    replayed = replay_events(sleeve.strategy, walk, events, start, calendar, bot.markets.members(), bot.markets.quality)
     parity = compare(bot.store, sleeve.strategy, replayed, start, end)
     document = {
         "strategy": strategy,

@@ -13,6 +13,8 @@ from tradebot_core.trading.live import current_session
 from tradebot_core.wiring import Sleeve, Tradebot, load
 from tradebot_dagster.cli.output import emit
 
+_SHOWN = 10
+
 
 @dataclass(frozen=True)
 class SleeveStatus:
@@ -42,6 +44,8 @@ def status(config_path: Path) -> None:
     now = bot.clock.now()
     session, halted = current_session(bot.calendar, now), bot.store.ledger.halted()
     sleeves = [_sleeve_status(bot, sleeve, session) for sleeve in bot.sleeves.values()]
+    found = bot.data_checks.of_session(session).filter("blocks").group_by("symbol").agg("rule").sort("symbol")
+    blocked = {symbol: sorted(rules) for symbol, rules in found.iter_rows()}
     document = {
         "config": config_path.resolve(),
         "mode": bot.config.mode,
@@ -50,6 +54,7 @@ def status(config_path: Path) -> None:
         "now": now,
         "current_session": session,
         "halted": halted,
+        "blocked_companies": blocked,
         "strategies": sleeves,
     }
     market = "sample market (fictional)" if bot.config.sample_market else "ibkr" if bot.config.ibkr else "built-in simulation"
@@ -57,8 +62,14 @@ def status(config_path: Path) -> None:
         f"mode {bot.config.mode}, {market}, store {bot.config.data_store.path}",
         f"{now:%Y-%m-%d %H:%M} UTC, current session {session}",
         f"HALTED: {halted}. `tradebot resume` ends the halt." if halted else "Trading is not halted.",
+        *([f"Data checks stop purchases of {_listed(blocked)}."] if blocked else []),
     ]
     emit(document, "\n".join(lines + [line for sleeve in sleeves for line in _lines(sleeve)]))
+
+
+def _listed(blocked: dict[str, list[str]]) -> str:
+    named = [f"{symbol} ({', '.join(rules)})" for symbol, rules in blocked.items()]
+    return ", ".join(named[:_SHOWN]) + (f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else "")
 
 
 def _sleeve_status(bot: Tradebot, sleeve: Sleeve, session: date) -> SleeveStatus:

@@ -13,6 +13,7 @@ from tradebot_core.errors import DataError
 from tradebot_core.model.issuers import issuer_groups
 from tradebot_core.model.order import OrderState
 from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, ENTRIES, EQUITY, FACTS, FUNDAMENTALS, FactTable
+from tradebot_core.quant.quality import Kind
 from tradebot_core.trading import audit
 from tradebot_core.wiring import BACKTEST
 from tradebot_dagster.factories import table
@@ -75,7 +76,7 @@ class Checks:
 def of_collector(asset: dg.AssetKey, collected: FactTable) -> Checks:
     filled = (FACTS, FUNDAMENTALS) if collected is FACTS else (collected,)
     schemas = [_schema(stored) for stored in filled]
-    return Checks(asset, [*schemas, *(_BARS_ARE_SOUND if collected is BARS else ())])
+    return Checks(asset, [*schemas, *_SOUNDNESS.get(collected.name, ())])
 
 
 def _schema(stored: FactTable) -> Check:
@@ -146,6 +147,49 @@ _BARS_ARE_SOUND = (
         _ended_without_delisting,
     ),
 )
+
+# What is wrong with one company stops purchases of that company, before the first layer (trading/layers.py); here it is listed.
+_FIGURES_ARE_SOUND = (
+    Check(
+        "accounting_identities_hold",
+        "In no filing of these sessions a part is larger than its whole, or a figure below zero that cannot be.",
+        False,
+        lambda research, sessions: research.data_checks.of_filings(sessions, Kind.IDENTITY),
+    ),
+    Check(
+        "figures_keep_their_scale",
+        "No figure of these sessions' filings is of another scale than the company's own before, or than its other figures.",
+        False,
+        lambda research, sessions: research.data_checks.of_filings(sessions, Kind.SCALE),
+    ),
+    Check(
+        "no_report_is_overdue",
+        "Every company has reported when it should have, by the SEC's terms and by its own habit.",
+        False,
+        lambda research, sessions: research.data_checks.of_session(sessions[-1], Kind.TIMELINESS),
+    ),
+    Check(
+        "every_company_has_figures",
+        "Every security listed in the last session has an issuer whose figures are known.",
+        False,
+        lambda research, sessions: research.data_checks.without_facts(sessions[-1]),
+    ),
+    Check(
+        "key_figures_are_known",
+        "No key figure is missing at more companies than quality.null_rate allows.",
+        False,
+        lambda research, sessions: research.data_checks.null_rates(sessions[-1], research.data_checks.quality.null_rate),
+    ),
+    Check(
+        "revenue_is_known",
+        "Revenue is known of most companies (quality.null_rate_of_revenue); if not, the source or its reading is broken.",
+        True,
+        lambda research, sessions: research.data_checks.null_rates(
+            sessions[-1], research.data_checks.quality.null_rate_of_revenue, ["revenue_ttm"]
+        ),
+    ),
+)
+_SOUNDNESS = {BARS.name: _BARS_ARE_SOUND, FACTS.name: _FIGURES_ARE_SOUND}
 
 # Layers
 
