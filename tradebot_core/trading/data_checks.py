@@ -23,7 +23,7 @@ _FEWEST_ISSUERS = 10  # below that a rate says little
 
 @dataclass(frozen=True)
 class DataChecks:
-    """`members` is the universe (trading.universe.MEMBERS); None means every security of the store."""
+    """`members` is the universe at all times (trading.universe.MEMBERS); None means every security of the store."""
 
     store: DataStore
     calendar: TradingCalendar
@@ -59,13 +59,14 @@ class DataChecks:
     def _universe(self, session: date) -> pl.DataFrame:
         """The security master's rows of the universe known at the cut-off, those of the past among them."""
         known = self.store.read(SECURITIES, as_of=self.calendar.cutoff(session))
-        if self.members is None:
-            return known
-        in_session = self.members.filter(pl.lit(session).is_between("first", "last"))
-        return known.join(in_session, on="security_id", how="semi", maintain_order="left")
+        return known if self.members is None else known.join(self.members, on="security_id", how="semi", maintain_order="left")
 
     def _listed(self, session: date) -> pl.DataFrame:
-        return self._universe(session).filter(pl.lit(session).is_between("valid_from", "valid_to"))
+        listed = self._universe(session).filter(pl.lit(session).is_between("valid_from", "valid_to"))
+        if self.members is None:
+            return listed
+        in_session = self.members.filter(pl.lit(session).is_between("first", "last"))
+        return listed.join(in_session, on="security_id", how="semi", maintain_order="left")
 
     def _latest(self, session: date) -> pl.DataFrame:
         last = self._reports(session, session).unique("cik", keep="last", maintain_order=True)
