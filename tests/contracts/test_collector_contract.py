@@ -58,6 +58,8 @@ TESTED_ELSEWHERE = {
     **dict.fromkeys(["ibkr_bars", "ibkr_contracts", "ibkr_fundamentals", "ibkr_splits"], "tests/ibkr"),
     **dict.fromkeys(["edgar_api", "edgar_bulk"], "tests/core/test_edgar_api.py"),  # EdgarFacts on what they fetch
     **dict.fromkeys(["lean_bars", "lean_actions"], "tests/core/test_lean_collectors.py"),
+    "sec_tickers": "tests/core/test_security_master.py",
+    "lean_map_files": "tests/core/test_security_master.py",
 }
 
 

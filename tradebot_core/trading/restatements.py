@@ -45,6 +45,7 @@ from tradebot_core.trading.markets import MarketHistory, SessionRows
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.session import LastPrice, decide
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
+from tradebot_core.trading.universe import Entry
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,9 @@ class _Seen:
     figures: Mapping[tuple[int, datetime], tuple[FigureChange, ...]]  # by cik and known_at
     ingested_by: datetime | None = None
 
+    def read(self, table: FactTable, **asked: Any) -> pl.DataFrame:
+        return self.store.read(table, **asked)
+
     def read_versions(self, table: FactTable, **asked: Any) -> pl.DataFrame:
         found = self.store.read_versions(table, **asked)
         if self.ingested_by is not None:
@@ -218,11 +222,11 @@ def _with_figures(found: pl.DataFrame, figures: Mapping[tuple[int, datetime], tu
 
 @dataclass(frozen=True)
 class Reviewer:
-    """Looks for what one strategy decided on changed figures. `symbols` is the universe; None means every security."""
+    """Looks for what one strategy decided on changed figures. `universe` None means every security."""
 
     store: DataStore
     calendar: TradingCalendar
-    symbols: Sequence[str] | None
+    universe: Sequence[Entry] | None
     limits: RiskSettings
     strategy: Strategy
 
@@ -306,7 +310,7 @@ class Reviewer:
         self, figures: Mapping[tuple[int, datetime], tuple[FigureChange, ...]], book: str, sessions: Sequence[date]
     ) -> "_Judged":
         decided_at = self._decided_at(sessions[0]) if book == LIVE else None
-        markets = StoredMarkets(_Seen(self.store, figures, decided_at), self.calendar, self.symbols)  # type: ignore[arg-type]
+        markets = StoredMarkets(_Seen(self.store, figures, decided_at), self.calendar, self.universe)  # type: ignore[arg-type]
         panel = markets.panel(sessions)
         layers = evaluate_layers(self.strategy, panel)
         history = MarketHistory(panel, pl.DataFrame(schema=ACTIONS.schema), layers, panel)
@@ -349,7 +353,7 @@ class Reviewer:
         """The sleeve as the decision found it: what is decided fills in the next session at the earliest."""
         if book == LIVE:
             held = self.store.ledger.book(self.strategy.name, session)
-            markets = StoredMarkets(self.store, self.calendar, self.symbols)
+            markets = StoredMarkets(self.store, self.calendar, self.universe)
             return held, markets.last_prices(sorted(held.positions), session)
         state = BookState.from_json(stored.books.of(session)["state"][0])
         return state.book, state.prices

@@ -73,7 +73,7 @@ def _restatement(bot: Tradebot, issuer: Issuer, correction: Correction, strategy
     affected = tuple(
         affected
         for sleeve in sleeves
-        for affected in Reviewer(bot.store, bot.calendar, bot.markets.symbols, bot.config.risk, sleeve.strategy).review(
+        for affected in Reviewer(bot.store, bot.calendar, bot.markets.universe, bot.config.risk, sleeve.strategy).review(
             issuer, correction
         )
     )
