@@ -42,7 +42,7 @@ def bot(tmp_path) -> Tradebot:
 
 def reviewer(bot: Tradebot, strategy: str = "value_investor") -> Reviewer:
     sleeve = bot.sleeve(strategy)
-    return Reviewer(bot.store, bot.calendar, bot.markets.universe, bot.config.risk, sleeve.strategy)
+    return Reviewer(bot.markets, bot.config.risk, sleeve.strategy)
 
 
 def issuer_of(bot: Tradebot, cik: int = CIK) -> Issuer:

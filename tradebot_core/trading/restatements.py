@@ -8,7 +8,7 @@ says so (`reproduced`): other parameters or other data made it.
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cached_property
 from itertools import groupby
@@ -45,7 +45,6 @@ from tradebot_core.trading.markets import MarketHistory, SessionRows
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.session import LastPrice, decide
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
-from tradebot_core.trading.universe import Entry
 
 
 @dataclass(frozen=True)
@@ -222,13 +221,19 @@ def _with_figures(found: pl.DataFrame, figures: Mapping[tuple[int, datetime], tu
 
 @dataclass(frozen=True)
 class Reviewer:
-    """Looks for what one strategy decided on changed figures. `universe` None means every security."""
+    """Looks for what one strategy decided on changed figures."""
 
-    store: DataStore
-    calendar: TradingCalendar
-    universe: Sequence[Entry] | None
+    markets: StoredMarkets
     limits: RiskSettings
     strategy: Strategy
+
+    @property
+    def store(self) -> DataStore:
+        return self.markets.store
+
+    @property
+    def calendar(self) -> TradingCalendar:
+        return self.markets.calendar
 
     def review(self, issuer: Issuer, correction: Correction) -> tuple[Affected, ...]:
         """The sessions before the filing that read what it changed, of the backtest and of the live book."""
@@ -310,9 +315,9 @@ class Reviewer:
         self, figures: Mapping[tuple[int, datetime], tuple[FigureChange, ...]], book: str, sessions: Sequence[date]
     ) -> "_Judged":
         decided_at = self._decided_at(sessions[0]) if book == LIVE else None
-        markets = StoredMarkets(_Seen(self.store, figures, decided_at), self.calendar, self.universe)  # type: ignore[arg-type]
-        panel = markets.panel(sessions)
-        layers = evaluate_layers(self.strategy, panel)
+        seen = replace(self.markets, store=_Seen(self.store, figures, decided_at))  # type: ignore[arg-type]
+        panel = seen.panel(sessions)
+        layers = evaluate_layers(self.strategy, panel, self.markets.quality)
         history = MarketHistory(panel, pl.DataFrame(schema=ACTIONS.schema), layers, panel)
         return _Judged(panel, {name: SessionRows(frame) for name, frame in layers.items()}, history)
 
@@ -353,8 +358,7 @@ class Reviewer:
         """The sleeve as the decision found it: what is decided fills in the next session at the earliest."""
         if book == LIVE:
             held = self.store.ledger.book(self.strategy.name, session)
-            markets = StoredMarkets(self.store, self.calendar, self.universe)
-            return held, markets.last_prices(sorted(held.positions), session)
+            return held, self.markets.last_prices(sorted(held.positions), session)
         state = BookState.from_json(stored.books.of(session)["state"][0])
         return state.book, state.prices
 

@@ -73,9 +73,7 @@ def _restatement(bot: Tradebot, issuer: Issuer, correction: Correction, strategy
     affected = tuple(
         affected
         for sleeve in sleeves
-        for affected in Reviewer(bot.store, bot.calendar, bot.markets.universe, bot.config.risk, sleeve.strategy).review(
-            issuer, correction
-        )
+        for affected in Reviewer(bot.markets, bot.config.risk, sleeve.strategy).review(issuer, correction)
     )
     if not affected:
         return None
