@@ -438,6 +438,19 @@ def test_a_later_version_of_the_same_fact_counts_from_its_own_instant():
     assert [(row["revenue_ttm"], row["known_at"].year) for row in rows_of(ANNUAL_2022, again)] == [(1000, 2023), (990, 2024)]
 
 
+def test_a_period_restated_under_another_tag_is_the_restated_one():
+    contract = {(CONTRACT_REVENUE, FY2022): 1070, (CONTRACT_REVENUE, FY2023): 1200}
+    first = filing("2022-02-20", {(OLD_REVENUE, (date(2021, 1, 1), date(2021, 12, 31))): 900}, "10-K")
+    row = last(first, filing("2023-02-20", {(OLD_REVENUE, FY2022): 1000}, "10-K"), filing("2024-02-20", contract, "10-K"))
+    assert (row["revenue_ttm"], row["revenue_ttm_1y"]) == (1200, 1070)
+
+
+def test_a_proxy_statement_is_no_report():
+    proxy = filing("2023-04-01", {(INCOME, FY2022): 0.09}, "DEF 14A")
+    assert last(YEAR_2022, proxy)["net_income_ttm"] == 90
+    assert rows_of(YEAR_2022) == rows_of(YEAR_2022, proxy)
+
+
 # Per share ----------------------------------------------------------------------------------------------------------------
 
 
@@ -814,6 +827,7 @@ def test_facts_known_later_never_change_rows_known_earlier(filings):
 
 REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 AAPL, AMD, PG, KO, XOM, CAT, TMUS = 320193, 2488, 80424, 21344, 34088, 18230, 1283699
+MSFT, ANET, HD = 789019, 1596532, 354950
 
 
 def noon(day: str) -> datetime:
@@ -825,7 +839,7 @@ def reported() -> Iterator[pl.DataFrame]:
     edgar = REAL_DATA / "edgar"
     if not edgar.is_dir():
         pytest.skip(f"no real data at {REAL_DATA}; set TRADEBOT_REAL_DATA")
-    companies = pl.DataFrame({"cik": [AAPL, AMD, PG, KO, XOM, CAT, TMUS]})
+    companies = pl.DataFrame({"cik": [AAPL, AMD, PG, KO, XOM, CAT, TMUS, MSFT, ANET, HD]})
     params = EdgarFacts.Params(path=edgar / "companyfacts.zip", submissions_path=edgar / "submissions.zip")
     batches = EdgarFacts(params, xnys()).collect(companies, date(2009, 1, 2), date(2026, 6, 30))
     yield pl.concat([batch.rows for batch in batches])
@@ -907,3 +921,15 @@ def test_t_mobile_after_the_reverse_merger_has_no_twelve_months_of_two_companies
     assert as_of(fundamentals, TMUS, noon("2014-03-01"))["net_income_ttm"] == 35e6  # the 10-K of 2013
     # The months of 2013 come from the filing of 2014: those of MetroPCS, filed before the merger, are not the year's.
     assert as_of(fundamentals, TMUS, noon("2014-05-15"))["operating_cash_flow_ttm"] == 3_545e6 + 759e6 - 909e6
+
+
+def test_microsoft_revenue_of_2017_is_the_restated_one_once_the_next_annual_report_has_it(fundamentals):
+    row = as_of(fundamentals, MSFT, noon("2018-08-31"))
+    assert (row["revenue_ttm"], row["revenue_ttm_1y"]) == (110_360e6, 96_571e6)  # SalesRevenueNet had said 89,950 M
+    assert as_of(fundamentals, MSFT, noon("2017-08-31"))["revenue_ttm"] == 89_950e6
+
+
+def test_proxy_statements_say_nothing_of_net_income(fundamentals):
+    """Arista's of April 2026 gives 2,087 USD for 2023, Home Depot's 14,810 M for the year that its 10-K gives as 14,806 M."""
+    assert as_of(fundamentals, ANET, noon("2026-04-30"))["net_income_ttm_3y"] == pytest.approx(1_352.4e6, rel=1e-3)
+    assert as_of(fundamentals, HD, noon("2026-04-30"))["net_income_ttm_1y"] == 14_806e6

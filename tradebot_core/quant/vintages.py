@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from tradebot_core.model.fundamentals import Fact
 from tradebot_core.quant.concepts import Concept, ConceptMap, Kind
@@ -19,6 +19,9 @@ _INCIDENTAL_SHARE = 0.25  # of the reports under the tag reported most
 
 DOLLARS = "USD"
 _CURRENCY = re.compile("[A-Z]{3}")
+# Since 2023 proxy statements repeat net income beside the pay of executives (Regulation S-K, Item 402(v)): rounded, and sometimes
+# in another scale (Arista, DEF 14A of 2026-04-16: 2,087 USD for 2,087 M). They are no financial statements.
+_PROXY_STATEMENT = re.compile("14[AC]")
 
 Versions = list[Fact]  # of one period, oldest first
 
@@ -31,6 +34,10 @@ def in_order_of_knowledge(facts: Iterable[Fact]) -> list[Fact]:
     )
 
 
+def _moment(fact: Fact) -> tuple[datetime, date, str]:
+    return fact.known_at, fact.filed, fact.accession
+
+
 def tag_of(fact: Fact) -> str:
     return f"{fact.taxonomy}:{fact.tag}"
 
@@ -41,6 +48,8 @@ class _Series:
 
     spans: dict[date, dict[date, Versions]] = field(default_factory=dict)  # end -> start -> versions
     ends: list[date] = field(default_factory=list)  # ascending
+    last: dict[date, Fact] = field(default_factory=dict)  # end -> the report learnt last
+    filings: set[str] = field(default_factory=set)  # accession
     reported: int = 0
 
     def add(self, fact: Fact) -> None:
@@ -49,6 +58,8 @@ class _Series:
             starts = self.spans[fact.period_end] = {}
             insort(self.ends, fact.period_end)
         starts.setdefault(fact.period_start or fact.period_end, []).append(fact)
+        self.last[fact.period_end] = fact
+        self.filings.add(fact.accession)
         self.reported += 1
 
 
@@ -70,6 +81,8 @@ class Vintages:
         self.latest_period_end: date | None = None
 
     def learn(self, fact: Fact) -> None:
+        if _PROXY_STATEMENT.search(fact.form):
+            return
         concept = self._concept_of.get((tag_of(fact), fact.unit))
         if concept is None:
             self._note_currency(fact)
@@ -150,11 +163,25 @@ class Vintages:
         found = [tag for tag in tags if tag in self._series and end in self._series[tag].spans]
         if len(found) < 2:
             return found
+        found = self._still_used(found, end)
         most: dict[str, int] = {}
         for tag in found:
             taxonomy = tag.partition(":")[0]
             most[taxonomy] = max(most.get(taxonomy, 0), self._series[tag].reported)
         return [tag for tag in found if self._series[tag].reported >= _INCIDENTAL_SHARE * most[tag.partition(":")[0]]]
+
+    def _still_used(self, tags: Sequence[str], end: date) -> list[str]:
+        """Without tags that the latest report of the period has given up: the period was restated under another one since.
+
+        Microsoft reported the revenue of FY2017 as SalesRevenueNet (89,950 M), and a year later, under ASC 606, as contract
+        revenue (96,571 M) in a 10-K that no longer knows the old tag.
+        """
+        latest: dict[str, Fact] = {}
+        for tag in tags:
+            last, taxonomy = self._series[tag].last[end], tag.partition(":")[0]
+            if taxonomy not in latest or _moment(last) > _moment(latest[taxonomy]):
+                latest[taxonomy] = last
+        return [tag for tag in tags if latest[tag.partition(":")[0]].accession in self._series[tag].filings]
 
     def spans(self, tags: Sequence[str], end: date) -> dict[date, Versions]:
         """start -> versions, of the periods that end there."""
