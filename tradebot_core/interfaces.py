@@ -131,9 +131,10 @@ class DataStore(Protocol):
         """
         ...
 
-    def newest(self, table: FactTable, *, as_of: datetime) -> pl.DataFrame:
-        """One row for each issuer with versions known by `as_of`, in order of cik: cik, and the latest known_at and the latest
-        ingested_at among those versions. Reads no other column, and never the whole table at once."""
+    def newest(self, table: FactTable, *, as_of: datetime, also: Sequence[str] = ()) -> pl.DataFrame:
+        """One row for each issuer with versions known by `as_of`, in order of cik: cik, the latest known_at and the latest
+        ingested_at among those versions, and the columns `also` of the version known last (of those, ingested last). Reads no
+        other column, and never the whole table at once."""
         ...
 
     def quarantined(self) -> pl.DataFrame: ...

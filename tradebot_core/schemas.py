@@ -172,6 +172,7 @@ class Fundamentals(_FactRows):
     long_term_borrowings_1y: pl.Float64 = pa.Field(nullable=True, ge=0)
     shares_basic_1y: pl.Float64 = pa.Field(nullable=True, gt=0)
     provenance: pl.String = pa.Field(str_startswith="{")
+    normalised_by: pl.String = pa.Field(nullable=True)
 
     @pa.dataframe_check
     def free_cash_flow_is_cash_flow_less_capital_expenditure(cls, data: pa.PolarsData) -> pl.LazyFrame:

@@ -1,5 +1,6 @@
 """Fundamentals do not depend on how often, in which steps or at which instants facts were collected."""
 
+import hashlib
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 
 from tests import markets
 from tests.markets import XNYS
+from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.interfaces import Batch
 from tradebot_core.model.tables import FACTS, FUNDAMENTALS, INSTANT
-from tradebot_core.quant.statements import normalise_many
+from tradebot_core.quant.statements import NORMALISATION, normalise_many
 from tradebot_core.simulation.sample_market import prepare
 from tradebot_core.stores.file_store import FileStore
 from tradebot_core.trading.collection import refresh_fundamentals
@@ -113,3 +115,81 @@ def test_an_issuer_without_news_is_not_normalised_again(store):
 
     refresh_fundamentals(store, normalise, pl.DataFrame({"cik": [7], "name": ["Seven"]}), T2, T2)
     assert seen == []
+
+
+# Figures that other rules made ------------------------------------------------------------------------------------------------
+
+CIK = 42
+MARCH, MAY, JULY = (datetime(2024, month, 1, 12, tzinfo=UTC) for month in (3, 5, 7))
+UPGRADE = datetime(2024, 9, 1, tzinfo=UTC)
+
+
+def a_store_of_older_rules(folder: Path) -> FileStore:
+    """Facts of two reports; figures of an older version of the program, which saw a change in May as well."""
+    store = FileStore(folder, XNYS)
+    store.append(Batch(FACTS, pl.concat([reported(100.0, MARCH), reported(130.0, JULY)]), "sec_edgar"), JULY)
+    figures = normalise_many(store.read_versions(FACTS, as_of=JULY), {CIK: "Sample Corp"})
+    phantom = figures.head(1).with_columns(known_at=pl.lit(MAY, INSTANT), revenue_ttm=pl.lit(1.0))
+    old = pl.concat([figures, phantom]).with_columns(revenue_ttm=pl.col("revenue_ttm") * 1000, normalised_by=pl.lit("1-old"))
+    store.append(Batch(FUNDAMENTALS, old, "normalised"), JULY)
+    return store
+
+
+def reported(value: float, at: datetime) -> pl.DataFrame:
+    period = (date(at.year - 1, 1, 1), date(at.year - 1, 12, 31)) if at is MARCH else (date(2023, 7, 1), date(2024, 6, 30))
+    row = (CIK, "us-gaap", "Revenues", "USD", *period, f"0000000042-24-{at:%m}0001", value, "10-K", None, None, at.date(), at)
+    return pl.DataFrame([row], schema={**FACTS.columns, "known_at": INSTANT}, orient="row")
+
+
+def revenue_by_instant(store: FileStore) -> dict[datetime, float | None]:
+    rows = store.read(FUNDAMENTALS, as_of=UPGRADE)
+    return dict(rows.select("known_at", "revenue_ttm").iter_rows())
+
+
+SAMPLE_CORP = pl.DataFrame({"cik": [CIK], "name": ["Sample Corp"]})
+
+
+def test_figures_that_other_rules_made_are_made_again_and_what_those_saw_alone_is_set_right(tmp_path):
+    store = a_store_of_older_rules(tmp_path)
+    assert revenue_by_instant(store) == {MARCH: 100_000, MAY: 1000, JULY: 130_000}
+    refresh_fundamentals(store, normalise_many, SAMPLE_CORP, UPGRADE, UPGRADE)
+    assert revenue_by_instant(store) == {MARCH: 100, MAY: 100, JULY: 130}
+    assert set(store.read(FUNDAMENTALS, as_of=UPGRADE)["normalised_by"]) == {NORMALISATION}
+
+
+def test_what_a_decision_of_before_looked_at_can_still_be_read(tmp_path):
+    store = a_store_of_older_rules(tmp_path)
+    refresh_fundamentals(store, normalise_many, SAMPLE_CORP, UPGRADE, UPGRADE)
+    then = store.read_versions(FUNDAMENTALS, as_of=UPGRADE).filter(pl.col("ingested_at") < UPGRADE)
+    assert then["revenue_ttm"].to_list() == [100_000, 1000, 130_000]
+
+
+def test_figures_of_the_same_rules_are_not_made_again(tmp_path):
+    store = a_store_of_older_rules(tmp_path)
+    assert refresh_fundamentals(store, normalise_many, SAMPLE_CORP, UPGRADE, UPGRADE) == 3
+    asked: list[int] = []
+
+    def normalise(facts, names):
+        asked.append(len(facts))
+        return normalise_many(facts, names)
+
+    assert refresh_fundamentals(store, normalise, SAMPLE_CORP, UPGRADE, UPGRADE + timedelta(days=1)) == 0
+    assert asked == []
+
+
+def test_an_instant_before_any_row_of_the_present_rules_has_no_figures(tmp_path):
+    store = a_store_of_older_rules(tmp_path)
+    early = store.read(FUNDAMENTALS, as_of=MARCH).with_columns(known_at=pl.lit(MARCH - timedelta(days=30), INSTANT))
+    store.append(Batch(FUNDAMENTALS, early.drop("source", "ingested_at"), "normalised"), JULY)
+    refresh_fundamentals(store, normalise_many, SAMPLE_CORP, UPGRADE, UPGRADE)
+    assert revenue_by_instant(store)[MARCH - timedelta(days=30)] is None
+
+
+def test_the_rules_are_named_anew_when_the_sample_markets_figures_change(sample):
+    """Raise statements._RULES when this fails without a change of the concept map, and pin what the new rules make."""
+    params = EdgarFacts.Params(path=sample / "companyfacts.zip", submissions_path=sample / "submissions.zip")
+    companies = pl.read_csv(sample / "securities.csv").select("cik").unique().sort("cik").head(12)
+    batches = EdgarFacts(params, XNYS).collect(companies, date(2021, 1, 4), date(2026, 10, 30))
+    rows = normalise_many(pl.concat([batch.rows for batch in batches]), {}).drop("provenance", "normalised_by")
+    made = hashlib.sha256(rows.write_csv(float_precision=6).encode()).hexdigest()[:16]
+    assert f"{NORMALISATION} {made}" == "2-6a71e026 b3bf86eafa90ecf5"

@@ -97,6 +97,7 @@ FUNDAMENTALS = FactTable(
         "eps_basis_date": pl.Date,  # that of eps_diluted_ttm
         **dict.fromkeys(FIGURES, pl.Float64),
         "provenance": pl.String,  # JSON: figure -> {rule, inputs: [fact], reason}
+        "normalised_by": pl.String,  # which rules made the row (quant.statements.NORMALISATION)
     },
     key=("cik", "known_at"),
 )

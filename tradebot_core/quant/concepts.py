@@ -1,5 +1,7 @@
 """The concept map: which reported tags stand for which figure. The map itself is data, in concepts.toml, with its sources."""
 
+import hashlib
+import json
 import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,9 +72,20 @@ class ConceptMap:
         return found
 
 
+def _written() -> str:
+    return files("tradebot_core.quant").joinpath("concepts.toml").read_text(encoding="utf-8")
+
+
+@cache
+def concept_map_digest() -> str:
+    """Changes with anything that the map says; comments and layout do not count."""
+    said = json.dumps(tomllib.loads(_written()), sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
 @cache
 def concept_map() -> ConceptMap:
-    document = tomllib.loads(files("tradebot_core.quant").joinpath("concepts.toml").read_text(encoding="utf-8"))
+    document = tomllib.loads(_written())
     concepts = {
         name: Concept(name=name, **{**block, "kind": Kind(block["kind"]), "tags": tuple(block["tags"])})
         for name, block in document["concepts"].items()

@@ -17,12 +17,17 @@ import polars as pl
 from tradebot_core.model.fundamentals import FIGURES, INSTANT_FIGURES, Fact, Provenance
 from tradebot_core.model.tables import FUNDAMENTALS, INSTANT
 from tradebot_core.quant.comparatives import average_before, balance_before
-from tradebot_core.quant.concepts import ConceptMap, Kind, concept_map
+from tradebot_core.quant.concepts import ConceptMap, Kind, concept_map, concept_map_digest
 from tradebot_core.quant.periods import SAME_PERIOD_DAYS, nearest, years_before
 from tradebot_core.quant.trailing import Figure, balance_at, figure_at, missing, year_at
 from tradebot_core.quant.vintages import SCALE_JUMP, Vintages, in_order_of_knowledge, ratio_of_scale
 
+# Raise it with every change that makes other figures of the same facts; the concept map counts by its content. A store renews the
+# figures that other rules made, as later versions, when it collects next.
+_RULES = 2
+NORMALISATION = f"{_RULES}-{concept_map_digest()}"
 _SCHEMA = pl.Schema({**FUNDAMENTALS.columns, "known_at": INSTANT})
+_MADE = pl.Schema({name: kind for name, kind in _SCHEMA.items() if name != "normalised_by"})
 _FACT_COLUMNS = tuple(f.name for f in fields(Fact))
 _JSON_COLUMNS = tuple(sorted(name for name in _FACT_COLUMNS if name != "cik"))  # the row says whose they are
 _YEARS_BACK = {"_1y": 1, "_2y": 2, "_3y": 3}
@@ -30,7 +35,11 @@ _YEARS_BACK = {"_1y": 1, "_2y": 2, "_3y": 3}
 
 def normalise(facts: pl.DataFrame, company_name: str) -> pl.DataFrame:
     """The rows of FUNDAMENTALS of one issuer, from all versions of its facts (columns of FACTS with known_at)."""
-    return pl.DataFrame(list(_rows(read_facts(facts), company_name)), schema=_SCHEMA, orient="row")
+    return (
+        pl.DataFrame(list(_rows(read_facts(facts), company_name)), schema=_MADE, orient="row")
+        .with_columns(normalised_by=pl.lit(NORMALISATION))
+        .select(_SCHEMA.names())
+    )
 
 
 def normalise_many(facts: pl.DataFrame, names: Mapping[int, str]) -> pl.DataFrame:

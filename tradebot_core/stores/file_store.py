@@ -175,15 +175,19 @@ class FileStore:
         nothing = [pl.lit(None, table.schema[column]).alias(column) for column in without]
         return rows.with_columns(nothing).select(table.schema.names())
 
-    def newest(self, table: FactTable, *, as_of: datetime) -> pl.DataFrame:
+    def newest(self, table: FactTable, *, as_of: datetime, also: Sequence[str] = ()) -> pl.DataFrame:
         require_issuers(table)
-        columns = ["cik", "known_at", "ingested_at"]
+        columns = ["cik", "known_at", "ingested_at", *also]
         empty = pl.DataFrame(schema={column: table.schema[column] for column in columns})
         frames = [empty]
         for path in self._files(table, None):
             known = parquet_files.read(path, columns).filter(pl.col("known_at") <= as_of)
-            frames.append(known.group_by("cik").agg(pl.col("known_at").max(), pl.col("ingested_at").max()))
-        return pl.concat(frames).drop_nulls("cik").group_by("cik").max().sort("cik")
+            frames.append(
+                known.sort("known_at", "ingested_at")
+                .group_by("cik")
+                .agg(pl.col("known_at").max(), pl.col("ingested_at").max(), *(pl.col(name).last() for name in also))
+            )
+        return pl.concat(frames).drop_nulls("cik").sort("cik")  # an issuer is in one file
 
     def _files(self, table: FactTable, ciks: Collection[int] | None) -> list[Path]:
         folder = self._path / "facts" / table.name

@@ -8,7 +8,10 @@ import polars as pl
 from tradebot_core.interfaces import Batch, Collector, DataStore, Rejected
 from tradebot_core.model.issuers import issuer_groups
 from tradebot_core.model.tables import ACTIONS, FACTS, FUNDAMENTALS
+from tradebot_core.quant.statements import NORMALISATION
 from tradebot_core.trading.normalising import Normalise, normalised
+
+_IDENTITY = ("company_name", "period_end", "form", "accession")
 
 
 @dataclass(frozen=True)
@@ -63,21 +66,48 @@ def refresh_fundamentals(
     Those are issuers without figures, with facts that came after the figures or in this very collection (two collections may
     share an instant: the sample market's clock stands still), and with facts that became known after the last figures: they
     may have been in the store while `as_of` still hid them. An issuer whose newest facts change no figure is done each time.
+    Figures that other rules made (an older version of this program) are made again, all of them, as later versions: decisions from now
+    on look at the new ones, and those that were made can still be explained by the old.
     Facts are read and figures kept one group of issuers at a time; `normalise` must treat each issuer by itself.
     """
     came = store.newest(FACTS, as_of=as_of)
-    made = store.newest(FUNDAMENTALS, as_of=as_of)
+    made = store.newest(FUNDAMENTALS, as_of=as_of, also=["normalised_by"])
     stale = came.join(made, on="cik", how="left", suffix="_made").filter(
         pl.col("ingested_at_made").is_null()
         | (pl.col("ingested_at") > pl.col("ingested_at_made"))
         | (pl.col("ingested_at") == ingested_at)
         | (pl.col("known_at") > pl.col("known_at_made"))
+        | pl.col("normalised_by").ne_missing(NORMALISATION)
     )
+    of_other_rules = made.filter(pl.col("normalised_by").ne_missing(NORMALISATION))["cik"]
     names = dict(securities.select("cik", "name").iter_rows())
     added = 0
     groups = issuer_groups(cik for cik in stale["cik"] if cik in names)
-    for rows in normalised(
-        groups, lambda ciks: store.read_versions(FACTS, as_of=as_of, ciks=ciks), normalise, names, processes
-    ):
+    fresh = normalised(groups, lambda ciks: store.read_versions(FACTS, as_of=as_of, ciks=ciks), normalise, names, processes)
+    for group, rows in zip(groups, fresh, strict=True):
+        renewed = sorted(set(group) & set(of_other_rules))
+        if renewed:
+            old = store.read_versions(FUNDAMENTALS, as_of=as_of, ciks=renewed, without=("provenance",))
+            rows = pl.concat([rows, _in_place_of(old, rows)])  # noqa: PLW2901
         added += store.append(Batch(FUNDAMENTALS, rows, "normalised"), ingested_at)
     return added
+
+
+def _in_place_of(old: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """What is true, by the rows made now, at instants at which the old rules saw a change and the new ones see none.
+
+    Without it the figures of the old rules would stand from that instant to the next filing. Where the new rules have no row yet, every
+    figure is missing.
+    """
+    when = ["cik", "known_at"]
+    gone = (
+        old.unique(when)
+        .join(rows, on=when, how="anti")
+        .select(*when, *(pl.col(name).alias(f"{name}_then") for name in _IDENTITY))
+    )
+    renewed = gone.sort("known_at").join_asof(rows.sort("known_at"), on="known_at", by="cik", check_sortedness=False)
+    return renewed.with_columns(
+        *(pl.coalesce(name, f"{name}_then").alias(name) for name in _IDENTITY),
+        pl.col("provenance").fill_null("{}"),
+        pl.col("normalised_by").fill_null(NORMALISATION),
+    ).select(rows.columns)
