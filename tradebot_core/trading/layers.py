@@ -34,6 +34,17 @@ def reads_of(strategy: Strategy, layer: Layer, first: bool) -> frozenset[str] | 
     return own if own is None or not _is_checked(strategy, first) else own | COLUMNS
 
 
+def reads_of_all(strategy: Strategy) -> frozenset[str] | None:
+    """The panel's columns that any of the strategy's layers looks at: all of them when None."""
+    found: frozenset[str] = frozenset()
+    for n, layer in enumerate(strategy.layers()):
+        own = reads_of(strategy, layer, first=n == 0)
+        if own is None:
+            return None
+        found |= own
+    return found
+
+
 def _is_checked(strategy: Strategy, first: bool) -> bool:
     """The data checks are about filings: a strategy that reads none is not stopped by them."""
     return first and EventType.FUNDAMENTALS in strategy.subscriptions

@@ -17,7 +17,7 @@ from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAY
 from tradebot_core.quant.panel import build_panel, first_bar_needed
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.late_actions import LateWord, late_words
-from tradebot_core.trading.layers import evaluate_next, reads_of
+from tradebot_core.trading.layers import evaluate_next, reads_of, reads_of_all
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import LastPrice, SessionMarket
@@ -89,9 +89,9 @@ class StoredMarkets:
         """What the session loop needs of consecutive sessions."""
         until = self.calendar.cutoff(sessions[-1])
         layers = {layer.name: self._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
-        # What is held and outside of the universe is judged on all its figures.
         members = self.members()
-        panel, outside = divided(self._whole_panel(sessions, () if members is None else None), members)
+        figures = () if members is None else reads_of_all(strategy)  # for what is held and outside of the universe
+        panel, outside = divided(self._whole_panel(sessions, figures), members)
         versions = self.store.read_versions(ACTIONS, as_of=until, end=sessions[-1])
         actions = self._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
         late = late_words(versions, sessions, self.calendar)
