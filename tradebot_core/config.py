@@ -150,7 +150,7 @@ class QualitySettings(Settings):
     revenue_scale: Threshold = 500.0  # blocks: times, against each of the last three periods
     assets_scale: Threshold = 500.0  # blocks
     shares_scale: Threshold = 500.0  # blocks
-    share_counts: Threshold = 3.0  # blocks: shares outstanding against diluted shares, times
+    share_counts: Threshold = 3.0  # blocks: shares outstanding over the diluted average
     earnings_yield: Threshold = 1.0  # blocks: a year's net income over the market value
     repeated_figures: Threshold = 0.0  # blocks: revenue, net income and assets exactly as the period before
     stale: Threshold = 510.0  # blocks: days since the end of the last period reported

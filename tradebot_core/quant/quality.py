@@ -183,11 +183,10 @@ RULES: Sequence[QualityRule] = (
     QualityRule(
         "share_counts",
         Kind.SCALE,
-        pl.when((_c("shares_outstanding") > 0) & (_c("shares_diluted") > 0)).then(
-            pl.max_horizontal(_c("shares_outstanding") / _c("shares_diluted"), _c("shares_diluted") / _c("shares_outstanding"))
-        ),
-        "shares outstanding and diluted shares differ {value} times, more than {threshold} times: one class, or another scale",
-        "the SEC's company facts leave out share classes",
+        # A count far below the average is that of one class, and not the one that is used (quant/share_counts.py): Mastercard's.
+        _share(_c("shares_outstanding"), "shares_diluted"),
+        "shares outstanding are {value} times the diluted average, more than {threshold} times: one of them is in another scale",
+        "the diluted average counts all share classes (ASC 260-10-45)",
         SHARES,
     ),
     QualityRule(
