@@ -89,7 +89,7 @@ def sync_folder(folder: Path) -> None:
 def unwritable(path: Path, error: OSError) -> StoreError:
     return StoreError(
         f"{path} could not be written ({error.strerror or error}); the file of before is untouched.",
-        "Free some space or correct the rights of the folder (params.cache_path), and run it again.",
+        "Free some space or correct the rights of the folder, and run it again.",
     )
 
 
