@@ -170,9 +170,11 @@ def test_single_sessions_and_a_replay_reach_the_same_decisions_about_it(tmp_path
     whole, stepwise = leaving(tmp_path / "whole"), leaving(tmp_path / "stepwise")
     run_layers(whole, "value_investor", RANGE)
     whole.backtest("value_investor", RANGE)
-    for session in RANGE:
-        run_layers(stepwise, "value_investor", [session])
-        stepwise.backtest("value_investor", [session])
+    leaves, sold = SESSIONS.index(LEAVES), SESSIONS.index(date(2024, 5, 1))
+    before, after = SESSIONS[25 : leaves - 2], SESSIONS[sold + 3 :]
+    for sessions in (before, *([session] for session in SESSIONS[leaves - 2 : sold + 3]), after):
+        run_layers(stepwise, "value_investor", sessions)
+        stepwise.backtest("value_investor", sessions)
     assert decided(stepwise) == decided(whole)
     assert replayed(whole, "value_investor", RANGE).differences == ()
 
