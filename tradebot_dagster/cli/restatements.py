@@ -96,7 +96,7 @@ def _issuers_of(bot: Tradebot, accession: str, ciks: Sequence[int] | None, now: 
     named: list[int] = []
     for group in issuer_groups(bot.store.newest(FACTS, as_of=now)["cik"] if ciks is None else ciks):
         facts = bot.store.read_versions(FACTS, as_of=now, ciks=group)
-        named += facts.filter(pl.col("accession") == accession)["cik"].unique().sort()
+        named += facts.filter(pl.col("accession") == accession)["cik"].unique().sort().to_list()
     if not named:
         of_issuer = "" if ciks is None else " of that issuer"
         raise UsageError(
