@@ -38,7 +38,7 @@ up: setup  ## Only the Dagster UI and daemon, with config.yaml
 	@$(BIN)/tradebot up --port $(PORT)
 
 test: setup lint  ## Everything that must hold
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 lint: setup
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/lint-imports --no-cache

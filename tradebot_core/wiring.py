@@ -48,7 +48,7 @@ from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.stored_markets import StoredMarkets
-from tradebot_core.trading.universe import Entry, read_universe, unresolved
+from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
 
 # What coverage looks at.
 _OF_BARS = ("security_id", "session", "known_at", "ingested_at")
@@ -351,8 +351,8 @@ def _like(symbol: str, known: Set[str]) -> str:
     )
 
 
-def _universe(config: Config) -> tuple[Entry, ...] | None:
+def _universe(config: Config) -> tuple[UniverseEntry, ...] | None:
     universe = config.universe
     if universe.file is not None:
         return read_universe(universe.file)
-    return None if universe.symbols is None else tuple(map(Entry, universe.symbols))
+    return None if universe.symbols is None else tuple(map(UniverseEntry, universe.symbols))

@@ -12,7 +12,7 @@ from tests.scripted import append
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, SECURITIES
 from tradebot_core.trading import audit
 from tradebot_core.trading.coverage import Coverage, coverage
-from tradebot_core.trading.universe import Entry, members_of
+from tradebot_core.trading.universe import UniverseEntry, members_of
 
 AAA, BBB, CCC = 100, 200, 300
 DAYS = SESSIONS[:40]
@@ -65,7 +65,7 @@ def test_a_halt_of_less_than_ten_sessions_is_no_end():
 
 
 def test_a_member_counts_in_its_spells_and_its_leaving_is_no_death():
-    universe = [Entry("AAA"), Entry("BBB", DAYS[0], DAYS[9])]
+    universe = [UniverseEntry("AAA"), UniverseEntry("BBB", DAYS[0], DAYS[9])]
     found = seen([*bars(AAA, DAYS), *bars(BBB, DAYS)], [name(AAA, "AAA"), name(BBB, "BBB")], universe=universe)
     assert (found.securities, found.with_bars, found.ended, found.ended_without_delisting) == (2, 1.0, 0, ())
     assert found.years[0].securities == 2

@@ -12,7 +12,7 @@ from tests.ibkr.reports import CIK, SUMMARY, annual, snapshot
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.ibkr_fundamentals import IbkrFundamentals
 from tradebot_core.collectors.report_archive import ReportArchive
-from tradebot_core.errors import DataError
+from tradebot_core.errors import DataError, StoreError
 from tradebot_core.ibkr.reports.record import ReportType
 from tradebot_core.interfaces import Batch
 from tradebot_core.model.tables import FACTS, INSTANT
@@ -148,3 +148,10 @@ def test_the_folder_of_real_reports_is_read():
     batch = collect(REAL / "ibkr", 18230, 2488, end=date(2025, 8, 22))
     assert dict(batch.rows.group_by("cik").len().iter_rows()) == {18230: 858, 2488: 3}
     assert rules(batch) == ["conflicting_versions"]
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_mend(tmp_path):
+    (tmp_path / "reports").write_text("a file where the folder should be")
+    with pytest.raises(StoreError, match=r"reports.* could not be written") as failure:
+        ReportArchive(tmp_path / "reports").keep(CIK, ReportType.SNAPSHOT, "<x/>", AT)
+    assert "correct the rights of the folder" in failure.value.mend

@@ -9,7 +9,7 @@ from tradebot_core.collectors.ibkr_fundamentals import IbkrFundamentals
 from tradebot_core.config import load_config
 from tradebot_core.errors import ConfigurationError
 from tradebot_core.strategies.value_investor import ValueInvestor
-from tradebot_core.trading.universe import Entry
+from tradebot_core.trading.universe import UniverseEntry
 from tradebot_core.wiring import Tradebot, build
 
 HEAD = "data_store: {{backend: file, path: {store}}}\n"
@@ -144,7 +144,10 @@ def test_an_unknown_strategy_is_named_with_those_that_exist(tmp_path):
 
 def test_a_universe_file_is_read_line_by_line_and_a_missing_one_is_named(tmp_path):
     (tmp_path / "universe.txt").write_text("# large\nON\n\nBRK B\n")
-    assert start(tmp_path, "universe: {{file: universe.txt}}\n").markets.universe == (Entry("ON"), Entry("BRK B"))
+    assert start(tmp_path, "universe: {{file: universe.txt}}\n").markets.universe == (
+        UniverseEntry("ON"),
+        UniverseEntry("BRK B"),
+    )
     with pytest.raises(ConfigurationError, match=r"nothing\.txt cannot be read"):
         start(tmp_path, "universe: {{file: nothing.txt}}\n")
 

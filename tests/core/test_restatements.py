@@ -14,7 +14,8 @@ from tests.markets import CONFIG, XNYS, at, run_layers, tradebot
 from tests.restated_market import AMENDMENT, ANNUAL_REPORT, CIK, CORRECTED, DECIDED, correct, fill, report
 from tradebot_core.config import load_config
 from tradebot_core.model.decision import Action
-from tradebot_core.model.tables import FACTS, FUNDAMENTALS
+from tradebot_core.model.issuers import issuer_groups
+from tradebot_core.model.tables import FACTS, FUNDAMENTALS, SECURITIES
 from tradebot_core.quant.corrections import Filing, changes_by, changing_filings, corrected
 from tradebot_core.trading.live import issue_permit
 from tradebot_core.trading.restatements import Affected, Issuer, Reviewer, corrections, issuers
@@ -246,3 +247,19 @@ def test_exxons_revenue_of_2015_as_filed_in_2016_and_as_restated_in_2018(tmp_pat
         assert screen.now.value < screen.then.value
     assert bot.store.read(FUNDAMENTALS, as_of=XNYS.cutoff(sessions[-1])).filter(cik=34088)["revenue_ttm"][-1] == 259_488e6
     assert bot.store.read(FACTS, as_of=XNYS.cutoff(sessions[-1])).filter(cik=34088, accession="0000034088-18-000015").is_empty()
+
+
+def test_a_group_of_issuers_is_read_at_a_time_of_the_tables_that_do_not_fit_in_memory(bot):
+    asked: list[list[int]] = []
+
+    class Watched:
+        newest, read = bot.store.newest, bot.store.read
+
+        def read_versions(self, table, **given):
+            if "cik" in table.columns and table is not SECURITIES:
+                asked.append(given["ciks"])
+            return bot.store.read_versions(table, **given)
+
+    found = [issuer.cik for issuer in issuers(Watched(), bot.clock.now())]
+    groups = issuer_groups(bot.store.newest(FUNDAMENTALS, as_of=bot.clock.now())["cik"])
+    assert CIK in found and asked == [group for group in groups for _ in ("facts", "fundamentals")]

@@ -6,7 +6,6 @@ of them. It can be copied, read without a network, and given to EdgarFacts as `p
 
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import ClassVar
 
 import polars as pl
@@ -15,29 +14,20 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.clock import SystemClock
 from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.collectors.sec_company import FACTS_FOLDER, SUBMISSIONS_FOLDER
-from tradebot_core.collectors.sec_http import SecClient
+from tradebot_core.collectors.sec_fetching import FetchParams, client_for
 from tradebot_core.collectors.sec_index import DailyIndex
-from tradebot_core.collectors.sec_manners import BaseUrl, Limiter, Rate, UserAgent
+from tradebot_core.collectors.sec_manners import BaseUrl, Limiter
 from tradebot_core.collectors.sec_mirror import Mirror
-from tradebot_core.config import Settings
 from tradebot_core.interfaces import Batch, Clock
 from tradebot_core.model.tables import FACTS, INSTANT, FactTable
 
-ARCHIVES = "https://www.sec.gov/Archives/edgar"
 _SOURCE = "sec_edgar"
 
 
-class Params(Settings):
-    """`user_agent`: your name and a contact e-mail, which the SEC asks every program for. `cache_path`: the folder of the
-    SEC's files, made when it is not there. `taxonomies` and `tags` as in EdgarFacts; the folder always holds all facts."""
+class Params(FetchParams):
+    """`cache_path` holds all facts of the companies, whatever `tags` says."""
 
-    user_agent: UserAgent
-    cache_path: Path
-    requests_per_second: Rate = 8
-    taxonomies: tuple[str, ...] = ("us-gaap", "dei", "ifrs-full")
-    tags: tuple[str, ...] | None = None
     data_url: BaseUrl = "https://data.sec.gov"
-    archives_url: BaseUrl = ARCHIVES
 
 
 class EdgarApi:
@@ -65,13 +55,9 @@ class EdgarApi:
         folders = [self._params.cache_path / name for name in (FACTS_FOLDER, SUBMISSIONS_FOLDER)]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        given = EdgarFacts.Params(
-            path=folders[0], submissions_path=folders[1], taxonomies=self._params.taxonomies, tags=self._params.tags
-        )
-        yield from EdgarFacts(given, self._calendar).collect(securities, start, end)
+        yield from EdgarFacts(self._params.of_files(*folders), self._calendar).collect(securities, start, end)
 
     def _mirror(self) -> Mirror:
         params = self._params
-        shared = {} if self._limiter is None else {"limiter": self._limiter}
-        client = SecClient(params.user_agent, params.requests_per_second, **shared)
+        client = client_for(params, self._limiter)
         return Mirror(params.cache_path, client, DailyIndex(client, params.archives_url), params.data_url, self._clock)

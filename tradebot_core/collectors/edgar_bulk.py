@@ -15,37 +15,23 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.clock import SystemClock
 from tradebot_core.collectors.edgar import EdgarFacts
-from tradebot_core.collectors.edgar_api import ARCHIVES
 from tradebot_core.collectors.sec_download import BulkFile
-from tradebot_core.collectors.sec_http import SecClient
-from tradebot_core.collectors.sec_manners import BaseUrl, Limiter, Rate, UserAgent
-from tradebot_core.config import Settings
+from tradebot_core.collectors.sec_fetching import FetchParams, client_for
+from tradebot_core.collectors.sec_manners import Limiter
 from tradebot_core.interfaces import Batch, Clock
 from tradebot_core.model.tables import FACTS, FactTable
 
 _LOG = logging.getLogger(__name__)
 
 
-class Params(Settings):
-    """`user_agent`: your name and a contact e-mail, which the SEC asks every program for. `cache_path`: the folder for the two
-    files, made when it is not there. `taxonomies` and `tags` as in EdgarFacts."""
-
-    user_agent: UserAgent
-    cache_path: Path
-    requests_per_second: Rate = 8
-    taxonomies: tuple[str, ...] = ("us-gaap", "dei", "ifrs-full")
-    tags: tuple[str, ...] | None = None
-    archives_url: BaseUrl = ARCHIVES
-
-
 class EdgarBulk:
     """Fetched when the files at hand may lack filings of the range, and have changed. An interrupted download goes on."""
 
     table: ClassVar[FactTable] = FACTS
-    Params: ClassVar[type[Params]] = Params
+    Params: ClassVar[type[FetchParams]] = FetchParams
 
     def __init__(
-        self, params: Params, calendar: TradingCalendar, clock: Clock | None = None, limiter: Limiter | None = None
+        self, params: FetchParams, calendar: TradingCalendar, clock: Clock | None = None, limiter: Limiter | None = None
     ) -> None:
         self._params, self._calendar = params, calendar
         self._clock = clock or SystemClock()
@@ -56,9 +42,7 @@ class EdgarBulk:
         if securities["cik"].drop_nulls().is_empty():
             return
         params = self._params
-        client = SecClient(
-            params.user_agent, params.requests_per_second, **({"limiter": self._limiter} if self._limiter else {})
-        )
+        client = client_for(params, self._limiter)
         facts, submissions = (
             BulkFile(client, f"{params.archives_url}/daily-index/{place}", params.cache_path / Path(place).name, self._clock)
             for place in ("xbrl/companyfacts.zip", "bulkdata/submissions.zip")
@@ -68,7 +52,4 @@ class EdgarBulk:
         made = facts.made()
         if made is not None and made <= end:
             _LOG.info("SEC: the bulk files were made on %s; filings from that day on are not in them", made)
-        given = EdgarFacts.Params(
-            path=facts.path, submissions_path=submissions.path, taxonomies=params.taxonomies, tags=params.tags
-        )
-        yield from EdgarFacts(given, self._calendar).collect(securities, start, end)
+        yield from EdgarFacts(params.of_files(facts.path, submissions.path), self._calendar).collect(securities, start, end)

@@ -4,7 +4,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
 
@@ -74,7 +74,8 @@ def replace_file(path: Path, content: bytes, durable: bool = True) -> None:
         if durable:
             sync_folder(path.parent)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # what kept it from being written may keep it from being removed
+            fresh.unlink(missing_ok=True)
         raise unwritable(path, error) from error
 
 
@@ -89,7 +90,7 @@ def sync_folder(folder: Path) -> None:
 def unwritable(path: Path, error: OSError) -> StoreError:
     return StoreError(
         f"{path} could not be written ({error.strerror or error}); the file of before is untouched.",
-        "Free some space or correct the rights of the folder (params.cache_path), and run it again.",
+        "Free some space or correct the rights of the folder, and run it again.",
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from tradebot_core.collectors.kept_files import replace_file
 from tradebot_core.errors import CorruptInput
 from tradebot_core.ibkr.reports.record import ReportType
 
@@ -65,7 +66,7 @@ class ReportArchive:
         if last is not None and last.hash_begins == begins:
             return None
         path = self.folder / f"CIK{cik:010d}_{report}_{at.astimezone(UTC).strftime(_TIME)}_{begins}.xml"
-        _write(path, content)
+        replace_file(path, content)
         return path
 
     def requests(self) -> Requests:
@@ -77,7 +78,7 @@ class ReportArchive:
             raise CorruptInput(f"{path} cannot be read ({error}).", mend) from None
 
     def remember(self, requests: Requests) -> None:
-        _write(self.folder / _REQUESTS_FILE, msgspec.json.encode(requests))
+        replace_file(self.folder / _REQUESTS_FILE, msgspec.json.encode(requests))
 
 
 def _kept(path: Path) -> Kept:
@@ -89,11 +90,3 @@ def _kept(path: Path) -> Kept:
     except ValueError:  # the 31st of February
         return Kept(path)
     return Kept(path, int(named[1]), ReportType(named[2]), at, named[4])
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(content)
-    fresh.replace(path)

@@ -41,7 +41,8 @@ class Mirror:
         """Fetches what these companies had made public by `until` (or by now) and is not here; returns what could not be had.
 
         A company that cannot be had is named and the others go on. Raises SecRefused when the SEC refuses to answer, and
-        SecUnavailable when it fails for several companies in a row; what has arrived by then is kept and not asked for again.
+        SecUnavailable when it fails for three companies in a row, or for all when fewer are to be asked; what has arrived by then
+        is kept and not asked for again.
         """
         until = min(until, self.clock.now())
         with one_at_a_time(self.folder):

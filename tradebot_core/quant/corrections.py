@@ -15,9 +15,10 @@ import polars as pl
 
 from tradebot_core.model.fundamentals import FIGURES
 from tradebot_core.quant.concepts import concept_map
+from tradebot_core.quant.fact_versions import NUMBER, ORDER_OF_KNOWLEDGE
 from tradebot_core.quant.statements import normalise
 
-_NUMBER = ("taxonomy", "tag", "unit", "period_start", "period_end")
+_NUMBER = NUMBER[1:]  # of one issuer
 _ONE_VERSION = (*_NUMBER, "accession")
 _COARSEST = 1_000_000  # statements are in millions at most
 _SAME_ON_ANOTHER_BASIS = 0.005  # a per-share figure in cents, divided by a split
@@ -71,8 +72,8 @@ def changing_filings(facts: pl.DataFrame) -> list[Filing]:
     """
     versions = (
         _mapped(facts)
-        .sort("known_at", "filed", "accession")
-        .with_columns(before=pl.col("value").shift(1).over(_NUMBER, order_by=["known_at", "filed", "accession"]))
+        .sort(ORDER_OF_KNOWLEDGE)
+        .with_columns(before=pl.col("value").shift(1).over(_NUMBER, order_by=ORDER_OF_KNOWLEDGE))
     )
     changed = versions.filter(pl.col("before").is_not_null() & (pl.col("before") != pl.col("value")))
     filings = changed.group_by("accession").agg(pl.col("form").first(), pl.col("filed").first(), pl.col("known_at").min())
@@ -86,7 +87,7 @@ def changes_by(facts: pl.DataFrame, filing: Filing, splits: Splits = ()) -> list
     earlier = known.filter(pl.col("known_at") < filing.known_at, pl.col("accession") != filing.accession)
     pairs = (
         earlier.join(now.select(*_NUMBER, now="value", filed_now="filed"), on=_NUMBER, nulls_equal=True)
-        .sort("known_at", "filed", "accession")
+        .sort(ORDER_OF_KNOWLEDGE)
         .select(*_NUMBER, "value", "now", "accession", "filed", "filed_now")
     )
     found: dict[tuple[Any, ...], list[FactChange | None]] = {}

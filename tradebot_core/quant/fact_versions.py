@@ -11,7 +11,7 @@ import polars as pl
 
 NUMBER = ("cik", "taxonomy", "tag", "unit", "period_start", "period_end")
 # Filings of one instant are told apart as quant.vintages tells them.
-_ORDER_OF_KNOWLEDGE = ("known_at", "filed", "accession")
+ORDER_OF_KNOWLEDGE = ("known_at", "filed", "accession")
 
 
 def as_first_filed(reports: pl.DataFrame) -> pl.DataFrame:
@@ -34,5 +34,5 @@ def latest(reports: pl.DataFrame) -> pl.DataFrame:
 
 def _one_of_each(reports: pl.DataFrame, keep: str) -> pl.DataFrame:
     ingested = [column for column in ("ingested_at",) if column in reports.columns]  # a correction of the SEC's data itself
-    ordered = reports.sort(*NUMBER, *_ORDER_OF_KNOWLEDGE, *ingested, nulls_last=False)
+    ordered = reports.sort(*NUMBER, *ORDER_OF_KNOWLEDGE, *ingested, nulls_last=False)
     return ordered.unique(NUMBER, keep=keep, maintain_order=True)  # type: ignore[arg-type]

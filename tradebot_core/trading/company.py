@@ -71,12 +71,16 @@ def find_company(store: DataStore, subject: str, as_of: datetime) -> Company:
     else:
         named = known.filter(pl.col("symbol").str.to_uppercase() == subject.upper())
     if named.is_empty():
-        alike = difflib.get_close_matches(subject.upper(), known["symbol"].unique().sort().to_list(), n=3)
-        hint = f"Did you mean {' or '.join(alike)}?" if alike else "`tradebot export securities` lists those that are known."
-        raise UsageError(f"The store knows no company {subject} at {day}.", hint)
+        raise UsageError(f"The store knows no company {subject} at {day}.", symbols_alike(known, subject))
     current = pl.lit(day).is_between(pl.col("valid_from").fill_null(date.min), pl.col("valid_to").fill_null(date.max))
     best = named.sort(current, "valid_from", -pl.col("security_id"), nulls_last=False).row(-1, named=True)
     return Company(best["cik"], best["symbol"], best["name"])
+
+
+def symbols_alike(securities: pl.DataFrame, symbol: str) -> str:
+    """What to do about a symbol that no row of the security master has."""
+    alike = difflib.get_close_matches(symbol.upper(), securities["symbol"].unique().sort().to_list(), n=3)
+    return f"Did you mean {' or '.join(alike)}?" if alike else "`tradebot export securities` lists those that are known."
 
 
 def company_as_known(store: DataStore, company: Company, as_of: datetime, names: Sequence[str] = ()) -> CompanyAsKnown:
@@ -133,4 +137,4 @@ def versions_of(facts: pl.DataFrame, reports: Reports) -> pl.DataFrame:
         case Reports.KNOWN:
             return fact_versions.latest(facts)
         case Reports.ALL:
-            return facts.sort(*fact_versions.NUMBER, "known_at", "filed", "accession", nulls_last=False)
+            return facts.sort(*fact_versions.NUMBER, *fact_versions.ORDER_OF_KNOWLEDGE, nulls_last=False)

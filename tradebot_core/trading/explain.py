@@ -1,7 +1,6 @@
 """From a security and a session to the whole chain: layers, decision, orders, fills, and the filings that
 each figure came from. For a name that was not bought: which rule stopped it, and by how much."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -20,6 +19,7 @@ from tradebot_core.model.tables import DECISIONS, LAYERS, SECURITIES
 from tradebot_core.quant.quality import PREFIX, RULES_BY_NAME
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import reasoning
+from tradebot_core.trading.company import symbols_alike
 from tradebot_core.trading.evidence import (
     DataFinding,
     FigureUsed,
@@ -138,9 +138,7 @@ def _identity(store: DataStore, calendar: TradingCalendar, symbol: str, session:
     if named.is_empty() and (then := _called_then(store, known, symbol, session)):
         raise UsageError(f"{symbol} is a later symbol of {then}, as it was called on {session}.", f"Ask for {then}.")
     if named.is_empty():
-        alike = difflib.get_close_matches(symbol.upper(), known["symbol"].unique().sort().to_list(), n=3)
-        hint = f"Did you mean {', '.join(alike)}?" if alike else "`tradebot export securities` lists those that are known."
-        raise UsageError(f"The store knows no security {symbol} at {session}.", hint)
+        raise UsageError(f"The store knows no security {symbol} at {session}.", symbols_alike(known, symbol))
     listed = named.filter(pl.lit(session).is_between("valid_from", "valid_to"))
     if listed.is_empty():
         last = named.sort("valid_from").row(-1, named=True)

@@ -20,6 +20,7 @@ from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import RiskSettings
 from tradebot_core.interfaces import DataStore
 from tradebot_core.model.decision import Decision, Verdict
+from tradebot_core.model.issuers import issuer_groups
 from tradebot_core.model.market import ActionType
 from tradebot_core.model.portfolio import Book
 from tradebot_core.model.tables import ACTIONS, BOOKS, DECISIONS, FACTS, FUNDAMENTALS, LAYERS, SECURITIES, FactTable
@@ -119,20 +120,21 @@ class Issuer:
 
 
 def issuers(store: DataStore, as_of: datetime, ciks: Sequence[int] | None = None) -> Iterator[Issuer]:
-    """Those that have figures, or the ones named of them, in order of CIK."""
-
-    def by_cik(table: FactTable) -> dict[tuple[Any, ...], pl.DataFrame]:
-        versions = store.read_versions(table, as_of=as_of)
-        wanted = versions if ciks is None else versions.filter(pl.col("cik").is_in(list(ciks)))
-        return wanted.partition_by("cik", as_dict=True)
-
-    facts, figures, listings = by_cik(FACTS), by_cik(FUNDAMENTALS), by_cik(SECURITIES)
+    """Those that have figures, or the ones named of them, in order of CIK. A group of them is in memory at a time."""
+    wanted = store.newest(FUNDAMENTALS, as_of=as_of)["cik"] if ciks is None else ciks
+    listings = store.read_versions(SECURITIES, as_of=as_of)
     splits = store.read(ACTIONS, as_of=as_of).filter(pl.col("type") == ActionType.SPLIT)
-    for key in sorted(facts.keys() & figures.keys()):
-        rows_of = figures[key].sort("known_at", "ingested_at")
-        listed = listings[key]["security_id"].unique().to_list() if key in listings else []
-        own = splits.filter(pl.col("security_id").is_in(listed)).select("session", "value").unique().sort("session")
-        yield Issuer(key[0], rows_of["company_name"][-1], facts[key], rows_of, tuple(own.iter_rows()))
+    for group in issuer_groups(wanted):
+        facts, figures = (
+            store.read_versions(table, as_of=as_of, ciks=group).partition_by("cik", as_dict=True)
+            for table in (FACTS, FUNDAMENTALS)
+        )
+        for key in sorted(facts.keys() & figures.keys()):
+            rows_of = figures[key].sort("known_at", "ingested_at")
+            listed = listings.filter(pl.col("cik") == key[0])["security_id"].unique()
+            own = splits.filter(pl.col("security_id").is_in(listed.implode())).select("session", "value")
+            splits_of = tuple(own.unique().sort("session").iter_rows())
+            yield Issuer(key[0], rows_of["company_name"][-1], facts[key], rows_of, splits_of)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tradebot_core.trading.layers import evaluate_next, reads_of, reads_of_all
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import LastPrice, SessionMarket
-from tradebot_core.trading.universe import Entry, divided, members_of
+from tradebot_core.trading.universe import UniverseEntry, divided, members_of
 
 MARKET = "market"  # the book under which verdicts are stored that depend on no book
 
@@ -32,7 +32,7 @@ class StoredMarkets:
 
     store: DataStore
     calendar: TradingCalendar
-    universe: Sequence[Entry] | None
+    universe: Sequence[UniverseEntry] | None
     quality: QualitySettings = DATA_CHECKS_ON
 
     def members(self) -> pl.DataFrame | None:

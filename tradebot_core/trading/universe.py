@@ -20,7 +20,7 @@ _COLUMNS = ["symbol", "from", "to"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class UniverseEntry:
     """A symbol of the universe from one day to another, inclusive."""
 
     symbol: str
@@ -35,7 +35,7 @@ class Entry:
         return f"{self.symbol} {self.first} {self.last}" if self.dated else self.symbol
 
 
-def read_universe(path: Path) -> tuple[Entry, ...]:
+def read_universe(path: Path) -> tuple[UniverseEntry, ...]:
     """One symbol a line; or a CSV with the header symbol,from,to, one spell of membership a line (an empty day is open).
 
     Raises ConfigurationError naming the line.
@@ -46,17 +46,19 @@ def read_universe(path: Path) -> tuple[Entry, ...]:
         raise ConfigurationError(f"The universe file {path} cannot be read ({error.strerror}).") from None
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
     if not lines or "," not in lines[0][1]:
-        return tuple(Entry(line) for _, line in lines)
+        return tuple(UniverseEntry(line) for _, line in lines)
     if [name.strip() for name in lines[0][1].split(",")] != _COLUMNS:
         raise ConfigurationError(f"{path}, line {lines[0][0]}: the header of a universe with dates is symbol,from,to.")
     return tuple(_spell(path, number, line) for number, line in lines[1:])
 
 
-def _spell(path: Path, number: int, line: str) -> Entry:
+def _spell(path: Path, number: int, line: str) -> UniverseEntry:
     fields = [field.strip() for field in next(csv.reader([line]))]
     try:
         symbol, first, last = fields
-        entry = Entry(symbol, date.fromisoformat(first) if first else date.min, date.fromisoformat(last) if last else date.max)
+        entry = UniverseEntry(
+            symbol, date.fromisoformat(first) if first else date.min, date.fromisoformat(last) if last else date.max
+        )
     except ValueError:
         raise ConfigurationError(f"{path}, line {number}: {line} is not symbol,from,to with days as YYYY-MM-DD.") from None
     if not symbol or entry.last < entry.first:
@@ -64,7 +66,7 @@ def _spell(path: Path, number: int, line: str) -> Entry:
     return entry
 
 
-def members_of(entries: Sequence[Entry], securities: pl.DataFrame) -> pl.DataFrame:
+def members_of(entries: Sequence[UniverseEntry], securities: pl.DataFrame) -> pl.DataFrame:
     """Rows of MEMBERS. An entry whose symbol no security ever bore has none (see `unresolved`).
 
     `securities`: rows of the security master, however much is known of it today. To choose by name is not to know the future: which
@@ -84,13 +86,13 @@ def members_of(entries: Sequence[Entry], securities: pl.DataFrame) -> pl.DataFra
     )
 
 
-def unresolved(entries: Sequence[Entry], securities: pl.DataFrame) -> list[Entry]:
+def unresolved(entries: Sequence[UniverseEntry], securities: pl.DataFrame) -> list[UniverseEntry]:
     """The entries whose symbol no security of the master ever bore."""
     known = set(securities["symbol"])
     return [entry for entry in entries if entry.symbol not in known]
 
 
-def _named(entries: Sequence[Entry]) -> pl.DataFrame:
+def _named(entries: Sequence[UniverseEntry]) -> pl.DataFrame:
     rows = [(n, entry.symbol, entry.first, entry.last) for n, entry in enumerate(entries)]
     schema = {"entry": pl.Int64, "symbol": pl.String, "first": pl.Date, "last": pl.Date}
     return pl.DataFrame(rows, schema=schema, orient="row")

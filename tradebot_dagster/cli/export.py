@@ -30,7 +30,9 @@ from tradebot_dagster.cli.writing import FORMATS, contents, write
 @click.option("--layer", help="For layers: only this one.")
 @click.option("--start", type=DAY, help="First session (or day).")
 @click.option("--end", type=DAY, help="Last session (or day).")
-@click.option("--as-of", type=INSTANT, help="For facts: as the market knew them then (a day: at its cut-off).  [default: now]")
+@click.option(
+    "--as-of", type=INSTANT, help="For what was collected: as the market knew it then (a day: at its cut-off).  [default: now]"
+)
 @click.option(
     "--reports",
     type=click.Choice([str(which) for which in Reports]),

@@ -11,7 +11,9 @@ import polars as pl
 
 from tradebot_core.errors import UsageError
 from tradebot_core.model.decision import Decision, Verdict
+from tradebot_core.model.issuers import issuer_groups
 from tradebot_core.model.tables import FACTS, SECURITIES
+from tradebot_core.trading.company import symbols_alike
 from tradebot_core.trading.reasoning import number
 from tradebot_core.trading.restatements import (
     Affected,
@@ -84,15 +86,17 @@ def _issuers_named(bot: Tradebot, symbol: str, now: datetime) -> list[int]:
     listings = bot.store.read_versions(SECURITIES, as_of=now)
     named = listings.filter(pl.col("symbol").str.to_uppercase() == symbol.upper())["cik"].unique().sort().to_list()
     if not named:
-        raise UsageError(f"The store knows no security {symbol}.", "`tradebot export securities` lists those that are known.")
+        raise UsageError(f"The store knows no security {symbol}.", symbols_alike(listings, symbol))
     if len(named) > 1:
         raise UsageError(f"{symbol} was the symbol of several issuers.", f"Add --cik with one of {', '.join(map(str, named))}.")
     return named
 
 
 def _issuers_of(bot: Tradebot, accession: str, ciks: Sequence[int] | None, now: datetime) -> list[int]:
-    filed = bot.store.read_versions(FACTS, as_of=now).filter(pl.col("accession") == accession)
-    named = [cik for cik in filed["cik"].unique().sort() if ciks is None or cik in ciks]
+    named: list[int] = []
+    for group in issuer_groups(bot.store.newest(FACTS, as_of=now)["cik"] if ciks is None else ciks):
+        facts = bot.store.read_versions(FACTS, as_of=now, ciks=group)
+        named += facts.filter(pl.col("accession") == accession)["cik"].unique().sort().to_list()
     if not named:
         of_issuer = "" if ciks is None else " of that issuer"
         raise UsageError(
