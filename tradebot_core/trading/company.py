@@ -73,7 +73,7 @@ def find_company(store: DataStore, subject: str, as_of: datetime) -> Company:
     if named.is_empty():
         raise UsageError(f"The store knows no company {subject} at {day}.", symbols_alike(known, subject))
     current = pl.lit(day).is_between(pl.col("valid_from").fill_null(date.min), pl.col("valid_to").fill_null(date.max))
-    best = named.sort(current, "valid_from", -pl.col("security_id"), nulls_last=False).row(-1, named=True)
+    best = named.sort(current, -pl.col("security_id"), "valid_from", nulls_last=False).row(-1, named=True)
     return Company(best["cik"], best["symbol"], best["name"])
 
 
