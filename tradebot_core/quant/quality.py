@@ -197,6 +197,23 @@ RULES: Sequence[QualityRule] = (
         "no company is sold for a year's profit",
         (*SHARES, *FLOWS),
     ),
+    # No figure before is needed: cash flows and incomes change their sign and their size too much to be told by a jump.
+    QualityRule(
+        "income_scale",
+        Kind.SCALE,
+        _share(pl.max_horizontal(_c("operating_income_ttm").abs(), _c("net_income_ttm").abs()), "assets"),
+        "a year's income is {value} times the assets, more than {threshold} times: income or assets in another scale",
+        "scale errors: 8-12 % of filing errors in 2014 (Calcbench)",
+        (*FLOWS, *BALANCE),
+    ),
+    QualityRule(
+        "cash_flow_scale",
+        Kind.SCALE,
+        _share(_c("operating_cash_flow_ttm").abs(), "assets"),
+        "a year's operating cash flow is {value} times the assets, more than {threshold} times: one of them in another scale",
+        "scale errors: 8-12 % of filing errors in 2014 (Calcbench)",
+        (*FLOWS, *BALANCE),
+    ),
     QualityRule(
         "repeated_figures",
         Kind.SCALE,
