@@ -257,3 +257,7 @@ def test_a_whole_report_in_another_scale_is_found_whichever_report_it_is(which, 
     rows[-1] |= {name: rows[-1][name] * factor for name in FIGURES if rows[-1][name] is not None}
     kinds = findings(panel(rows, session=rows[-1]["known_at"].date()), ON, Kind.SCALE)["rule"].to_list()
     assert kinds == ["revenue_scale", "assets_scale", "shares_scale"]
+
+
+def test_a_loss_of_many_times_the_assets_is_no_finding_but_a_reason_to_sell():
+    assert found(reports(net_income_ttm=-9e10, operating_income_ttm=-9e10, operating_cash_flow_ttm=-9e10)) == {}
