@@ -78,7 +78,9 @@ def late_entries(
         owned = now.apply_all(entries).positions.get(word.security_id)
         price = price_of(word.security_id)
         # What the book of that day lacks: shares of splits of the days up to it, whose word came in this session too.
-        of_splits = sum(made for split, made in splits if split.security_id == word.security_id and split.ex_date <= word.ex_date)
+        of_splits = sum(
+            made for split, made in splits if split.security_id == word.security_id and split.ex_date <= word.ex_date
+        )
         shares, cash, kind, fraction = _due(word, then.quantity + of_splits, owned.quantity if owned else 0)
         value = Decimal(str(word.value))
         cash += fraction * (price if price is not None else then.cost / (then.quantity * value))
