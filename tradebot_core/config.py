@@ -152,6 +152,8 @@ class QualitySettings(Settings):
     shares_scale: Threshold = 500.0  # blocks
     share_counts: Threshold = 3.0  # blocks: shares outstanding over the diluted average
     earnings_yield: Threshold = 1.0  # blocks: a year's net income over the market value
+    income_scale: Threshold = 3.0  # blocks: a year's operating or net income over the assets, times
+    cash_flow_scale: Threshold = 3.0  # blocks: a year's operating cash flow over the assets, times
     repeated_figures: Threshold = 0.0  # blocks: revenue, net income and assets exactly as the period before
     stale: Threshold = 510.0  # blocks: days since the end of the last period reported
     overdue: Threshold = 10.0  # blocks: days after the last day allowed for the next report

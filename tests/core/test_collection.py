@@ -193,3 +193,22 @@ def test_the_rules_are_named_anew_when_the_sample_markets_figures_change(sample)
     rows = normalise_many(pl.concat([batch.rows for batch in batches]), {}).drop("provenance", "normalised_by")
     made = hashlib.sha256(rows.write_csv(float_precision=6).encode()).hexdigest()[:16]
     assert f"{NORMALISATION} {made}" == "2-6a71e026 b3bf86eafa90ecf5"
+
+
+def test_what_a_fact_collected_late_makes_no_news_of_is_not_read_on_from_the_store(store):
+    original = fact(100, date(2024, 2, 1), T1 - timedelta(days=20))
+    repeated = fact(120, date(2024, 2, 20), T1 - timedelta(days=2)) | {"form": "8-K"}
+    put(store, original, repeated, at=T1)
+    assert refreshed(store, T1, T1) == 2
+
+    amended = fact(120, date(2024, 2, 10), T1 - timedelta(days=10)) | {"form": "10-K/A"}
+    equity = amended | {"tag": "StockholdersEquity", "value": 50.0, "period_start": None}
+    put(store, amended, equity, at=T2)
+    refreshed(store, T2, T2)
+
+    stored = store.read(FUNDAMENTALS, as_of=T2).sort("known_at")
+    assert stored.select("revenue_ttm", "equity").rows() == [(100, None), (120, 50), (120, 50)]
+    assert stored["accession"][2] == amended["accession"]
+    assert refreshed(store, T2, T2 + timedelta(days=1)) == 0
+    before = store.read(FUNDAMENTALS, as_of=T1 - timedelta(days=5)).sort("known_at")
+    assert before["equity"].to_list() == [None, 50]

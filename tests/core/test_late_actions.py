@@ -167,6 +167,38 @@ def test_a_split_comes_before_a_dividend_of_the_same_evening():
     assert [(entry.kind, entry.session) for entry in made] == [(EntryKind.SPLIT, day(5)), (EntryKind.DIVIDEND, day(5))]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (ActionType.DIVIDEND, 0.5, (EntryKind.DIVIDEND, 0, usd(100))),  # a share of the new ones
+        (ActionType.DELISTING, 3.0, (EntryKind.DELISTING, -200, usd(600))),  # of none is left
+    ],
+)
+@pytest.mark.parametrize("ex_day", [2, 3])
+def test_what_follows_a_split_of_the_same_evening_is_about_the_shares_that_it_made(kind, value, expected, ex_day):
+    words = [
+        LateWord(day(5), 1, day(2), ActionType.SPLIT, 2.0, None),
+        LateWord(day(5), 1, day(ex_day), kind, value, None),
+    ]
+    made = late_entries(words, lambda session: held(100), held(100), lambda security: Decimal(3))
+    assert (made[-1].kind, made[-1].quantity, made[-1].cash) == expected
+
+
+def test_a_second_split_of_the_same_evening_is_of_the_shares_that_the_first_made():
+    words = [LateWord(day(5), 1, day(n), ActionType.SPLIT, ratio, None) for n, ratio in ((2, 2.0), (3, 3.0))]
+    made = late_entries(words, lambda session: held(100), held(100), lambda security: Decimal(3))
+    assert [entry.quantity for entry in made] == [100, 400]
+
+
+def test_a_dividend_before_a_split_of_the_same_evening_is_about_the_shares_of_its_day():
+    words = [
+        LateWord(day(5), 1, day(3), ActionType.SPLIT, 2.0, None),
+        LateWord(day(5), 1, day(2), ActionType.DIVIDEND, 0.5, None),
+    ]
+    made = late_entries(words, lambda session: held(100), held(100), lambda security: Decimal(3))
+    assert (made[-1].kind, made[-1].cash) == (EntryKind.DIVIDEND, usd(50))
+
+
 # Which words are late
 
 

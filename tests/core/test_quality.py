@@ -75,7 +75,9 @@ PLANTED = [
     ({"assets": 6.48e15}, {"assets_scale": 6.48e15 / 6.36e9, "unaccounted_assets": 1 - 1e-6}),
     ({"shares_outstanding": 1e5}, {"shares_scale": 1e3, "earnings_yield": 7.56e8 / 6e6}),
     ({"shares_outstanding": 5.1e8}, {"share_counts": 5.0}),
-    ({"net_income_ttm": 7.56e11}, {"earnings_yield": 126.0}),
+    ({"net_income_ttm": 7.56e11}, {"earnings_yield": 126.0, "income_scale": 7.56e11 / 6.48e9}),
+    ({"operating_income_ttm": 9.7e11}, {"income_scale": 9.7e11 / 6.48e9}),
+    ({"operating_cash_flow_ttm": 9.7e11}, {"cash_flow_scale": 9.7e11 / 6.48e9}),
     ({name: reports()[3][name] for name in ("revenue_ttm", "net_income_ttm", "assets")}, {"repeated_figures": 1.0}),
     (dict.fromkeys(("revenue_ttm", "operating_cash_flow_ttm", "equity", "shares_diluted")), {"missing_figures": 4.0}),
 ]
@@ -255,3 +257,7 @@ def test_a_whole_report_in_another_scale_is_found_whichever_report_it_is(which, 
     rows[-1] |= {name: rows[-1][name] * factor for name in FIGURES if rows[-1][name] is not None}
     kinds = findings(panel(rows, session=rows[-1]["known_at"].date()), ON, Kind.SCALE)["rule"].to_list()
     assert kinds == ["revenue_scale", "assets_scale", "shares_scale"]
+
+
+def test_a_loss_of_many_times_the_assets_is_no_finding_but_a_reason_to_sell():
+    assert found(reports(net_income_ttm=-9e10, operating_income_ttm=-9e10, operating_cash_flow_ttm=-9e10)) == {}

@@ -197,6 +197,24 @@ RULES: Sequence[QualityRule] = (
         "no company is sold for a year's profit",
         (*SHARES, *FLOWS),
     ),
+    # Against the same filing: they change sign and size too much to be told by a jump. A loss may exceed what is left of the assets
+    # (94 of 19,894 small companies' years lost three times theirs), and is a reason to sell, not to doubt.
+    QualityRule(
+        "income_scale",
+        Kind.SCALE,
+        _share(pl.max_horizontal("operating_income_ttm", "net_income_ttm"), "assets"),
+        "a year's income is {value} times the assets, more than {threshold} times: income or assets in another scale",
+        "scale errors: 8-12 % of filing errors in 2014 (Calcbench)",
+        (*FLOWS, *BALANCE),
+    ),
+    QualityRule(
+        "cash_flow_scale",
+        Kind.SCALE,
+        _share(_c("operating_cash_flow_ttm"), "assets"),
+        "a year's operating cash flow is {value} times the assets, more than {threshold} times: one of them in another scale",
+        "scale errors: 8-12 % of filing errors in 2014 (Calcbench)",
+        (*FLOWS, *BALANCE),
+    ),
     QualityRule(
         "repeated_figures",
         Kind.SCALE,

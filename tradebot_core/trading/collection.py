@@ -6,6 +6,7 @@ from datetime import date, datetime
 import polars as pl
 
 from tradebot_core.interfaces import Batch, Collector, DataStore, Rejected
+from tradebot_core.model.fundamentals import FIGURES
 from tradebot_core.model.issuers import issuer_groups
 from tradebot_core.model.tables import ACTIONS, FACTS, FUNDAMENTALS
 from tradebot_core.quant.statements import NORMALISATION
@@ -79,29 +80,26 @@ def refresh_fundamentals(
         | (pl.col("known_at") > pl.col("known_at_made"))
         | pl.col("normalised_by").ne_missing(NORMALISATION)
     )
-    of_other_rules = made.filter(pl.col("normalised_by").ne_missing(NORMALISATION))["cik"]
     names = dict(securities.select("cik", "name").iter_rows())
     added = 0
     groups = issuer_groups(cik for cik in stale["cik"] if cik in names)
     fresh = normalised(groups, lambda ciks: store.read_versions(FACTS, as_of=as_of, ciks=ciks), normalise, names, processes)
     for group, rows in zip(groups, fresh, strict=True):
-        renewed = sorted(set(group) & set(of_other_rules))
-        if renewed:
-            old = store.read_versions(FUNDAMENTALS, as_of=as_of, ciks=renewed, without=("provenance",))
-            rows = pl.concat([rows, _in_place_of(old, rows)])  # noqa: PLW2901
-        added += store.append(Batch(FUNDAMENTALS, rows, "normalised"), ingested_at)
+        old = store.read_versions(FUNDAMENTALS, as_of=as_of, ciks=group, without=("provenance", *FIGURES))
+        whole = pl.concat([rows, _in_place_of(old, rows)])
+        added += store.append(Batch(FUNDAMENTALS, whole, "normalised"), ingested_at)
     return added
 
 
 def _in_place_of(old: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """What is true, by the rows made now, at instants at which the old rules saw a change and the new ones see none.
+    """What is true, by the rows made now, at instants at which the figures changed when they were made before, and now do not: a fact
+    collected late said it earlier, or other rules take the filing for no news.
 
-    Without it the figures of the old rules would stand from that instant to the next filing. Where the new rules have no row yet, every
-    figure is missing.
+    Without it the old figures would stand from that instant to the next filing. Where there is no row yet, every figure is missing.
     """
     when = ["cik", "known_at"]
     gone = (
-        old.unique(when)
+        old.unique(when, keep="last", maintain_order=True)
         .join(rows, on=when, how="anti")
         .select(*when, *(pl.col(name).alias(f"{name}_then") for name in _IDENTITY))
     )

@@ -70,13 +70,18 @@ def late_entries(
     session's open; `price_of` gives the close at which fractions are settled, and shares that were sold though a reverse
     split had taken them."""
     entries: list[Entry] = []
+    splits: list[tuple[LateWord, int]] = []
     for word in sorted(words, key=lambda w: (w.security_id, w.type is not ActionType.SPLIT, w.ex_date, w.type)):
         then = held_before(word.ex_date).positions.get(word.security_id)
         if then is None:
             continue
         owned = now.apply_all(entries).positions.get(word.security_id)
         price = price_of(word.security_id)
-        shares, cash, kind, fraction = _due(word, then.quantity, owned.quantity if owned else 0)
+        # What the book of that day lacks: shares of splits of the days up to it, whose word came in this session too.
+        of_splits = sum(
+            made for split, made in splits if split.security_id == word.security_id and split.ex_date <= word.ex_date
+        )
+        shares, cash, kind, fraction = _due(word, then.quantity + of_splits, owned.quantity if owned else 0)
         value = Decimal(str(word.value))
         cash += fraction * (price if price is not None else then.cost / (then.quantity * value))
         key = f"{word.security_id}:{word.ex_date}" + ("" if word.before is None else f":{word.session}")
@@ -87,6 +92,7 @@ def late_entries(
             return Entry(f"{of}:{key}", word.session, of, usd(amount), quantity, word.security_id, symbol)
 
         if kind is EntryKind.SPLIT:
+            splits.append((word, shares))
             entries += [entry(kind, Decimal(0), shares)] if shares else []
             entries += [entry(EntryKind.CASH_IN_LIEU, cash, 0)] if cash else []
         elif shares or cash:
