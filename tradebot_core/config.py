@@ -261,16 +261,21 @@ def _plain(node: Any) -> Any:
     return node
 
 
+_OF_PYDANTIC = re.compile(r"function-|constrained-|literal\[")  # validators and members of unions: in no file
+
+
 def _describe(error: ValidationError, path: Path, document: CommentedMap, within: tuple[str | int, ...] = ()) -> str:
-    lines = []
+    said: dict[tuple[str, str], list[str]] = {}  # of a setting of several types, pydantic says of each why it is not that
     for problem in error.errors():
-        location = within + tuple(part for part in problem["loc"] if not str(part).startswith("function-"))
+        location = within + tuple(part for part in problem["loc"] if not _OF_PYDANTIC.match(str(part)))
         key = ".".join(map(str, location)) or "the file as a whole"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "no such setting"
-        lines.append(f"{path}, line {_line(document, location)}: {key}: {message}.")
-    return "\n".join(lines)
+        elif problem["type"] == "missing":
+            message = "is needed and not given"
+        said.setdefault((f"{path}, line {_line(document, location)}", key), []).append(message)
+    return "\n".join(f"{place}: {key}: {', or: '.join(messages)}." for (place, key), messages in said.items())
 
 
 def _line(document: Any, location: tuple[str | int, ...]) -> int:

@@ -298,9 +298,13 @@ def validate(table_name: str, frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _repeated_keys(table_name: str, frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows whose key stands in the table twice. Versions of a fact differ in known_at."""
+    """Rows whose key stands in the table twice. Versions of a fact differ in known_at, those of a key with known_at (figures
+    computed anew, by a newer version of Tradebot or from facts that came late) in ingested_at."""
     table = FACT_TABLES.get(table_name)
-    key = tuple(dict.fromkeys((*table.key, "known_at"))) if table is not None else ("session", *RESULT_TABLES[table_name].key)
+    if table is None:
+        key = ("session", *RESULT_TABLES[table_name].key)
+    else:
+        key = (*table.key, "ingested_at" if "known_at" in table.key else "known_at")
     if not set(key) <= set(frame.columns):
         return []
     rows = frame.with_row_index("_row").filter(pl.struct(key).is_duplicated()).head(MOST_FAILURES)

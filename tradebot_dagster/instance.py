@@ -63,5 +63,16 @@ def run_backtest_in_process(config_path: Path, strategy: str, start: date, end: 
         result = job.execute_in_process(settings, instance=records, tags=tags, raise_on_error=False)
         if not result.success:
             failures = [event for event in result.all_events if event.is_step_failure]
-            raise TradebotError(f"The backtest of {strategy} failed. {why_failed(failures)}", f"Its run is {result.run_id}.")
+            said, mend = f"The backtest of {strategy} failed. {why_failed(failures)}", f"Its run is {result.run_id}."
+            if found := _blocking_findings(result):
+                said = "\n".join([said, *found])
+                mend += " `tradebot export quarantine --format csv -o -` lists what was refused of the data."
+            raise TradebotError(said, mend)
         return result.run_id
+
+
+def _blocking_findings(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What each blocking check that failed found: Dagster's own words name the check alone."""
+    judged = [event for event in result.all_events if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION]
+    evaluations = [event.asset_check_evaluation_data for event in judged]
+    return [f"  {each.check_name}: {each.description}" for each in evaluations if each.blocking and not each.passed]

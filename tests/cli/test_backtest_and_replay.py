@@ -79,7 +79,7 @@ def test_what_the_figures_rest_on_is_printed_with_every_doubt(desk):
     assert "5 securities, of which 1 ended" in printed
     # Of 3 x 30 sessions, 16 of the one that ended and 30 of the one that never traded.
     assert "with bars                      77.9% of the sessions in which they were listed" in printed
-    assert "! 1 have no bar in the range: GONE." in printed and "! 1 have no known filing: GONE." in printed
+    assert "! 1 has no bar in the range: GONE." in printed and "! 1 has no known filing: GONE." in printed
 
 
 def test_without_a_trade_no_figure_is_minus_nothing(desk):
@@ -99,6 +99,20 @@ def test_a_failed_backtest_says_why_and_nothing_else(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("Error: The backtest of value_investor failed.") and "none.csv does not exist" in done.stderr
     assert len(done.stderr.splitlines()) <= 3, done.stderr
+
+
+def test_a_blocking_check_that_stops_a_backtest_says_what_it_found(tmp_path):
+    bars = "symbol,session,open,high,low,close,volume\nGOOD,2024-01-03,10,11,9,10,1000\nGOOD,2024-01-04,10,11,12,10,1000\n"
+    (tmp_path / "bars.csv").write_text(bars)
+    source = "collectors:\n  - {{name: price_bars, class_path: tradebot_core.collectors.file_bars.FileBars, params: {{path: bars.csv}}}}\n"
+    bot = tradebot(tmp_path, text=CONFIG + source)
+    fill_store(bot, SESSIONS[:1])
+    command = [sys.executable, "-c", "from tradebot_dagster.cli import main; main()", "backtest", "value_investor"]
+    options = ["--start", str(START), "--end", str(END), "--config", str(tmp_path / "config.yaml")]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "every_session_has_bars: " in done.stderr and " found, the first: session 2024-" in done.stderr
+    assert "`tradebot export quarantine --format csv -o -` lists what was refused of the data." in done.stderr
 
 
 def test_by_a_running_instance_the_assets_are_those_of_the_job(desk, monkeypatch):

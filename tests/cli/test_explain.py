@@ -9,7 +9,7 @@ import pytest
 from tests.cli.conftest import WITH_CLOCK
 from tests.markets import SESSIONS, START, XNYS, filing, run_layers, security_of
 from tradebot_core.interfaces import Batch
-from tradebot_core.model.tables import DECISIONS, FUNDAMENTALS, SECURITIES
+from tradebot_core.model.tables import BARS, DECISIONS, FUNDAMENTALS, SECURITIES
 from tradebot_core.trading.evidence import filing_link
 
 VALUE = ("--strategy", "value_investor")
@@ -156,6 +156,20 @@ def test_a_sale_names_what_deteriorated(desk):
     assert (found["decision"]["action"], found["decision"]["rule"]) == ("sell", "exit_net_income")
     assert found["fills"][0]["session"] == "2024-05-02" and found["fills"][0]["side"] == "sell"
     assert found["summary"].startswith("Sold 230 at ")
+
+
+def test_a_company_that_never_filed_is_explained_without_a_warning(desk, recwarn):
+    known = desk.bot.store.read(SECURITIES, as_of=JANUARY).head(1).drop("source", "ingested_at")
+    silent = known.with_columns(security_id=pl.lit(990_000_000_900), cik=pl.lit(9_900_000_009), symbol=pl.lit("MUTE"))
+    desk.bot.store.append(Batch(SECURITIES, silent, "test"), JANUARY)
+    bars = desk.bot.store.read(BARS, as_of=datetime(2030, 1, 1, tzinfo=UTC))
+    one = bars.filter(pl.col("security_id") == bars["security_id"][0]).with_columns(security_id=pl.lit(990_000_000_900))
+    desk.bot.store.append(Batch(BARS, one.drop("source", "ingested_at"), "test"), JANUARY)
+    desk.backtest()
+    found = desk.json("explain", "MUTE", START, *VALUE)
+    assert "no filing was known at the cut-off" in found["summary"]
+    assert "10-K" not in {fact["form"] for fact in found["facts"]}
+    assert [str(warning.message) for warning in recwarn if "null" in str(warning.message)] == []
 
 
 def test_a_security_without_a_bar_was_not_considered(desk):

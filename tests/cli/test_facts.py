@@ -60,3 +60,13 @@ def test_what_is_not_known_is_said_with_what_may_have_been_meant(desk, arguments
     result = desk.run("facts", *arguments)
     assert result.exit_code in (1, 2)
     assert cause in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("command", [("facts", "GOOD"), ("export", "fundamentals", "--format", "csv", "-o", "-")])
+@pytest.mark.parametrize("future", ["2024-06-29", "2099-01-01T00:00:00+00:00"])
+def test_what_will_be_known_is_not_told(desk, command, future):
+    result = desk.run(*command, "--as-of", future)
+    assert result.exit_code == 2
+    assert "is in the future: nobody knows what will be known then." in result.stderr
+    assert "Give --as-of 2024-06-28 or before." in result.stderr
+    assert desk.run(*command, "--as-of", "2024-06-28").exit_code == 0

@@ -55,7 +55,7 @@ def test_a_delisting_is_an_end_and_bars_that_stop_without_one_are_named():
     names = [name(AAA, "AAA"), name(BBB, "BBB"), name(CCC, "CCC")]
     found = seen(rows, names, actions=[delisting(BBB, DAYS[10])])
     assert (found.ended, found.ended_without_delisting) == (1, ("CCC",))
-    assert "1 stop trading without a delisting, and are carried at their last price: CCC." in found.warnings
+    assert "1 stops trading without a delisting, and is carried at its last price: CCC." in found.warnings
 
 
 def test_a_halt_of_less_than_ten_sessions_is_no_end():

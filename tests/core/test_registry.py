@@ -88,11 +88,21 @@ def test_a_wrong_class_path_of_a_collector_names_its_line(tmp_path):
     assert "line 4: tradebot_core.errors.DataError is not a Collector" in message
 
 
+def test_a_threshold_of_a_data_check_that_is_neither_a_number_nor_off_is_named_once_and_in_our_words(tmp_path):
+    message = refusal(tmp_path, BARS + "quality: {{overdue: maybe}}\n")
+    assert (
+        ": quality.overdue: Input should be a valid number, unable to parse string as a number, or: Input should be 'off'."
+        in message
+    )
+    assert len(message.splitlines()) == 1
+    assert "quality.nonsense: no such setting" in refusal(tmp_path, BARS + "quality: {{nonsense: off}}\n")
+
+
 def test_a_parameter_of_a_collector_that_is_unknown_or_missing_names_its_line(tmp_path):
     message = refusal(tmp_path, BARS.replace("path: ./bars.csv", "path: ./bars.csv, pat: 1"))
     assert f"{tmp_path / 'config.yaml'}, line 5: collectors.0.params.pat: no such setting" in message
     message = refusal(tmp_path, BARS.replace("path: ./bars.csv", ""))
-    assert "line 5: collectors.0.params.path: Field required" in message
+    assert "line 5: collectors.0.params.path: is needed and not given" in message
 
 
 def test_code_that_fails_when_it_is_loaded_stops_the_start_and_names_its_line(tmp_path, monkeypatch):

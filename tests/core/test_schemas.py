@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -135,6 +135,18 @@ def test_two_rows_of_one_key_are_named():
 def test_versions_of_a_fact_are_not_repeated_keys():
     later = {**FACT, "value": 6.0, "known_at": datetime(2021, 1, 4, tzinfo=UTC)}
     assert validate("facts", rows("facts", FACT, later)) == []
+
+
+def test_figures_computed_anew_are_no_repeated_keys_and_one_computation_given_twice_is():
+    tags = ("NetCashProvidedByUsedInOperatingActivities", "PaymentsToAcquirePropertyPlantAndEquipment")
+    flow = {**FACT, "period_start": date(2019, 1, 1)}
+    facts = rows("facts", *({**flow, "tag": tag, "value": value} for tag, value in zip(tags, (7.0, 3.0), strict=True)), FACT)
+    then = pl.col("known_at").max().cast(INSTANT).alias("ingested_at")
+    figures = normalise(facts, "Sample Corp").with_columns(then, source=pl.lit("normalised"))
+    anew = figures.with_columns(pl.col("ingested_at") + timedelta(days=1))
+    assert validate("fundamentals", pl.concat([figures, anew])) == []
+    twice = validate("fundamentals", pl.concat([figures, figures]))
+    assert {failure["check"] for failure in twice} == {"one_row_for_each_key"}
 
 
 def test_a_missing_column_is_named_once():

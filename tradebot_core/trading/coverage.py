@@ -268,14 +268,21 @@ def _warnings(sessions: Sequence[date], securities: int, ended: int, found: Mapp
             f"Survivorship: none of {securities} securities was delisted in {years:.0f} years. What died is missing, and the returns are "
             "those of survivors."
         )
-    words = {
-        "ended_without_delisting": "stop trading without a delisting, and are carried at their last price",
-        "without_bars": "have no bar in the range",
-        "issuers_without_facts": "have no known filing",
-        "unknown_symbols": "of the universe were borne by no security of the store",
+    words = {  # of one, of several
+        "ended_without_delisting": (
+            "stops trading without a delisting, and is carried at its last price",
+            "stop trading without a delisting, and are carried at their last price",
+        ),
+        "without_bars": ("has no bar in the range", "have no bar in the range"),
+        "issuers_without_facts": ("has no known filing", "have no known filing"),
+        "unknown_symbols": (
+            "of the universe was borne by no security of the store",
+            "of the universe were borne by no security of the store",
+        ),
     }
-    for name, what in words.items():
+    for name, (of_one, of_several) in words.items():
         if symbols := found[name]:
-            more = ", ..." if len(symbols) > _NAMED else ""
+            more = f" and {len(symbols) - _NAMED} more" if len(symbols) > _NAMED else ""
+            what = of_one if len(symbols) == 1 else of_several
             said.append(f"{len(symbols)} {what}: {', '.join(symbols[:_NAMED])}{more}.")
     return tuple(said)

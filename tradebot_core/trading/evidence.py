@@ -12,7 +12,7 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.config import QualitySettings
 from tradebot_core.interfaces import DataStore
 from tradebot_core.model.fundamentals import FIGURES, Fact, Provenance
-from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, SECURITIES
+from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
 from tradebot_core.quant.panel import build_panel, first_bar_needed
 from tradebot_core.quant.quality import RULES_BY_NAME, findings, in_words
 from tradebot_core.quant.reporting import COMPARED
@@ -148,7 +148,8 @@ def knowledge_of(
     if panel.is_empty():
         return None
     row = panel.row(0, named=True)
-    behind = filings.filter(pl.col("known_at") == row["fundamentals_known_at"]).sort("ingested_at").tail(1).to_dicts()
+    last_known = pl.lit(row["fundamentals_known_at"], INSTANT)  # null where nothing was filed: then no row equals it
+    behind = filings.filter(pl.col("known_at") == last_known).sort("ingested_at").tail(1).to_dicts()
     bar = bars.filter(pl.col("session") == session).sort("known_at", "ingested_at").tail(1).to_dicts()
     return Knowledge(row, panel, behind[0] if behind else None, bar[0] if bar else None)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tradebot_core.calendar import TradingCalendar
+from tradebot_core.calendar import NEW_YORK
 from tradebot_core.errors import UsageError
 from tradebot_core.wiring import Sleeve, Tradebot
 
@@ -44,8 +44,16 @@ class _Instant(click.ParamType):
 DAY, INSTANT = _Day(), _Instant()
 
 
-def instant_of(given: date | datetime, calendar: TradingCalendar) -> datetime:
-    return given if isinstance(given, datetime) else calendar.cutoff(given)
+def instant_of(given: date | datetime | None, bot: Tradebot) -> datetime:
+    """The instant that --as-of names: a day is its cut-off (of today too, before it has come), nothing is now."""
+    now = bot.clock.now()
+    if given is None:
+        return now
+    instant = given if isinstance(given, datetime) else bot.calendar.cutoff(given)
+    today = now.astimezone(NEW_YORK).date()
+    if instant > max(now, bot.calendar.cutoff(today)):
+        raise UsageError(f"{given} is in the future: nobody knows what will be known then.", f"Give --as-of {today} or before.")
+    return instant
 
 
 def sleeve_of(bot: Tradebot, strategy: str | None) -> Sleeve:

@@ -105,7 +105,7 @@ def export(
     bot = load(config_path)
     if table in OF_A_STRATEGY:
         strategy = sleeve_of(bot, strategy).name
-    known_at = instant_of(as_of, bot.calendar) if as_of is not None else bot.clock.now()
+    known_at = instant_of(as_of, bot)
     asked = Reports(reports or Reports.ALL), Period(period or Period.TWELVE_MONTHS), Adjustment(adjusted) if adjusted else None
     rows = table_of(bot, table, Selection(strategy, book or BACKTEST, layer, start, end, known_at, *asked))
     if to_stdout:

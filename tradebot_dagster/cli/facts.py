@@ -52,7 +52,7 @@ def facts(
       tradebot facts XOM Revenues --period-end 2015-12-31 --reports all --json
     """
     bot = load(config_path)
-    instant = instant_of(as_of, bot.calendar) if as_of is not None else bot.clock.now()
+    instant = instant_of(as_of, bot)
     found = find_company(bot.store, company, instant)
     figures = [name for name in names if name in FIGURES]
     tags = [name for name in names if name not in FIGURES]

@@ -65,9 +65,13 @@ class Checks:
             check_name=check.name,
             asset_key=self.asset,
             severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
-            description=f"{len(findings)} found." if len(findings) else "None found.",
+            description=f"{len(findings)} found, the first: {_in_words(findings)}." if len(findings) else "None found.",
             metadata={"findings": table(findings)} if len(findings) else {},
         )
+
+
+def _in_words(findings: pl.DataFrame) -> str:
+    return ", ".join(f"{name} {value}" for name, value in findings.row(0, named=True).items() if value is not None)
 
 
 # Facts
