@@ -31,6 +31,7 @@ KEYS = [
     "dividends",
     "coverage",
     "run_id",
+    "note",
 ]
 
 
@@ -80,6 +81,15 @@ def test_what_the_figures_rest_on_is_printed_with_every_doubt(desk):
     # Of 3 x 30 sessions, 16 of the one that ended and 30 of the one that never traded.
     assert "with bars                      77.9% of the sessions in which they were listed" in printed
     assert "! 1 has no bar in the range: GONE." in printed and "! 1 has no known filing: GONE." in printed
+
+
+def test_a_new_book_says_which_stored_sessions_went_on_from_the_one_it_replaced(desk):
+    assert desk.json("backtest", "value_investor", *RANGE)["note"] == ""
+    again = desk.json("backtest", "value_investor", "--start", SESSIONS[40], "--end", SESSIONS[45])["note"]
+    assert f"from {SESSIONS[46]} to {END} went on from another book" in again
+    assert f"tradebot backtest value_investor --continue --start {SESSIONS[46]} --end {END}" in again
+    mended = desk.json("backtest", "value_investor", "--continue", "--start", SESSIONS[46], "--end", END)
+    assert (mended["note"], mended["start"]) == ("", str(SESSIONS[40]))
 
 
 def test_without_a_trade_no_figure_is_minus_nothing(desk):

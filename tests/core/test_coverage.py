@@ -84,7 +84,9 @@ def test_filings_and_market_values_count_from_the_session_that_could_see_them():
 def test_one_count_of_several_classes_makes_no_market_value():
     names = [name(AAA, "GOOGL"), name(AAA + 1, "GOOG") | {"cik": 1}]
     filings = [filing(1, XNYS.cutoff(DAYS[0]), shares_outstanding=1e6)]
-    assert seen(bars(AAA, DAYS), names, filings).with_market_value == 0
+    found = seen(bars(AAA, DAYS), names, filings)
+    assert found.with_market_value == 0
+    assert "No market value was known in any session: no rule on price against figures was passed." in found.warnings
     assert seen(bars(AAA, DAYS), names[:1], filings).with_market_value == 1
 
 
@@ -110,7 +112,7 @@ def test_what_is_missing_is_named():
     found = seen(bars(AAA, DAYS), names, filings, unknown_symbols=["XQZW"], caveats=["Survivors only."])
     assert (found.without_bars, found.issuers_without_facts, found.unknown_symbols) == (("BBB",), ("BBB",), ("XQZW",))
     assert found.caveats == ("Survivors only.",)
-    assert len(found.warnings) == 3
+    assert len(found.warnings) == 4  # and no market value at all
 
 
 def test_no_death_in_years_is_a_warning_in_words_and_in_months_is_none():

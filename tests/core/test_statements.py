@@ -599,6 +599,14 @@ def test_debt_is_put_together_by_documented_rules(parts, debt, rule):
     assert (row["debt"], provenance_of(row, "debt").rule) == (debt, rule)
 
 
+def test_debt_is_missing_where_a_total_may_lack_the_convertible_notes_beside_it():
+    """NVIDIA, 2017-01-29: LongTermDebt 1,983 M, ConvertibleDebtCurrent 796 M, and 2,779 M in all."""
+    end = FY2022[1]
+    debts = {(REVENUE, FY2022): 1000, ("us-gaap:LongTermDebt", end): 1983, ("us-gaap:ConvertibleDebtCurrent", end): 796}
+    row = last(filing("2023-02-20", debts, "10-K"))
+    assert reason(row, "debt") == "convertible_debt_current is reported beside long_term_debt, which alone is not the figure"
+
+
 def test_no_reported_debt_is_missing_and_not_zero():
     assert reason(last(ANNUAL_2022), "debt").startswith("no fact in USD under us-gaap:DebtLongtermAndShort")
 

@@ -408,7 +408,7 @@ def _average(known: Vintages, tags: list[str], end: date) -> Figure:
 def _sum(known: Vintages, concepts: ConceptMap, rule: Sum, end: date, length: Length) -> Figure:
     for part in rule.only_without:
         if known.reported_tags(concepts.tags_behind(part), end):
-            return missing(f"{part} is reported, and {' plus '.join(rule.plus)} contains it")
+            return missing(f"{part} is reported beside {' plus '.join(rule.plus)}, which alone is not the figure")
     value = 0.0
     inputs: list[Fact] = []
     words: list[str] = []

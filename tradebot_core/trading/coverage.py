@@ -110,7 +110,10 @@ def coverage(
         len(ended),
         **found,
         years=_years(pieces),
-        warnings=_warnings(sessions, len(symbols), len(ended), found),
+        warnings=(
+            *_warnings(sessions, len(symbols), len(ended), found),
+            *_nothing_known(share("with_facts"), share("with_value")),
+        ),
         caveats=tuple(caveats),
     )
 
@@ -256,6 +259,14 @@ def _ended(symbols: Mapping[int, str], securities: pl.DataFrame, actions: pl.Dat
     unlisted = {security for security, last in last_listed.iter_rows() if last < sessions[-1]}
     delisted = actions.filter(pl.col("type") == ActionType.DELISTING.value, pl.col("session") >= sessions[0])
     return (unlisted | set(delisted["security_id"])) & symbols.keys()
+
+
+def _nothing_known(with_fundamentals: float | None, with_market_value: float | None) -> tuple[str, ...]:
+    if with_fundamentals == 0:
+        return ("No filing of any security was known in any session: no rule on figures was passed.",)
+    if with_market_value == 0:
+        return ("No market value was known in any session: no rule on price against figures was passed.",)
+    return ()
 
 
 def _warnings(sessions: Sequence[date], securities: int, ended: int, found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from tradebot_core.errors import ExecutionError, UsageError
+from tradebot_core.model.tables import BOOKS
+from tradebot_core.trading.audit import broken_links
 from tradebot_core.trading.coverage import Coverage
-from tradebot_core.wiring import Tradebot, load
+from tradebot_core.wiring import BACKTEST, Tradebot, load
 from tradebot_dagster.cli.arguments import DAY
 from tradebot_dagster.cli.output import emit, progress
 from tradebot_dagster.telling import heard_by
@@ -53,9 +55,30 @@ def backtest(config_path: Path, strategy: str, start: date, end: date, continued
     found = asdict(bot.performance(strategy, book[0], end))
     figures = {name: value + 0.0 if isinstance(value, float) else value for name, value in found.items()}  # -0.0 is 0.0
     seen = bot.coverage([session for session in book if session <= end])
-    document = {"strategy": strategy, "start": book[0], "end": end, **figures, "coverage": asdict(seen), "run_id": run_id}
-    emit(document, _page(figures, seen, run_id))
+    note = _replaced(bot, strategy, end)
+    document = {
+        "strategy": strategy,
+        "start": book[0],
+        "end": end,
+        **figures,
+        "coverage": asdict(seen),
+        "run_id": run_id,
+        "note": note,
+    }
+    emit(document, "\n".join(filter(None, [_page(figures, seen, run_id), note])))
     return 0
+
+
+def _replaced(bot: Tradebot, strategy: str, end: date) -> str:
+    """What to know of stored sessions after the range: they went on from the book that this backtest has replaced."""
+    broken = broken_links(bot.store.read_results(BOOKS, strategy, BACKTEST, start=end))
+    if broken.is_empty():
+        return ""
+    first, last = broken["session"][0], bot.store.result_sessions(BOOKS, strategy, BACKTEST)[-1]
+    return (
+        f"  ! The stored sessions from {first} to {last} went on from another book than this one. To go on from this one:\n"
+        f"    tradebot backtest {strategy} --continue --start {first} --end {last}"
+    )
 
 
 def _past_sessions(bot: Tradebot, start: date, end: date) -> list[date]:
