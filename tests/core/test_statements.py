@@ -591,12 +591,29 @@ def test_liabilities_are_assets_less_equity_where_no_total_is_reported():
             "long_term_debt_noncurrent plus long_term_debt_current",
         ),
         ({"us-gaap:DebtLongtermAndShorttermCombinedAmount": 101, NONCURRENT: 70}, 101, "reported_balance"),
+        (
+            {NONCURRENT: 70, "us-gaap:ShortTermBankLoansAndNotesPayable": 9},
+            79,
+            "long_term_debt_noncurrent plus short_term_borrowings",
+        ),
     ],
-    ids=["current in one", "current in parts", "long-term in one", "a total below its part", "one amount, two tags", "in one"],
+    ids=[
+        *("current in one", "current in parts", "long-term in one", "a total below its part", "one amount, two tags", "in one"),
+        "notes payable",
+    ],
 )
 def test_debt_is_put_together_by_documented_rules(parts, debt, rule):
     row = last(filing("2023-02-20", {(REVENUE, FY2022): 1, **{(tag, FY2022[1]): v for tag, v in parts.items()}}, "10-K"))
     assert (row["debt"], provenance_of(row, "debt").rule) == (debt, rule)
+
+
+@pytest.mark.parametrize(
+    "parts", [{"us-gaap:DebtCurrent": 30}, {NONCURRENT: 70, CURRENT: 5, "us-gaap:ConvertibleDebtNoncurrent": 400}]
+)
+def test_a_part_of_the_debt_is_not_the_debt(parts):
+    """What is due within a year, alone; or notes beside long-term debt that may be a part of it, and may not."""
+    row = last(filing("2023-02-20", {(REVENUE, FY2022): 1, **{(tag, FY2022[1]): v for tag, v in parts.items()}}, "10-K"))
+    assert row["debt"] is None
 
 
 def test_debt_is_missing_where_a_total_may_lack_the_convertible_notes_beside_it():
