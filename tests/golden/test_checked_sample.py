@@ -4,8 +4,8 @@ The sample is every 10-Q in the SEC's Financial Statement Data Set of the third 
 United States in their first quarters of tagging, when errors were most frequent; industrials, banks, insurers, utilities, oil, real
 estate. For each figure the value that the concept map finds by tags is compared with the line of the statement that a rule on its
 words finds (statement_lines.py). Where the two differ, or no line has such words, reviewed_2009q3.csv holds a verdict.
-It was made by whoever built this, not by a second reader: from the label of the line that our value stands on (`our_line`), and where it stands on none, from
-the parts it was added up from. Some sixteen of the statements were opened whole. `wrong` says why.
+It was made by whoever built this, not by a second reader: from the label of the line that our value stands on (`our_line`), and
+where it stands on none, from the parts it was added up from. Some sixteen of the statements were opened whole. `wrong` says why.
 """
 
 import csv
