@@ -104,7 +104,7 @@ def test_a_sale_goes_at_the_market():
     ("style", "buys", "sells"),
     [
         (OrderStyle.OPEN_AUCTION, (OrderType.LIMIT_ON_OPEN, Decimal("10.29")), (OrderType.MARKET_ON_OPEN, None)),
-        (OrderStyle.LIMIT, (OrderType.LIMIT, Decimal("10.29")), (OrderType.LIMIT, Decimal("9.71"))),
+        (OrderStyle.LIMIT, (OrderType.LIMIT, Decimal("10.29")), (OrderType.LIMIT, Decimal("9.70"))),
         (OrderStyle.ADAPTIVE, (OrderType.ADAPTIVE_LIMIT, Decimal("10.29")), (OrderType.ADAPTIVE_MARKET, None)),
     ],
 )
@@ -113,7 +113,7 @@ def test_the_style_of_a_strategy_says_how_its_orders_are_placed(style, buys, sel
     decisions, worth = [decision(1, Action.BUY, 0.5), decision(2, Action.SELL)], dict.fromkeys((1, 2), Decimal("9.9999"))
     sale, purchase = plan_orders("s", decisions, book("1000", s2=5), Decimal(1050), worth, {1: BIG}, limits, style)
     assert (purchase.order_type, purchase.limit_price) == buys  # 10.299897, and not a cent more
-    assert (sale.order_type, sale.limit_price) == sells  # 9.699903 would be further down than the gap
+    assert (sale.order_type, sale.limit_price) == sells  # 9.699903 is as far down as the gap goes
 
 
 def test_two_purchases_share_the_cash_that_is_there():
