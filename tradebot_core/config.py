@@ -30,6 +30,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tradebot_core.calendar import DEFAULT_CUTOFF
 from tradebot_core.errors import ConfigurationError
+from tradebot_core.model.order import OrderStyle
 
 
 class Settings(BaseModel):
@@ -96,6 +97,7 @@ class StrategySettings(Settings):
     class_path: str
     allocated_capital: Annotated[Decimal, Field(gt=0)]
     enabled: bool = True
+    orders: OrderStyle = OrderStyle.OPEN_AUCTION
     params: dict[str, Any] = {}
 
 
@@ -104,6 +106,7 @@ class IbkrSettings(Settings):
     port: int = 4002
     client_id: Annotated[int, Field(ge=1, le=31)] = 1
     account: str
+    gateway_restart: time | None = time(23, 45)  # New York, of its daily restart; nothing is sent around it
 
 
 class SampleMarketSettings(Settings):

@@ -305,6 +305,10 @@ class OpeningMarket(Protocol):
         """The raw open, or None when the security has no bar in the session (or none is known yet)."""
         ...
 
+    def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
+        """The raw low and high of a session that is over, or None as for `open_price`."""
+        ...
+
     def voids_orders(self, security_id: int, session: date) -> bool:
         """Whether a split or a delisting takes effect in the session: an order decided before it means other shares."""
         ...

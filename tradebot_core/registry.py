@@ -27,6 +27,7 @@ def make_strategy(config: Config, path: Path, index: int) -> Strategy:
     params = _params(found.Params, path, ("strategies", index, "params"), settings.params)
     try:
         strategy = found(settings.name, params)
+        strategy.orders = settings.orders
         features = [(layer.name, tuple(layer.features)) for layer in strategy.layers()]
     except Exception as error:
         what = f"the strategy {settings.name} cannot be made: {type(error).__name__}: {error}"

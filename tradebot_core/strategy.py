@@ -19,6 +19,7 @@ from tradebot_core.config import Settings
 from tradebot_core.errors import StrategyError
 from tradebot_core.model.decision import Action, Candidate, Decision, LayerResult, Verdict
 from tradebot_core.model.event import Event, EventType
+from tradebot_core.model.order import OrderStyle
 from tradebot_core.model.tables import LAYERS
 from tradebot_core.quant.panel import MarketMemory
 from tradebot_core.quant.quality import PREFIX
@@ -243,6 +244,8 @@ class Strategy(ABC):
         EventType.FUNDAMENTALS,
         EventType.PRICE_BAR,
     )
+
+    orders: OrderStyle = OrderStyle.OPEN_AUCTION  # how its orders are placed; set by its block in the configuration
 
     def __init__(self, name: str, params: Settings) -> None:
         self.name = name

@@ -29,6 +29,7 @@ from tradebot_core.interfaces import (
     OpeningMarket,
     RiskGate,
 )
+from tradebot_core.model.order import OrderStyle
 from tradebot_core.model.portfolio import Position, usd
 from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, FUNDAMENTALS, RESULT_TABLES, SECURITIES, FactTable
 from tradebot_core.quant.panel import first_bar_needed
@@ -289,7 +290,7 @@ class Tradebot:
         if self.config.ibkr is not None:
             from tradebot_core.execution.ibkr import IbkrEngine  # noqa: PLC0415  ib_async is only loaded where it is used
 
-            engine: ExecutionEngine = IbkrEngine(self.config.ibkr, self.config.mode, self._con_ids())
+            engine: ExecutionEngine = IbkrEngine(self.config.ibkr, self.config.mode, self._con_ids(), clock=self.clock)
         elif self.config.mode is Mode.LIVE:
             raise ConfigurationError("Mode live needs an ibkr block.")
         else:
@@ -333,6 +334,8 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
         "universe": universe and [str(entry) for entry in universe],
         "capital": str(capital),
     }
+    if strategy.orders is not OrderStyle.OPEN_AUCTION:  # books made before there was another style go on
+        made_of["orders"] = str(strategy.orders)
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     return Sleeve(strategy, capital, fingerprint)
 

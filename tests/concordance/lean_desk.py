@@ -114,6 +114,9 @@ class _Market:
     def open_price(self, security_id: int, session: date) -> float | None:
         return self.history.open_price(security_id, session)
 
+    def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
+        return self.history.traded_range(security_id, session)
+
     def voids_orders(self, security_id: int, session: date) -> bool:
         return self.history.voids_orders(security_id, session)
 

@@ -96,9 +96,10 @@ class Desk:
 
     bot: Tradebot
     engine: Callable[[], object] | None = None
+    pauses: list[float] = field(default_factory=list)
 
     def desk(self, now: datetime) -> LiveDesk:
-        made = at(self.bot, now).desk
+        made = replace(at(self.bot, now).desk, pause=self.pauses.append)
         return replace(made, engine_factory=self.engine) if self.engine is not None else made
 
     @property
@@ -300,37 +301,99 @@ def lose_the_order(engine: FakeEngine, intent: OrderIntent) -> None:
 
 
 @pytest.mark.parametrize("absence_is_proof", [True, False])
-@pytest.mark.parametrize(("fault", "left"), [(crash_after_receiving, "sending"), (lose_the_answer, "unknown")])
-def test_an_order_left_in_doubt_that_the_broker_has_is_adopted_and_not_resent(tmp_path, fault, left, absence_is_proof):
-    engine = FakeEngine(absence_is_proof, fault)
+def test_an_order_that_the_broker_has_is_adopted_after_a_crash_and_not_resent(tmp_path, absence_is_proof):
+    engine = FakeEngine(absence_is_proof, crash_after_receiving)
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.decide(day(0))
+    with suppress(Crash):
+        desk.submit(day(0))
+    assert desk.states() == {"buy AAA": "sending"}
+    engine.asked.clear()
+    for _ in range(2):
+        desk.submit(day(0))
+    assert engine.asked[0] == engine.received[0]
+    assert (len(engine.received), desk.states(), desk.pauses) == (1, {"buy AAA": "working"}, [])
+
+
+def test_an_order_whose_answer_was_lost_is_asked_about_at_once_and_adopted(tmp_path):
+    engine = FakeEngine(False, lose_the_answer)
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.decide(day(0))
+    assert desk.submit(day(0)).outcome is Outcome.SUBMITTED
+    assert (len(engine.received), desk.states(), desk.pauses) == (1, {"buy AAA": "working"}, [])
+
+
+@pytest.mark.parametrize(("fault", "left"), [(crash_before_receiving, "sending"), (lose_the_order, "unknown")])
+def test_where_absence_proves_that_an_order_never_arrived_it_is_sent_again(tmp_path, fault, left):
+    engine = FakeEngine(True, fault)
     desk = a_desk(tmp_path, BUY, engine=lambda: engine)
     desk.decide(day(0))
     with suppress(Crash):
         desk.submit(day(0))
     assert desk.states() == {"buy AAA": left}
-    engine.asked.clear()
-    for _ in range(2):
+    engine.on_submit = FakeEngine.receive
+    for _ in range(3):
         desk.submit(day(0))
-    assert engine.asked[0] == engine.received[0]
     assert (len(engine.received), desk.states()) == (1, {"buy AAA": "working"})
 
 
-@pytest.mark.parametrize(("fault", "left"), [(crash_before_receiving, "sending"), (lose_the_order, "unknown")])
-def test_an_order_in_doubt_is_sent_again_only_where_absence_proves_that_it_never_arrived(tmp_path, fault, left):
-    proof, no_proof = FakeEngine(True, fault), FakeEngine(False, fault)
-    for engine in (proof, no_proof):
-        desk = a_desk(tmp_path / str(engine.absence_is_proof), BUY, engine=lambda engine=engine: engine)
-        desk.decide(day(0))
-        with suppress(Crash):
-            desk.submit(day(0))
-        assert desk.states() == {"buy AAA": left}
-        engine.on_submit = FakeEngine.receive
-        for _ in range(3):
-            desk.submit(day(0))
-        if engine.absence_is_proof:
-            assert (len(engine.received), desk.states()) == (1, {"buy AAA": "working"})
-        else:
-            assert (engine.received, desk.states()) == ([], {"buy AAA": "unknown"})
+@pytest.mark.parametrize("fault", [crash_before_receiving, lose_the_order])
+def test_elsewhere_it_is_lost_when_asked_three_times_a_minute_apart_and_never_sent_again(tmp_path, fault):
+    engine = FakeEngine(False, fault)
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.decide(day(0))
+    with suppress(Crash):
+        desk.submit(day(0))
+    engine.on_submit = FakeEngine.receive
+    for _ in range(3):
+        desk.submit(day(0))
+    assert (engine.received, desk.states(), desk.pauses) == ([], {"buy AAA": "lost"}, [60.0, 60.0])
+    (order,) = desk.ledger.orders("scripted").to_dicts()
+    assert "showed no trace of it when asked at 19:00:00, 19:00:00, 19:00:00 New York" in order["detail"]
+
+
+def test_an_order_that_shows_up_while_it_is_looked_for_is_adopted(tmp_path):
+    engine = FakeEngine(False, lose_the_order)
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.decide(day(0))
+    fault = desk.pauses
+
+    class Late(list):
+        def append(self, seconds: float) -> None:
+            super().append(seconds)
+            (intent, _), *_ = desk.ledger.open_orders("scripted")
+            engine.receive(intent)
+
+    desk.pauses = Late(fault)
+    assert desk.submit(day(0)).outcome is Outcome.SUBMITTED
+    assert (len(engine.received), desk.states(), desk.pauses) == (1, {"buy AAA": "working"}, [60.0])
+
+
+def test_after_an_order_that_was_lost_the_others_wait_for_the_next_run(tmp_path):
+    engine = FakeEngine(False, lose_the_order)
+    desk = a_desk(tmp_path, BUY, BUY.replace("AAA", "BBB"), engine=lambda: engine)
+    desk.decide(day(0))
+    submission = desk.submit(day(0))
+    assert submission.outcome is Outcome.IN_DOUBT
+    assert "look at the gateway's window" in submission.note
+    assert sorted(desk.states().values()) == ["lost", "new"]
+    engine.on_submit = FakeEngine.receive
+    assert desk.submit(day(0)).outcome is Outcome.SUBMITTED
+    assert sorted(desk.states().values()) == ["lost", "working"]
+
+
+def test_when_the_broker_cannot_be_asked_an_order_stays_unknown_and_the_others_wait(tmp_path):
+    engine = FakeEngine(False, lose_the_order)
+    desk = a_desk(tmp_path, BUY, BUY.replace("AAA", "BBB"), engine=lambda: engine)
+    desk.decide(day(0))
+
+    def unreachable(key: str) -> OrderStatus:
+        raise ExecutionError("The gateway is gone.")
+
+    engine.get_order_status = unreachable
+    with pytest.raises(ExecutionError, match="gone"):
+        desk.submit(day(0))
+    assert sorted(desk.states().values()) == ["new", "unknown"]
 
 
 def test_executions_the_broker_tells_twice_are_entered_once(tmp_path):
@@ -499,11 +562,16 @@ def test_an_order_of_a_past_session_that_never_arrived_is_closed_when_the_next_s
 
 
 def test_an_order_of_a_past_session_whose_fate_is_unknown_stays_open_for_a_person(tmp_path):
-    engine = FakeEngine(False, lose_the_order)
+    """What a broker shows two days later says nothing of the day on which the order could have filled."""
+    engine = FakeEngine(False, crash_before_receiving)
     desk = a_desk(tmp_path, BUY, engine=lambda: engine)
-    desk.night(day(0))
-    desk.night(day(1))
-    assert (engine.received, desk.states()) == ([], {"buy AAA": "unknown"})
+    desk.decide(day(0))
+    with suppress(Crash):
+        desk.submit(day(0))
+    desk.desk(evening(day(2))).record(desk.strategy, day(2), evening(day(2)))
+    assert (engine.received, desk.states(), desk.pauses) == ([], {"buy AAA": "sending"}, [])
+    desk.decide(day(2))
+    assert desk.submit(day(2)).outcome is Outcome.IN_DOUBT
 
 
 def test_a_halt_stops_the_sending_and_its_end_within_the_session_resumes_it(tmp_path):

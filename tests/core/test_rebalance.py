@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tradebot_core.config import RiskSettings
 from tradebot_core.interfaces import Situation
 from tradebot_core.model.decision import Action, Decision
-from tradebot_core.model.order import OrderIntent, OrderType, Side
+from tradebot_core.model.order import OrderIntent, OrderStyle, OrderType, Side
 from tradebot_core.model.portfolio import Book, Position
 from tradebot_core.trading.rebalance import plan_orders
 from tradebot_core.trading.risk import LimitGate
@@ -98,6 +98,22 @@ def test_a_purchase_is_limited_to_a_gap_above_the_close_and_paid_for_even_there(
 def test_a_sale_goes_at_the_market():
     (order,) = plan_orders("s", [decision(1, Action.SELL)], book("0", s1=5), Decimal(50), {1: Decimal(10)}, {1: BIG}, LIMITS)
     assert (order.order_type, order.limit_price) == (OrderType.MARKET_ON_OPEN, None)
+
+
+@pytest.mark.parametrize(
+    ("style", "buys", "sells"),
+    [
+        (OrderStyle.OPEN_AUCTION, (OrderType.LIMIT_ON_OPEN, Decimal("10.29")), (OrderType.MARKET_ON_OPEN, None)),
+        (OrderStyle.LIMIT, (OrderType.LIMIT, Decimal("10.29")), (OrderType.LIMIT, Decimal("9.70"))),
+        (OrderStyle.ADAPTIVE, (OrderType.ADAPTIVE_LIMIT, Decimal("10.29")), (OrderType.ADAPTIVE_MARKET, None)),
+    ],
+)
+def test_the_style_of_a_strategy_says_how_its_orders_are_placed(style, buys, sells):
+    limits = LIMITS.model_copy(update={"max_open_gap": 0.03})
+    decisions, worth = [decision(1, Action.BUY, 0.5), decision(2, Action.SELL)], dict.fromkeys((1, 2), Decimal("9.9999"))
+    sale, purchase = plan_orders("s", decisions, book("1000", s2=5), Decimal(1050), worth, {1: BIG}, limits, style)
+    assert (purchase.order_type, purchase.limit_price) == buys  # 10.299897, and not a cent more
+    assert (sale.order_type, sale.limit_price) == sells  # 9.699903 is as far down as the gap goes
 
 
 def test_two_purchases_share_the_cash_that_is_there():

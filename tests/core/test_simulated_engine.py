@@ -1,5 +1,6 @@
 """The simulated engine: fills at the next open once it is known, remembers over a restart, and never takes an order twice."""
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,19 +12,23 @@ from tradebot_core.clock import FixedClock
 from tradebot_core.config import CostSettings
 from tradebot_core.errors import ExecutionError
 from tradebot_core.execution.simulated import SimulatedEngine
-from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, Side, order_key
+from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, OrderType, Side, order_key
 
 DAY, NEXT = SESSIONS[:2]
 ORDER = OrderIntent(order_key("s", DAY, 1, Side.BUY), "s", DAY, 1, "AAA", Side.BUY, 300, Decimal(10))
 
 
 class Market:
-    def __init__(self, open_price: float | None = 11.0, split: bool = False) -> None:
-        self.price, self.split = open_price, split
+    def __init__(self, open_price: float | None = 11.0, split: bool = False, low: float = 10.0, high: float = 12.0) -> None:
+        self.price, self.split, self.range = open_price, split, (low, high)
 
     def open_price(self, security_id: int, session: date) -> float | None:
         assert (security_id, session) == (1, NEXT)
         return self.price
+
+    def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
+        assert (security_id, session) == (1, NEXT)
+        return self.range
 
     def voids_orders(self, security_id: int, session: date) -> bool:
         return self.split
@@ -87,3 +92,43 @@ def test_a_damaged_record_is_named_and_no_order_is_guessed(tmp_path):
     path.write_text(path.read_text()[:40])
     with pytest.raises(ExecutionError, match=r"orders\.jsonl cannot be read"):
         engine_at(XNYS.cutoff(DAY), path=path)
+
+
+# Orders good for the day
+
+LIMITED = replace(ORDER, order_type=OrderType.LIMIT, limit_price=Decimal("10.50"))
+OVER = XNYS.cutoff(NEXT)
+
+
+def day_order(market: Market, now: datetime = OVER, order: OrderIntent = LIMITED) -> OrderStatus:
+    return engine_at(now, market).submit(order)
+
+
+def test_a_day_order_that_opens_within_its_limit_fills_at_the_open():
+    (fill,) = day_order(Market(open_price=10.4), XNYS.opens_at(NEXT)).fills
+    assert (fill.price, fill.filled_at) == (Decimal("10.4052"), XNYS.opens_at(NEXT))
+
+
+def test_one_that_opens_beyond_it_fills_at_its_limit_when_the_session_traded_through_it():
+    market = Market(open_price=11.0, low=10.49)
+    assert day_order(market, OVER - timedelta(microseconds=1)).state is OrderState.WORKING
+    (fill,) = day_order(market).fills
+    assert (fill.price, fill.quantity, fill.filled_at) == (Decimal("10.50"), 300, XNYS.closes_at(NEXT))
+
+
+def test_a_limit_that_was_only_touched_is_not_filled():
+    status = day_order(Market(open_price=11.0, low=10.5))
+    assert (status.state, status.fills) == (OrderState.EXPIRED, ())
+    assert "beyond the limit of 10.50, and did not trade through it" in status.detail
+
+
+@pytest.mark.parametrize(("high", "state"), [(12.01, OrderState.FILLED), (12.0, OrderState.EXPIRED)])
+def test_a_sale_waits_for_the_highest_price(high, state):
+    sale = replace(LIMITED, side=Side.SELL, limit_price=Decimal(12))
+    assert day_order(Market(open_price=11.0, high=high), order=sale).state is state
+
+
+@pytest.mark.parametrize("kind", [OrderType.ADAPTIVE_MARKET, OrderType.MARKET_ON_OPEN])
+def test_an_adaptive_order_costs_what_one_at_the_open_costs(kind):
+    (fill,) = day_order(Market(open_price=11.0), order=replace(ORDER, order_type=kind)).fills
+    assert fill.price == Decimal("11.0055")

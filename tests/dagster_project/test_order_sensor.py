@@ -1,14 +1,20 @@
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.test_utils import create_run_for_test
 
 from tests import markets
 from tests.dagster_project.project import Project, live_keys, new_york
 from tests.dagster_project.test_schedules import seal
 from tests.markets import SESSIONS, XNYS
-from tradebot_dagster.defs import definitions_of
+from tradebot_core.model.order import OrderIntent, RiskVerdict, Side
+from tradebot_dagster.defs import definitions_of, sensors
+from tradebot_dagster.defs.jobs import SUBMIT_ORDERS
+from tradebot_dagster.defs.live import PERMIT_TAG
+from tradebot_dagster.defs.sensors import ORDERS_TAG
 
 SESSION = SESSIONS[40]
 OPENS_ON = SESSIONS[41]
@@ -27,7 +33,7 @@ def test_live_decisions_of_the_current_session_are_submitted_one_run_a_strategy(
     seal(small, SESSION)
     requests = tick(small, MORNING)
     assert [(r.run_key, r.partition_key, r.asset_selection) for r in requests] == [
-        (f"{name}:{SESSION}:{'d' * 64}", str(SESSION), [dg.AssetKey([name, "orders"])])
+        (f"{name}:{SESSION}:{'d' * 64}:0", str(SESSION), [dg.AssetKey([name, "orders"])])
         for name in ("value_investor", "quality_growth")
     ]
     assert engines == []
@@ -69,7 +75,7 @@ def test_planned_orders_are_not_requested_again(small: Project) -> None:
     seal(small, SESSION)
     for name in small.bot.sleeves:
         small.bot.store.ledger.commit_orders(name, SESSION, [], MORNING)  # decided to do nothing
-    assert tick(small, MORNING) == f"Orders of {SESSION} are planned."
+    assert tick(small, MORNING) == f"Orders of {SESSION} are planned and sent."
 
 
 def test_a_halt_holds_everything(small: Project) -> None:
@@ -84,6 +90,67 @@ def test_it_keeps_no_cursor_and_asks_the_same_again(small: Project) -> None:
     """Dagster starts one run for one run_key; the ledger ends the asking."""
     seal(small, SESSION)
     assert [r.run_key for r in tick(small, MORNING)] == [r.run_key for r in tick(small, MORNING)]
+
+
+# What a run left behind
+
+
+def ran(project: Project, strategy: str, status: dg.DagsterRunStatus) -> None:
+    """As if a run that the sensor asked for had come to this."""
+    run = create_run_for_test(
+        project.instance,
+        job_name=SUBMIT_ORDERS,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={ORDERS_TAG: f"{strategy}:{SESSION}"},
+    )
+    if status is dg.DagsterRunStatus.FAILURE:
+        project.instance.report_run_failed(run, "the gateway was restarting")
+
+
+def left_unsent(project: Project, strategy: str) -> None:
+    order = OrderIntent(f"{strategy}|x", strategy, SESSION, 100_100, "AAA", Side.BUY, 1, Decimal(10))
+    project.bot.store.ledger.commit_orders(strategy, SESSION, [(order, RiskVerdict(True, "within_limits"))], MORNING)
+
+
+def test_orders_that_a_run_could_not_send_are_requested_again_after_a_minute_with_a_new_permit(
+    small: Project, monkeypatch
+) -> None:
+    seal(small, SESSION, "quality_growth")
+    (first,) = tick(small, MORNING)
+    left_unsent(small, "quality_growth")
+    ran(small, "quality_growth", dg.DagsterRunStatus.FAILURE)
+    assert tick(small, MORNING) == "Orders of quality_growth are left to submit; the next run comes in 60 s."
+    monkeypatch.setattr(sensors, "_FIRST_WAIT_S", -1.0)
+    (again,) = tick(small, MORNING)
+    assert (first.run_key[-2:], again.run_key[-2:]) == (":0", ":1")
+    assert first.tags[PERMIT_TAG] != again.tags[PERMIT_TAG]
+
+
+def test_while_a_run_submits_no_other_is_requested(small: Project) -> None:
+    seal(small, SESSION, "quality_growth")
+    left_unsent(small, "quality_growth")
+    ran(small, "quality_growth", dg.DagsterRunStatus.STARTED)
+    assert tick(small, MORNING).endswith(" submits orders.")
+
+
+def test_a_first_run_of_one_strategy_does_not_wait_for_the_runs_of_another(small: Project) -> None:
+    seal(small, SESSION)
+    left_unsent(small, "quality_growth")
+    ran(small, "quality_growth", dg.DagsterRunStatus.FAILURE)
+    (request,) = tick(small, MORNING)
+    assert request.asset_selection == [dg.AssetKey(["value_investor", "orders"])]
+
+
+def test_in_the_end_a_person_has_to_look(small: Project, monkeypatch) -> None:
+    monkeypatch.setattr(sensors, "_FIRST_WAIT_S", -1.0)
+    seal(small, SESSION, "quality_growth")
+    left_unsent(small, "quality_growth")
+    for _ in range(12):
+        assert len(tick(small, MORNING)) == 1
+        ran(small, "quality_growth", dg.DagsterRunStatus.FAILURE)
+    assert tick(small, MORNING) == (
+        "12 runs could not submit every order of quality_growth. Mend the cause, then `tradebot run-session`."
+    )
 
 
 @pytest.mark.parametrize(

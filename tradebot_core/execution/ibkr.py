@@ -5,6 +5,7 @@ an older order it says nothing, which proves nothing (`absence_is_proof` is fals
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
 
@@ -12,7 +13,8 @@ from tradebot_core.calendar import NEW_YORK
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
 from tradebot_core.ibkr.connection import BrokerError, Client, run
-from tradebot_core.ibkr.contracts import Named, qualify
+from tradebot_core.ibkr.contracts import Named, details_of
+from tradebot_core.ibkr.hours import why_restarting
 from tradebot_core.ibkr.orders import (
     BrokerExecution,
     BrokerOrder,
@@ -23,15 +25,13 @@ from tradebot_core.ibkr.orders import (
     order_reference,
     send_order,
 )
+from tradebot_core.ibkr.ticks import on_grid, price_steps
+from tradebot_core.interfaces import Clock
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, OrderType, Side
 
 T = TypeVar("T")
 
 ACKNOWLEDGE_TIMEOUT_S = 30.0
-
-# Orders for the opening auction are MKT or LMT with tif OPG (MOO, LOO). A tif is always sent: without one the gateway's preset
-# decides and says so with 10349.
-_TIF = {OrderType.MARKET_ON_OPEN: "OPG", OrderType.LIMIT_ON_OPEN: "OPG"}
 
 # Codes after which a new order was not taken. They count only when IBKR then lists neither the order nor an execution.
 _REJECTIONS = frozenset({103, 109, 110, 111, 113, 163, 200, 201, 203, 321, 383, 387, 434, 435, 436, 451, 460, 10243, 10318})
@@ -55,16 +55,23 @@ class IbkrEngine:
         mode: Mode,
         con_ids: Mapping[int, int] = MappingProxyType({}),
         acknowledge_timeout_s: float = ACKNOWLEDGE_TIMEOUT_S,
+        clock: Clock | None = None,
     ) -> None:
-        """`con_ids`: the broker's listing by security_id, where it is known; else the symbol says which share is meant."""
+        """`con_ids`: the broker's listing by security_id, where it is known; else the symbol says which share is meant.
+
+        With a `clock`, nothing is sent while IBKR or the gateway restarts."""
         self._settings = settings
         self._mode = mode
         self._con_ids = con_ids
         self._timeout_s = acknowledge_timeout_s
+        self._clock = clock
 
     def submit(self, intent: OrderIntent) -> OrderStatus:
         if self._mode is Mode.DRY_RUN:
             raise NotPermitted("Mode is dry_run: no order goes to IBKR.", "Set mode: paper or live by name.")
+        restarting = self._clock and why_restarting(self._clock.now(), self._settings.gateway_restart)
+        if restarting:
+            raise ExecutionError(f"Order {intent.key} was not sent: {restarting}.", "It may be sent again when that is over.")
         terms = self._terms(intent)
         share = Named(intent.symbol, self._con_ids.get(intent.security_id))
 
@@ -73,10 +80,13 @@ class IbkrEngine:
             if known is not None:
                 return _status(intent.key, known)
             try:
-                contract = await qualify(ib, share)
+                details = await details_of(ib, share)
             except BrokerError as error:
                 return OrderStatus(OrderState.REJECTED, detail=str(error))
-            answer = await send_order(ib, contract, terms, self._timeout_s)
+            placed = terms
+            if terms.limit_price is not None:
+                placed = replace(terms, limit_price=on_grid(terms.limit_price, intent.side, await price_steps(ib, details)))
+            answer = await send_order(ib, details.contract, placed, self._timeout_s)
             try:
                 known = await find_order(ib, terms.account, terms.reference)
             except (ConnectionError, BrokerError) as error:
@@ -113,15 +123,18 @@ class IbkrEngine:
     def _terms(self, intent: OrderIntent) -> OrderTerms:
         if intent.quantity < 1 or intent.quantity != int(intent.quantity):
             raise ExecutionError(f"Order {intent.key} is for {intent.quantity} shares.", "Only whole shares are sent.")
-        if (intent.limit_price is None) is (intent.order_type is OrderType.LIMIT_ON_OPEN):
+        if (intent.limit_price is None) is intent.order_type.has_limit:
             raise ExecutionError(f"Order {intent.key} is {intent.order_type} with limit {intent.limit_price}.")
         return OrderTerms(
             side="BUY" if intent.side is Side.BUY else "SELL",
             quantity=int(intent.quantity),
             limit_price=intent.limit_price,
-            tif=_TIF[intent.order_type],
+            # Orders for the opening auction are MKT or LMT with tif OPG (MOO, LOO). A tif is always sent: without one the
+            # gateway's preset decides and says so with 10349.
+            tif="OPG" if intent.order_type.ends_at_open else "DAY",
             account=self._settings.account,
             reference=order_reference(intent.key),
+            adaptive=intent.order_type in (OrderType.ADAPTIVE_MARKET, OrderType.ADAPTIVE_LIMIT),
         )
 
     def _run(self, work: Callable[..., Awaitable[T]]) -> T:

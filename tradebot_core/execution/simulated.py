@@ -1,12 +1,14 @@
-"""The simulated engine: orders fill in full at the next session's open, with slippage and commission.
+"""The simulated engine: orders fill in full in the next session, with slippage and commission.
 
 It serves backtests and paper trading without a broker. It knows the market only through `OpeningMarket` and the time only
-through its clock: an order fills once the clock has passed the open and the open is known.
+through its clock: an order fills at the open once the clock has passed it and the open is known. A day order whose limit the
+open is beyond fills at its limit when the session traded through it (touched is not enough: others stood before us), and what
+of it did not fill ends with the session. An adaptive order is taken to cost what an order at the open costs.
 """
 
 import json
 import os
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +17,8 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.config import CostSettings
 from tradebot_core.errors import ExecutionError
 from tradebot_core.interfaces import Clock, OpeningMarket
-from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus
+from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, Side
+from tradebot_core.model.portfolio import usd
 from tradebot_core.quant.costs import commission, fill_price
 
 
@@ -85,11 +88,25 @@ class SimulatedEngine:
                 return OrderStatus(OrderState.WORKING)
             return OrderStatus(OrderState.EXPIRED, detail=f"{intent.symbol} did not trade on {session}.")
         paid = fill_price(price, intent.side, self._costs)
-        if intent.limit_price is not None and (paid - intent.limit_price) * intent.side.sign > 0:
-            return OrderStatus(OrderState.EXPIRED, detail=f"It opened at {price}, beyond the limit of {intent.limit_price}.")
-        return OrderStatus(OrderState.FILLED, (self._fill(intent, session, paid),))
+        if intent.limit_price is None or (paid - intent.limit_price) * intent.side.sign <= 0:
+            return OrderStatus(OrderState.FILLED, (self._fill(intent, session, paid, self._calendar.opens_at(session)),))
+        beyond = f"It opened at {price}, beyond the limit of {intent.limit_price}"
+        if intent.order_type.ends_at_open:
+            return OrderStatus(OrderState.EXPIRED, detail=f"{beyond}.")
+        if now < self._calendar.cutoff(session):
+            return OrderStatus(OrderState.WORKING)
+        if self._traded_through(intent, session):
+            at = self._calendar.closes_at(session)
+            return OrderStatus(OrderState.FILLED, (self._fill(intent, session, intent.limit_price, at),))
+        return OrderStatus(OrderState.EXPIRED, detail=f"{beyond}, and did not trade through it in the session.")
 
-    def _fill(self, intent: OrderIntent, session: date, price: Decimal) -> Fill:
+    def _traded_through(self, intent: OrderIntent, session: date) -> bool:
+        traded = self._market.traded_range(intent.security_id, session)
+        assert traded is not None and intent.limit_price is not None  # the session has an open
+        best = traded[0] if intent.side is Side.BUY else traded[1]
+        return (usd(best) - intent.limit_price) * intent.side.sign < 0
+
+    def _fill(self, intent: OrderIntent, session: date, price: Decimal, at: datetime) -> Fill:
         return Fill(
             f"sim:{intent.key}",
             intent.key,
@@ -100,7 +117,7 @@ class SimulatedEngine:
             intent.quantity,
             price,
             commission(intent.quantity, price, self._costs),
-            self._calendar.opens_at(session),
+            at,
         )
 
     def _keep(self, record: dict[str, Any]) -> None:

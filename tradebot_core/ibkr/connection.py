@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime
 from enum import IntEnum
 from typing import TypeVar
 
@@ -27,6 +28,10 @@ ANSWER_TIMEOUT_S = 30.0
 _ID_IN_USE = 326
 _ID_RELEASE_S = 1.0  # a gateway may take a moment to see that the last use of the id is over
 _ID_ATTEMPTS = 3
+_LINK_LOST = frozenset({1100, 2110})
+_LINK_RESTORED = frozenset({1101, 1102})
+_CLOCK_TIMEOUTS_S = (2.0, 5.0)
+_NOT_VALID = 321
 
 
 class Client(IntEnum):
@@ -78,6 +83,7 @@ async def _use(
 ) -> T:
     ib = IB()
     ib.RaiseRequestErrors = True  # or a refused request looks like an empty answer
+    link = _Link(ib)
     try:
         for attempt in range(1, _ID_ATTEMPTS + 1):
             try:
@@ -88,6 +94,8 @@ async def _use(
                     raise failure(error.cause, error.mend) from None
                 await asyncio.sleep(_ID_RELEASE_S)
         check_account(ib.managedAccounts(), settings, mode)
+        if client is Client.ORDERS:
+            await _probe(ib, link)
         return await work(ib)
     except ConnectionError as error:
         raise failure(
@@ -98,6 +106,41 @@ async def _use(
         raise failure(f"The IBKR gateway refused a request ({error}).", "Look the code up in IBKR's message codes.") from error
     finally:
         ib.disconnect()
+
+
+class _Link:
+    """Whether the gateway has its own connection to IBKR, as far as it has told us."""
+
+    def __init__(self, ib: IB) -> None:
+        self.lost = ""
+        ib.errorEvent += self._on_error
+
+    def _on_error(self, _request: int, code: int, text: str, _contract: object) -> None:
+        if code in _LINK_LOST:
+            self.lost = f"IBKR {code}: {text}"
+        elif code in _LINK_RESTORED:
+            self.lost = ""
+
+
+async def _probe(ib: IB, link: _Link) -> None:
+    """Whether anybody is there: a gateway may accept and answer nothing, or answer from memory while it has lost IBKR.
+
+    Raises ConnectionError. The broker's clock is asked because IBKR itself answers it.
+    """
+    await broker_time(ib)
+    if link.lost:
+        raise ConnectionError(f"the gateway has lost IBKR ({link.lost})")
+
+
+async def broker_time(ib: IB) -> datetime:
+    """The broker's clock. A gateway ignores the question when it answered it less than a second ago, so it is asked twice."""
+    for timeout in _CLOCK_TIMEOUTS_S:
+        try:
+            return await answer(ib, ib.reqCurrentTimeAsync(), timeout_s=timeout)
+        except ConnectionError:
+            if timeout == _CLOCK_TIMEOUTS_S[-1] or not ib.isConnected():
+                raise
+    raise AssertionError
 
 
 async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type[TradebotError]) -> None:
@@ -178,13 +221,23 @@ async def answer(ib: IB, question: Awaitable[T], *, timeout_s: float = ANSWER_TI
     on: the last error heard is quoted.
     """
     heard: list[str] = []
+    answering = asyncio.ensure_future(question)
 
     def on_error(_request: int, code: int, text: str, _contract: object) -> None:
         heard.append(f"IBKR {code}: {text}")
+        if code == _NOT_VALID and "read-only" in text.lower():
+            answering.cancel()  # or it would be waited for in vain
 
     ib.errorEvent += on_error
     try:
-        return await asyncio.wait_for(question, timeout_s)
+        return await asyncio.wait_for(answering, timeout_s)
+    except asyncio.CancelledError:
+        if not (heard and "read-only" in heard[-1].lower()):
+            raise
+        raise ConfigurationError(
+            f"The gateway's API is in read-only mode ({heard[-1]}).",
+            "In TWS or IB Gateway: Configuration, API, Settings: clear Read-Only API. Until then nothing can be ordered.",
+        ) from None
     except RequestError as error:
         raise BrokerError(error.code, error.message) from None
     except TimeoutError:

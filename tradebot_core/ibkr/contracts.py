@@ -9,11 +9,9 @@ from ib_async import IB, Contract, ContractDetails, Stock
 
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.errors import DataError
-from tradebot_core.ibkr.connection import BrokerError, Client, answer, run
+from tradebot_core.ibkr.connection import BrokerError, Client, answer, broker_time, run
 
 NO_DEFINITION = 200
-_CLOCK_ATTEMPTS = 2
-_CLOCK_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +38,8 @@ def broker_symbol(symbol: str) -> str:
 
 
 async def qualify(ib: IB, share: Named) -> Contract:
-    """The one US share that is meant, to be routed by SMART. Raises BrokerError 200 when there is none, or more than one."""
-    return (await _details(ib, share)).contract
-
-
-async def broker_time(ib: IB) -> datetime:
-    """The broker's clock. A gateway ignores the question when it answered it less than a second ago, so it is asked twice."""
-    for attempt in range(1, _CLOCK_ATTEMPTS + 1):
-        try:
-            return await answer(ib, ib.reqCurrentTimeAsync(), timeout_s=_CLOCK_TIMEOUT_S)
-        except ConnectionError:
-            if attempt == _CLOCK_ATTEMPTS or not ib.isConnected():
-                raise
-    raise AssertionError
+    """The contract of `details_of`."""
+    return (await details_of(ib, share)).contract
 
 
 def contract_facts(
@@ -67,7 +54,7 @@ def contract_facts(
         async def one(share: Named) -> ContractFacts | BrokerError:
             async with gate:
                 try:
-                    found = await _details(ib, share)
+                    found = await details_of(ib, share)
                 except BrokerError as error:
                     return error
             return ContractFacts(
@@ -84,7 +71,8 @@ def contract_facts(
     return run(settings, Mode.DRY_RUN, work, client=Client.CONTRACTS, failure=DataError)
 
 
-async def _details(ib: IB, share: Named) -> ContractDetails:
+async def details_of(ib: IB, share: Named) -> ContractDetails:
+    """The one US share that is meant, to be routed by SMART. Raises BrokerError 200 when there is none, or more than one."""
     found = [details for details in await answer(ib, ib.reqContractDetailsAsync(_asked(share))) if details.contract is not None]
     if len(found) != 1 or found[0].contract.secType != "STK" or found[0].contract.currency != "USD":
         raise BrokerError(NO_DEFINITION, f"{len(found)} contracts answer to {share.symbol}, and one US share is wanted")

@@ -9,8 +9,8 @@ from ib_async import IB, BarData
 
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.errors import DataError
-from tradebot_core.ibkr.connection import BrokerError, Client, answer, run
-from tradebot_core.ibkr.contracts import Named, broker_time, qualify
+from tradebot_core.ibkr.connection import BrokerError, Client, answer, broker_time, run
+from tradebot_core.ibkr.contracts import Named, qualify
 
 # A slow answer is how IBKR throttles (its "soft slow"); daily bars have no hard limit but 50 open requests.
 _ANSWER_TIMEOUT_S = 90.0

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from ib_async import IB, Contract, ExecutionFilter, Fill, Order, OrderStatus, Trade
+from ib_async import IB, Contract, ExecutionFilter, Fill, Order, OrderStatus, TagValue, Trade
 
 from tradebot_core.errors import ExecutionError, OrderUnknown
 from tradebot_core.ibkr.connection import answer
@@ -58,6 +58,7 @@ class OrderTerms:
     tif: str
     account: str
     reference: str
+    adaptive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,8 @@ async def send_order(ib: IB, contract: Contract, terms: OrderTerms, timeout_s: f
     )
     if terms.limit_price is not None:
         order.lmtPrice = terms.limit_price
+    if terms.adaptive:
+        order.algoStrategy, order.algoParams = "Adaptive", [TagValue("adaptivePriority", "Patient")]
     refusals: list[tuple[int, str]] = []
 
     def on_error(order_id: int, code: int, text: str, _contract: object) -> None:

@@ -18,8 +18,40 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
+    """Those of the opening auction end with it; the others are good for the day, from the open to the close."""
+
     MARKET_ON_OPEN = "market_on_open"
     LIMIT_ON_OPEN = "limit_on_open"
+    LIMIT = "limit"
+    ADAPTIVE_MARKET = "adaptive_market"  # IBKR's Adaptive algorithm works it into the market, patiently
+    ADAPTIVE_LIMIT = "adaptive_limit"
+
+    @property
+    def has_limit(self) -> bool:
+        return self in (OrderType.LIMIT_ON_OPEN, OrderType.LIMIT, OrderType.ADAPTIVE_LIMIT)
+
+    @property
+    def ends_at_open(self) -> bool:
+        return self in (OrderType.MARKET_ON_OPEN, OrderType.LIMIT_ON_OPEN)
+
+
+class OrderStyle(StrEnum):
+    """How a strategy's orders are placed. Purchases have a limit in every style, so that a gap cannot cost more than there is."""
+
+    OPEN_AUCTION = "open_auction"  # purchases limit-on-open, sales market-on-open
+    LIMIT = "limit"  # day limit orders, sales with a collar below the last close
+    ADAPTIVE = "adaptive"  # purchases adaptive with a limit, sales adaptive at the market
+
+    def order_type(self, side: Side) -> OrderType:
+        buys, sells = _TYPES[self]
+        return buys if side is Side.BUY else sells
+
+
+_TYPES = {
+    OrderStyle.OPEN_AUCTION: (OrderType.LIMIT_ON_OPEN, OrderType.MARKET_ON_OPEN),
+    OrderStyle.LIMIT: (OrderType.LIMIT, OrderType.LIMIT),
+    OrderStyle.ADAPTIVE: (OrderType.ADAPTIVE_LIMIT, OrderType.ADAPTIVE_MARKET),
+}
 
 
 class OrderState(StrEnum):
@@ -33,9 +65,17 @@ class OrderState(StrEnum):
     CANCELLED = "cancelled"
     REJECTED = "rejected"  # by the engine or broker
     EXPIRED = "expired"  # its session passed before it was sent or filled
+    LOST = "lost"  # it never reached the broker, who was asked again and again and shows no trace of it
 
 
-_TERMINAL = (OrderState.REFUSED, OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED)
+_TERMINAL = (
+    OrderState.REFUSED,
+    OrderState.FILLED,
+    OrderState.CANCELLED,
+    OrderState.REJECTED,
+    OrderState.EXPIRED,
+    OrderState.LOST,
+)
 _ANSWERS = (
     OrderState.WORKING,
     OrderState.PARTIAL,
@@ -48,12 +88,13 @@ _ANSWERS = (
 TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     OrderState.NEW: frozenset({OrderState.SENDING, OrderState.EXPIRED, OrderState.CANCELLED}),
     OrderState.SENDING: frozenset({OrderState.NEW, OrderState.UNKNOWN, *_ANSWERS}),  # NEW: it could not be sent at all
-    OrderState.UNKNOWN: frozenset({OrderState.SENDING, *_ANSWERS}),
+    OrderState.UNKNOWN: frozenset({OrderState.SENDING, OrderState.LOST, *_ANSWERS}),
     OrderState.WORKING: frozenset({OrderState.UNKNOWN, *_ANSWERS[1:]}),
     OrderState.PARTIAL: frozenset({OrderState.UNKNOWN, *_ANSWERS[2:]}),
     OrderState.CANCELLED: frozenset({OrderState.FILLED}),
     OrderState.REJECTED: frozenset({OrderState.FILLED}),
     OrderState.EXPIRED: frozenset({OrderState.FILLED}),
+    OrderState.LOST: frozenset({OrderState.FILLED}),
     OrderState.FILLED: frozenset(),
     OrderState.REFUSED: frozenset(),
 }

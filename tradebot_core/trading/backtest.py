@@ -108,7 +108,7 @@ class BacktestWalk:
         book = journal.book(name, session)
         market = history.market(session, sorted(book.positions))
         decisions = decide(self._strategy, market, book, self._limits)
-        submit(journal, self._engine, self._gate, self._limits, name, decisions, market, clock.now())
+        submit(journal, self._engine, self._gate, self._limits, name, decisions, market, clock.now(), self._strategy.orders)
         working = tuple(intent for intent, _ in journal.open_orders(name))
         prices = {held: market.prices[held] for held in book.positions}
         self._state = BookState(book, prices, working, self._state.fingerprint)
@@ -145,6 +145,9 @@ class BacktestWalk:
 
     def open_price(self, security_id: int, session: date) -> float | None:
         return self._history.open_price(security_id, session) if self._history else None
+
+    def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
+        return self._history.traded_range(security_id, session) if self._history else None
 
     def voids_orders(self, security_id: int, session: date) -> bool:
         return self._history.voids_orders(security_id, session) if self._history else False

@@ -6,6 +6,7 @@ set of decisions of the current session, a permit of its own, and the hours befo
 before that is established.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -25,6 +26,7 @@ from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import rows
 from tradebot_core.trading.digest import digest_of
+from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
 from tradebot_core.trading.late_actions import late_entries
 from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills, take_status
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
@@ -74,7 +76,7 @@ class Outcome(StrEnum):
     EXPIRED = "expired"  # its time to submit has passed: recorded, never sent
     HALTED = "halted"
     NOT_PERMITTED = "not_permitted"  # a run without the permit to submit: it only reads
-    IN_DOUBT = "in_doubt"  # what became of an earlier order is not known: nothing is added to it
+    IN_DOUBT = "in_doubt"  # what became of an order is not known, or it was lost: nothing is added to it
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class LiveDesk:
     engine_factory: EngineFactory
     clock: Clock
     venue: str  # where orders go; a ledger belongs to one
+    pause: Callable[[float], None] = time.sleep  # seconds between two questions about an order in doubt
 
     def decide(
         self, strategy: Strategy, capital: Decimal, session: date, permit_id: str | None, run_id: str, now: datetime
@@ -188,7 +191,11 @@ class LiveDesk:
             return
         # Fills first: the actions of missed sessions fall on what their fills had made of the book.
         if ledger.open_orders(name):
-            take_fills(ledger, self.engine_factory(), name, session, now)
+            engine = self.engine_factory()
+            take_fills(ledger, engine, name, session, now)
+            for intent, _ in ledger.open_orders(name):
+                if intent.session < session:
+                    self._settle(name, engine, intent)
         self._post_actions(name, ledger.entries(name), session)
 
     def orders_past_their_open(self, strategy: str, now: datetime) -> list[OrderIntent]:
@@ -206,6 +213,7 @@ class LiveDesk:
             engine = self.engine_factory()
             for intent in due:
                 take_status(self.store.ledger, strategy, intent, engine.get_order_status(intent.key), now)
+                self._settle(strategy, engine, intent)
         return len(due) - len(self.orders_past_their_open(strategy, now))
 
     def _post_actions(self, strategy: str, entries: Sequence[Entry], until: date) -> None:
@@ -287,7 +295,17 @@ class LiveDesk:
                 return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
             assert engine is not None
             send(ledger, engine, strategy, intent, state, moment)
+            became = self._settle(strategy, engine, intent)
+            if became is OrderState.LOST or became in IN_DOUBT:
+                return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - sent - 1} orders wait.")
         return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
+
+    def _settle(self, strategy: str, engine: ExecutionEngine, intent: OrderIntent) -> OrderState | None:
+        """Finds out about an order in doubt where the engine does not know at once; None when it is in no doubt."""
+        states = {order.key: state for order, state in self.store.ledger.open_orders(strategy)}
+        if engine.absence_is_proof or states.get(intent.key) not in IN_DOUBT:
+            return None
+        return settle_doubt(self.store.ledger, engine, self.calendar, strategy, intent, self.clock, self.pause)
 
     def _plan(
         self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime
@@ -295,7 +313,7 @@ class LiveDesk:
         book = self.store.ledger.book(strategy.name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
         voided = self.markets.voided(self.calendar.next(session), now)
-        return plan(self.gate, self.limits, strategy.name, rows.to_decisions(stored), book, market, voided)
+        return plan(self.gate, self.limits, strategy.name, rows.to_decisions(stored), book, market, voided, strategy.orders)
 
     def _expire(self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime) -> None:
         """Keeps on record what was decided too late to be sent. Orders committed in time but never sent expire as well."""
@@ -307,6 +325,12 @@ class LiveDesk:
         for intent, state in ledger.open_orders(strategy.name):
             if intent.session == session and state is OrderState.NEW:
                 ledger.record_state(intent.key, OrderState.EXPIRED, now, "Its session passed before it was sent.")
+
+
+def _in_doubt(intent: OrderIntent, became: OrderState) -> str:
+    if became is OrderState.LOST:
+        return f"{intent.key} was sent and never reached the broker: look at the gateway's window for a question it asks."
+    return f"What became of {intent.key} is not known."
 
 
 def _halted(reason: str) -> str:

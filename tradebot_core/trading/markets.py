@@ -50,7 +50,7 @@ class MarketHistory:
     ) -> None:
         """`bars` one version per security and session, `layers` in order, `panel_columns` (of the universe) with session,
         security_id, close and median_dollar_volume_20d; `outsiders` judges what is held and outside of the universe."""
-        self._bars = SessionRows(bars.select("session", "security_id", "open", "close"))
+        self._bars = SessionRows(bars.select("session", "security_id", "open", "close", "low", "high"))
         self._actions = SessionRows(actions.select("session", "security_id", "type", "value"))
         self._layers = [SessionRows(frame) for frame in layers.values()]
         self._panel = SessionRows(panel_columns.select("session", "security_id", "close", "median_dollar_volume_20d"))
@@ -89,6 +89,12 @@ class MarketHistory:
 
     def open_price(self, security_id: int, session: date) -> float | None:
         return self._opens.get(security_id) if session == self._session else None
+
+    def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
+        if session != self._session:
+            return None
+        found = self._bars.of(session).filter(security_id=security_id).select("low", "high").rows()
+        return found[0] if found else None
 
     def voids_orders(self, security_id: int, session: date) -> bool:
         rows = self._actions.of(session).filter(security_id=security_id)

@@ -2,15 +2,16 @@
 
 Sales come first, then purchases in the order of their weight and security. Purchases are paid from cash that is there: the
 proceeds of sales decided in the same session are not spent, since they have not settled when the order goes out (T+1). They
-are limit orders, so that a gap at the open cannot cost more than there is; sales go at the market.
+have a limit, so that a gap at the open cannot cost more than there is. How orders are placed is the strategy's style
+(model.order.OrderStyle).
 """
 
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from tradebot_core.config import RiskSettings
 from tradebot_core.model.decision import Action, Decision
-from tradebot_core.model.order import OrderIntent, OrderType, Side, order_key
+from tradebot_core.model.order import OrderIntent, OrderStyle, Side, order_key
 from tradebot_core.model.portfolio import Book
 from tradebot_core.quant.sizing import whole_shares
 
@@ -32,14 +33,16 @@ def plan_orders(
     prices: Mapping[int, Decimal],
     volumes: Mapping[int, float],
     limits: RiskSettings,
+    style: OrderStyle = OrderStyle.OPEN_AUCTION,
 ) -> tuple[OrderIntent, ...]:
     """The orders that bring the book to its targets. `prices` USD, `volumes` median dollar volume, by security_id."""
+    gap = Decimal(str(limits.max_open_gap))
     cash = spendable(book.cash, equity, limits)
     orders = []
     for decision in sorted(decisions, key=lambda d: (d.action is not Action.SELL, -d.target_weight, d.security_id)):
         held = book.positions.get(decision.security_id)
         if decision.action is Action.SELL and held is not None:
-            orders.append(_intent(strategy, decision, Side.SELL, held.quantity, prices, OrderType.MARKET_ON_OPEN, None))
+            orders.append(_intent(strategy, decision, Side.SELL, held.quantity, prices, style, gap))
         elif decision.action is Action.BUY:
             price = prices[decision.security_id]
             volume = Decimal(str(volumes.get(decision.security_id) or 0.0))
@@ -53,8 +56,7 @@ def plan_orders(
             quantity = whole_shares(most, price)
             if quantity:
                 cash -= quantity * price
-                limit = (price * (1 + Decimal(str(limits.max_open_gap)))).quantize(_CENT, ROUND_FLOOR)
-                orders.append(_intent(strategy, decision, Side.BUY, quantity, prices, OrderType.LIMIT_ON_OPEN, limit))
+                orders.append(_intent(strategy, decision, Side.BUY, quantity, prices, style, gap))
     return tuple(orders)
 
 
@@ -64,11 +66,17 @@ def _intent(
     side: Side,
     quantity: int,
     prices: Mapping[int, Decimal],
-    order_type: OrderType,
-    limit: Decimal | None,
+    style: OrderStyle,
+    gap: Decimal,
 ) -> OrderIntent:
     key = order_key(strategy, decision.session, decision.security_id, side)
-    price = prices[decision.security_id]
+    price, order_type = prices[decision.security_id], style.order_type(side)
+    limit = _limit(price, side, gap) if order_type.has_limit else None
     return OrderIntent(
         key, strategy, decision.session, decision.security_id, decision.symbol, side, quantity, price, order_type, limit
     )
+
+
+def _limit(price: Decimal, side: Side, gap: Decimal) -> Decimal:
+    """As far from the last close as an open may be; never beyond it for the sake of the cent."""
+    return (price * (1 + side.sign * gap)).quantize(_CENT, ROUND_FLOOR if side is Side.BUY else ROUND_CEILING)

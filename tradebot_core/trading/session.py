@@ -16,7 +16,7 @@ from tradebot_core.errors import ExecutionError, OrderUnknown, StrategyError, Tr
 from tradebot_core.interfaces import ExecutionEngine, Journal, RiskGate, Situation
 from tradebot_core.model.decision import Candidate, Decision, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
-from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
+from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, OrderStyle, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions, hold_where_blocked
 from tradebot_core.trading.late_actions import LateWord, late_entries
@@ -210,9 +210,10 @@ def submit(
     decisions: Sequence[Decision],
     market: SessionMarket,
     now: datetime,
+    style: OrderStyle = OrderStyle.OPEN_AUCTION,
 ) -> None:
     """Plans, checks, commits and sends. Called again for the same session it plans nothing anew and sends nothing twice."""
-    orders = plan(gate, limits, strategy, decisions, journal.book(strategy, market.session), market)
+    orders = plan(gate, limits, strategy, decisions, journal.book(strategy, market.session), market, style=style)
     journal.commit_orders(strategy, market.session, orders, now)
     for intent, state in journal.open_orders(strategy):
         if intent.session == market.session:
@@ -227,13 +228,14 @@ def plan(
     book: Book,
     market: SessionMarket,
     voided: Collection[int] = (),
+    style: OrderStyle = OrderStyle.OPEN_AUCTION,
 ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
     """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill."""
     prices = {security: last.price for security, last in market.prices.items()}
     equity = sleeve_equity(book, market.prices)
     promised = book  # the book with the approved purchases paid, so that the limits hold for all of them together
     orders: list[tuple[OrderIntent, RiskVerdict]] = []
-    for intent in plan_orders(strategy, decisions, book, equity, prices, market.volumes, limits):
+    for intent in plan_orders(strategy, decisions, book, equity, prices, market.volumes, limits, style):
         approved = sum(verdict.approved for _, verdict in orders)
         verdict = (
             RiskVerdict(False, "corporate_action_at_next_open")

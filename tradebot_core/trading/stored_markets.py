@@ -125,6 +125,10 @@ class StoredMarkets:
         found = self._bars([session]).filter(security_id=security_id)["open"].to_list()
         return found[0] if found else None
 
+    def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
+        found = self._bars([session]).filter(security_id=security_id).select("low", "high").rows()
+        return found[0] if found else None
+
     def voids_orders(self, security_id: int, session: date) -> bool:
         return security_id in self.voided(session, self.calendar.cutoff(session))
 

@@ -6,19 +6,25 @@ ledger one question, whether the current session's decisions were sealed live an
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import dagster as dg
 
 from tradebot_core.calendar import NEW_YORK
+from tradebot_core.clock import SystemClock
 from tradebot_core.errors import MissingData
-from tradebot_core.interfaces import Purpose
+from tradebot_core.interfaces import Ledger, Purpose
+from tradebot_core.model.order import OrderState
 from tradebot_core.trading.live import current_session, issue_permit, submit_deadline
 from tradebot_core.wiring import Tradebot
 from tradebot_dagster.defs.jobs import SUBMIT_ORDERS
 from tradebot_dagster.defs.live import PERMIT_TAG, orders_key
 
+ORDERS_TAG = "tradebot/orders"  # strategy and session: by it the runs that were asked for before are found
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 60.0, 900.0
+_MOST_RUNS = 12  # of one strategy in a session: with the waits between, the time until the open
 _SUBMIT_FROM = time(8, 0)  # New York, on the day of the open: the evening before is left for a look at the decisions
 
 
@@ -45,26 +51,61 @@ def order_sensor(tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> dg.
         if closed:
             return dg.SkipReason(closed)
         sealed = {name: ledger.live_decisions(name, session) for name in tradebot.sleeves}
-        permit = issue_permit(ledger, tradebot.calendar, now, Purpose.SUBMIT)
-        assert permit is not None  # the deadline is ahead
-        requests = [
-            dg.RunRequest(
-                run_key=f"{name}:{session}:{decisions.digest}",
-                partition_key=session.isoformat(),
-                asset_selection=[orders_key(name)],
-                tags={PERMIT_TAG: permit.permit_id},
+        waiting = {name: of.digest for name, of in sealed.items() if of is not None and _unsent(ledger, name, session)}
+        if not waiting:
+            undecided = ", ".join(name for name, decisions in sealed.items() if decisions is None)
+            return dg.SkipReason(
+                f"No live decisions of {session} by {undecided}." if undecided else f"Orders of {session} are planned and sent."
             )
-            for name, decisions in sealed.items()
-            if decisions is not None and not ledger.is_planned(name, session)
-        ]
-        if requests:
-            return dg.SensorResult(run_requests=requests)
-        undecided = [name for name, decisions in sealed.items() if decisions is None]
-        return dg.SkipReason(
-            f"No live decisions of {session} by {', '.join(undecided)}." if undecided else f"Orders of {session} are planned."
+        runs = {name: _runs(context.instance, name, session) for name in tradebot.sleeves}
+        due = [name for name in waiting if not runs[name]]
+        again = not due
+        if again:  # only when no run is at it: the new permit replaces the one that it holds
+            why_wait = {name: _why_wait(name, runs) for name in waiting}
+            due = [name for name, why in why_wait.items() if not why]
+            if not due:
+                return dg.SkipReason(" ".join(sorted(set(why_wait.values()))))
+        permit = issue_permit(ledger, tradebot.calendar, now, Purpose.SUBMIT, renew=again)
+        assert permit is not None  # the deadline is ahead
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(
+                    run_key=f"{name}:{session}:{waiting[name]}:{len(runs[name])}",
+                    partition_key=session.isoformat(),
+                    asset_selection=[orders_key(name)],
+                    tags={PERMIT_TAG: permit.permit_id, ORDERS_TAG: f"{name}:{session}"},
+                )
+                for name in due
+            ]
         )
 
     return submit_live_decisions
+
+
+def _unsent(ledger: Ledger, strategy: str, session: date) -> bool:
+    """Whether orders of the session's decisions still have to go out, or nobody knows whether they did."""
+    on_their_way = (OrderState.NEW, OrderState.SENDING, OrderState.UNKNOWN)
+    return not ledger.is_planned(strategy, session) or any(
+        intent.session == session and state in on_their_way for intent, state in ledger.open_orders(strategy)
+    )
+
+
+def _runs(instance: dg.DagsterInstance, strategy: str, session: date) -> Sequence[dg.RunRecord]:
+    return instance.get_run_records(dg.RunsFilter(job_name=SUBMIT_ORDERS, tags={ORDERS_TAG: f"{strategy}:{session}"}))
+
+
+def _why_wait(strategy: str, runs: Mapping[str, Sequence[dg.RunRecord]]) -> str:
+    """Why no further run is asked for now; empty when one is. Each comes later than the one before: a gateway that restarts needs
+    minutes. Dagster's own retries would come at once, and with a permit that is used."""
+    at_it = [run.dagster_run.run_id for of_one in runs.values() for run in of_one if not run.dagster_run.is_finished]
+    if at_it:
+        return f"Run {at_it[0]} submits orders."
+    earlier = runs[strategy]
+    if len(earlier) >= _MOST_RUNS:
+        return f"{len(earlier)} runs could not submit every order of {strategy}. Mend the cause, then `tradebot run-session`."
+    wait = min(_FIRST_WAIT_S * 2 ** (len(earlier) - 1), _LONGEST_WAIT_S)
+    left = max(run.end_time or 0.0 for run in earlier) + wait - SystemClock().now().timestamp()
+    return f"Orders of {strategy} are left to submit; the next run comes in {left:.0f} s." if left > 0 else ""
 
 
 def _why_closed(tradebot: Tradebot, partitions: dg.PartitionsDefinition, session: date, now: datetime) -> str:
