@@ -99,7 +99,7 @@ def test_a_model_has_the_columns_and_types_of_its_table(table):
         ("decisions", {"target_weight": 1.5}, "target_weight", "less_than_or_equal_to(1)"),
         ("decisions", {"action": "sell"}, None, "a_sale_leaves_nothing"),
         ("orders", {"quantity": 0}, "quantity", "greater_than(0)"),
-        ("order_states", {"state": "lost"}, "state", None),
+        ("order_states", {"state": "gone"}, "state", None),
         ("fills", {"price": "1e3"}, "price", None),
         ("equity", {"equity": "1000.01"}, None, "equity_is_cash_and_what_is_invested"),
     ],
