@@ -574,6 +574,11 @@ def test_liabilities_are_assets_less_equity_where_no_total_is_reported():
     assert (row["liabilities"], provenance_of(row, "liabilities").rule) == (320, "assets less equity_with_minorities")
 
 
+MATURITIES = "us-gaap:LongTermDebtMaturitiesRepaymentsOfPrincipalInNextTwelveMonths"
+NAMED = {"us-gaap:LiabilitiesCurrent": 50, "us-gaap:AccountsPayableCurrent": 50}  # nothing of them is without a name
+IN_TWO = "long_term_debt_noncurrent plus debt_current"
+
+
 @pytest.mark.parametrize(
     ("parts", "debt", "rule"),
     [
@@ -583,8 +588,12 @@ def test_liabilities_are_assets_less_equity_where_no_total_is_reported():
             95,
             "long_term_debt_noncurrent plus long_term_debt_current plus short_term_borrowings",
         ),
-        ({"us-gaap:LongTermDebt": 90, "us-gaap:ShortTermBorrowings": 5}, 95, "long_term_debt plus short_term_borrowings"),
-        ({"us-gaap:LongTermDebt": 12, NONCURRENT: 346}, 346, "long_term_debt_noncurrent"),
+        (
+            {"us-gaap:LongTermDebt": 90, "us-gaap:ShortTermBorrowings": 5, **NAMED},
+            95,
+            "long_term_debt plus short_term_borrowings",
+        ),
+        ({"us-gaap:LongTermDebt": 12, NONCURRENT: 346, **NAMED}, 346, "long_term_debt_noncurrent"),
         (
             {NONCURRENT: 70, CURRENT: 20, "us-gaap:ShortTermBorrowings": 20},
             90,
@@ -596,10 +605,50 @@ def test_liabilities_are_assets_less_equity_where_no_total_is_reported():
             79,
             "long_term_debt_noncurrent plus short_term_borrowings",
         ),
+        ({"us-gaap:DebtAndCapitalLeaseObligations": 102}, 102, "reported_balance"),
+        (
+            {"us-gaap:SeniorLongTermNotes": 3394, "us-gaap:OtherLongTermDebtNoncurrent": 4, "us-gaap:DebtCurrent": 938},
+            4336,
+            "long_term_debt_noncurrent plus debt_current",
+        ),
+        (
+            {NONCURRENT: 467, MATURITIES: 42, "us-gaap:ShortTermBorrowings": 25},
+            534,
+            "long_term_debt_noncurrent plus long_term_debt_current plus short_term_borrowings",
+        ),
+        (
+            {NONCURRENT: 8179, MATURITIES: 42, "us-gaap:ShortTermBorrowings": 5435},
+            13614,
+            "long_term_debt_noncurrent plus short_term_borrowings",
+        ),
+        (
+            {NONCURRENT: 1325, "us-gaap:LongTermDebt": 1395, "us-gaap:LinesOfCreditCurrent": 70, **NAMED},
+            1395,
+            "long_term_debt",
+        ),
+        ({NONCURRENT: 70, CURRENT: 20, **NAMED}, 90, "long_term_debt_noncurrent plus long_term_debt_current"),
+        (
+            {
+                NONCURRENT: 2025,
+                "us-gaap:LongTermDebtAndCapitalLeaseObligationsCurrent": 177,
+                "us-gaap:ShortTermBorrowings": 172,
+            },
+            2197,
+            "long_term_debt_noncurrent plus short_term_borrowings",
+        ),
+        ({"us-gaap:ConvertibleDebtNoncurrent": 1792, **NAMED}, 1792, "convertible_debt_noncurrent"),
+        ({NONCURRENT: 70, "us-gaap:DebtCurrent": 30, "us-gaap:ConvertibleDebtNoncurrent": 0}, 100, IN_TWO),
     ],
     ids=[
         *("current in one", "current in parts", "long-term in one", "a total below its part", "one amount, two tags", "in one"),
-        "notes payable",
+        *("notes payable", "all in one line", "senior notes beside others", "next year's maturities are not in the borrowings"),
+        *(
+            "next year's maturities may be in the borrowings",
+            "the rest of a total is no second debt",
+            "no short-term borrowings",
+            "the same with leases and without",
+        ),
+        *("all convertible", "a line of nothing"),
     ],
 )
 def test_debt_is_put_together_by_documented_rules(parts, debt, rule):
@@ -608,7 +657,16 @@ def test_debt_is_put_together_by_documented_rules(parts, debt, rule):
 
 
 @pytest.mark.parametrize(
-    "parts", [{"us-gaap:DebtCurrent": 30}, {NONCURRENT: 70, CURRENT: 5, "us-gaap:ConvertibleDebtNoncurrent": 400}]
+    "parts",
+    [
+        {"us-gaap:DebtCurrent": 30},
+        {NONCURRENT: 70, CURRENT: 5, "us-gaap:ConvertibleDebtNoncurrent": 400},
+        {NONCURRENT: 70, CURRENT: 5, "us-gaap:ConvertibleSubordinatedDebtCurrent": 25},
+        {NONCURRENT: 11134, "us-gaap:DebtCurrent": 0, "us-gaap:RelatedPartyDebtNoncurrent": 1739},
+        {NONCURRENT: 84, "us-gaap:CommercialPaperCurrent": 1, "us-gaap:AdvancesFromFederalHomeLoanBanks": 95, **NAMED},
+        {"us-gaap:LongTermDebt": 3040, "us-gaap:LiabilitiesSubjectToCompromise": 26_000, **NAMED},
+        {"us-gaap:OtherLongTermDebtNoncurrent": 37, **NAMED},
+    ],
 )
 def test_a_part_of_the_debt_is_not_the_debt(parts):
     """What is due within a year, alone; or notes beside long-term debt that may be a part of it, and may not."""
@@ -616,12 +674,40 @@ def test_a_part_of_the_debt_is_not_the_debt(parts):
     assert row["debt"] is None
 
 
+@pytest.mark.parametrize(
+    ("parts", "unnamed", "known"),
+    [
+        ({NONCURRENT: 19_618}, 1_373, False),  # Sprint, 2009-06-30: the current portion
+        ({NONCURRENT: 19_618}, 196, True),
+        ({NONCURRENT: 5_017, CURRENT: 49}, 6_382, False),  # Coca-Cola, 2009-07-03: loans and notes payable
+        ({NONCURRENT: 5_017, CURRENT: 49}, 5_000, True),
+        ({NONCURRENT: 5_017, CURRENT: 49, "us-gaap:CommercialPaper": 6_382}, 6_382, True),
+        ({"us-gaap:LongTermDebt": 5_066}, 6_382, False),
+    ],
+)
+def test_debt_is_missing_where_current_liabilities_without_a_name_may_hold_a_part_of_it(parts, unnamed, known):
+    """The SEC's companyfacts leave out what stands under a company's own tags; totals of the balance sheet have it."""
+    current = {"us-gaap:AccountsPayableCurrent": 2_061, "us-gaap:LiabilitiesCurrent": 2_061 + unnamed + parts.get(CURRENT, 0)}
+    facts = {(tag, FY2022[1]): value for tag, value in {**parts, **current}.items()}
+    row = last(filing("2023-02-20", {(REVENUE, FY2022): 1, **facts}, "10-K"))
+    assert row["debt"] == (sum(parts.values()) if known else None)
+    if not known:
+        assert f"{unnamed} of current_liabilities stand under no tag of the map" in reason(row, "debt")
+
+
+@pytest.mark.parametrize("parts", [{"us-gaap:LongTermDebt": 3_322}, {NONCURRENT: 16_721}], ids=["ACE", "Deere"])
+def test_a_total_of_long_term_debt_is_not_the_debt_where_no_current_liabilities_are_shown(parts):
+    facts = {(tag, FY2022[1]): value for tag, value in {**parts, "us-gaap:AccruedLiabilities": 10}.items()}
+    row = last(filing("2023-02-20", {(REVENUE, FY2022): 1, **facts}, "10-K"))
+    assert reason(row, "debt").startswith("current_liabilities is not known, without which long_term_debt")
+
+
 def test_debt_is_missing_where_a_total_may_lack_the_convertible_notes_beside_it():
     """NVIDIA, 2017-01-29: LongTermDebt 1,983 M, ConvertibleDebtCurrent 796 M, and 2,779 M in all."""
     end = FY2022[1]
     debts = {(REVENUE, FY2022): 1000, ("us-gaap:LongTermDebt", end): 1983, ("us-gaap:ConvertibleDebtCurrent", end): 796}
-    row = last(filing("2023-02-20", debts, "10-K"))
-    assert reason(row, "debt") == "convertible_debt_current is reported beside long_term_debt, which alone is not the figure"
+    row = last(filing("2023-02-20", {**debts, **{(tag, end): value for tag, value in NAMED.items()}}, "10-K"))
+    assert reason(row, "debt").startswith("convertible_debt_current is reported beside long_term_debt")
 
 
 def test_no_reported_debt_is_missing_and_not_zero():
@@ -806,7 +892,11 @@ def test_every_figure_has_a_concept_or_a_sum():
     concepts = concept_map()
     made = {*concepts.concepts, *(rule.figure for rule in concepts.sums)}
     assert {re.sub("(_ttm)?(_[123]y)?$", "", name) for name in FIGURES} <= made
-    parts = {part for rule in concepts.sums for part in (*rule.plus, *rule.minus, *rule.when_reported, *rule.only_without)}
+    parts = {
+        part
+        for rule in concepts.sums
+        for part in (*rule.plus, *rule.minus, *rule.when_reported, *rule.only_without, *rule.only_with)
+    }
     assert parts <= made
 
 
@@ -852,7 +942,7 @@ def test_facts_known_later_never_change_rows_known_earlier(filings):
 
 REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 AAPL, AMD, PG, KO, XOM, CAT, TMUS = 320193, 2488, 80424, 21344, 34088, 18230, 1283699
-MSFT, ANET, HD = 789019, 1596532, 354950
+NVDA, MSFT, ANET, HD = 1045810, 789019, 1596532, 354950
 
 
 def noon(day: str) -> datetime:
@@ -864,7 +954,7 @@ def reported() -> Iterator[pl.DataFrame]:
     edgar = REAL_DATA / "edgar"
     if not edgar.is_dir():
         pytest.skip(f"no real data at {REAL_DATA}; set TRADEBOT_REAL_DATA")
-    companies = pl.DataFrame({"cik": [AAPL, AMD, PG, KO, XOM, CAT, TMUS, MSFT, ANET, HD]})
+    companies = pl.DataFrame({"cik": [AAPL, AMD, PG, KO, XOM, CAT, TMUS, NVDA, MSFT, ANET, HD]})
     params = EdgarFacts.Params(path=edgar / "companyfacts.zip", submissions_path=edgar / "submissions.zip")
     batches = EdgarFacts(params, xnys()).collect(companies, date(2009, 1, 2), date(2026, 6, 30))
     yield pl.concat([batch.rows for batch in batches])
@@ -901,6 +991,37 @@ def test_apple_share_counts_change_basis_with_the_filing_after_the_split(fundame
     before, after = as_of(fundamentals, AAPL, noon("2014-06-30")), as_of(fundamentals, AAPL, noon("2014-07-31"))
     assert (before["shares_outstanding"], before["shares_basis_date"]) == (861_381_000, date(2014, 4, 24))
     assert (after["shares_outstanding"], after["shares_basis_date"]) == (5_987_867_000, date(2014, 7, 23))
+
+
+# M, the parts as in the companyfacts on that day.
+@pytest.mark.parametrize(
+    ("cik", "asked", "debt"),
+    [
+        (AAPL, "2013-11-30", 16_960),  # long-term; nothing is due within a year
+        (AAPL, "2015-11-30", 8_499 + 2_500 + 53_463),  # commercial paper, current, long-term
+        (AAPL, "2024-11-30", 96_662 + 9_967),  # term debt, commercial paper
+        (AMD, "2014-03-31", 60 + 1_998),
+        (AMD, "2015-03-31", 2_025 + 172),  # 2,035 and 177 M are with leases
+        (AMD, "2018-03-31", 70 + 1_325),
+        (AMD, "2025-03-31", 1_721),
+        (PG, "2015-11-30", 13_093 + 17_394),
+        (PG, "2019-11-30", 9_352 + 20_161),
+        (NVDA, "2014-03-31", 1_356.375),  # capital leases of 17.5 M have a line of their own
+        (NVDA, "2017-03-31", None),  # 1,983 M, and 796 M of convertible notes, which may be a part of them
+        (NVDA, "2021-03-31", 999 + 5_964),
+        (NVDA, "2025-11-30", 999 + 7_468),
+    ],
+)
+def test_debt_is_the_sum_of_the_lines_of_borrowings(fundamentals, cik, asked, debt):
+    assert as_of(fundamentals, cik, noon(asked))["debt"] == (None if debt is None else debt * 1e6)
+
+
+@pytest.mark.parametrize("cik", [KO, XOM, CAT, HD])
+def test_long_term_debt_is_not_taken_for_the_debt_where_a_file_lacks_the_rest(reported, fundamentals, cik):
+    """Of these the extract of companyfacts has some fifteen tags: Coca-Cola's debt of 2015 was 44.1 bn, its long-term debt 31.0 bn."""
+    facts = reported.filter(pl.col("cik") == cik, pl.col("tag").is_in(["LongTermDebt", "LongTermDebtNoncurrent"]))
+    assert facts.height > 10
+    assert fundamentals.filter(pl.col("cik") == cik)["debt"].drop_nulls().is_empty()
 
 
 def test_procter_and_gamble_net_income_of_2015(reported, fundamentals):

@@ -148,6 +148,50 @@ def _equity(filing: Filing) -> float | None:
     return _last(named) if named else _last(_matching(filing, ["BS"], r"^total equity"))
 
 
+_DEBT = (
+    r"borrowings?|\bdebt\b|\bnotes\b|loans? payable|commercial paper|debentures|convertible|credit (facility|agreement)|"
+    r"long-term (obligations|financing)|term debt|securities due within|maturities of|revolving|financing obligations|mortgage|bonds|"
+    r"subsidiary trust"
+)
+# Leases, deposits, repurchase agreements, securities lent and what is owed to suppliers are no debt here (docs/figures.md).
+_NO_DEBT = (
+    r"^total|account|accrued|deferred|(?<!and capital )(?<!and )lease|pension|retire|benefit|tax|derivative|preferred stock|"
+    r"stock|accumulated|commitment|contingen|fair value|amortized|discount|allowance|premium|"
+    r"other long-term (liabilities|obligations)|other credits|interest payable|receivable|loans held|incremental|"
+    r"securities (borrowed|loaned)|repurchase|customer|minority|convertible pre|\(note|collateral|cumulative"
+)
+_ASIDE = (
+    r"\s*\((note|see note|h|including|includes|net of|fair value)[^)]*\)?|,? (less|excluding|net of|exclusive of|including).*"
+)
+
+
+def debt_lines(filing: Filing) -> list[Line]:
+    """The lines of borrowings of a balance sheet, between total assets and equity, without a total of those before it."""
+    sheet = [line for line in filing.lines if line.statement in ("BS", "UN")]
+    named: list[Line] = []
+    for line in sheet[_after_assets(sheet) :]:
+        words = re.sub(_ASIDE, "", line.label, flags=re.I)
+        if re.search(r"^total (liabilities|capitalization) and|liabilities and .*equity", words, re.I):
+            break
+        if not re.search(_DEBT, words, re.I) or re.search(_NO_DEBT, words, re.I):
+            continue
+        repeated = any((line.label, line.value) == (other.label, other.value) for other in named)
+        sums = (sum(other.value for other in named[first:]) for first in range(len(named) - 1))
+        if not repeated and not any(abs(total - line.value) < 1000 for total in sums):
+            named.append(line)
+    return named
+
+
+def _debt(filing: Filing) -> float | None:
+    named = debt_lines(filing)
+    return sum(line.value for line in named) if named else None
+
+
+def _after_assets(sheet: Sequence[Line]) -> int:
+    totals = (at for at, line in enumerate(sheet) if re.search(r"^total assets|^total$|^assets$", line.label, re.I))
+    return next(totals, -1) + 1
+
+
 def label_value(filing: Filing, figure: str) -> float | None:
     """What the face of the statements says of a figure, by the words of its lines; None where no line has such words."""
     match figure:
@@ -209,6 +253,6 @@ def label_value(filing: Filing, figure: str) -> float | None:
             )
         case "cash":
             return _first(_matching(filing, ["BS"], r"^cash", r"restricted|segregated|collateral|proceeds"))
-        case "equity":
-            return _equity(filing)
+        case "equity" | "debt":
+            return _equity(filing) if figure == "equity" else _debt(filing)
     raise ValueError(figure)

@@ -6,6 +6,13 @@ estate. For each figure the value that the concept map finds by tags is compared
 words finds (statement_lines.py). Where the two differ, or no line has such words, reviewed_2009q3.csv holds a verdict.
 It was made by whoever built this, not by a second reader: from the label of the line that our value stands on (`our_line`), and
 where it stands on none, from the parts it was added up from. Some sixteen of the statements were opened whole. `wrong` says why.
+
+Debt is a sum, so it was checked further, by the same reader: of all 351 filings the lines of the balance sheet that name a borrowing in
+any words were read beside what we add up, those where our value agrees with the rule as well, for the two may be wrong together;
+the liabilities of the filings that differ and of 30 others drawn at random (seed 2009) were read whole. What is debt is defined in
+docs/figures.md. Of 235 known debts 222 are the sum of the lines and 13 differ, 3 of which are wrong; before the map was mended 30 of
+275 were, twelve of them for a part under a tag of the company's own. The 82 debts missing beside lines with such words are those of banks,
+insurers and property trusts, and where a part may be left out.
 """
 
 import csv
@@ -29,7 +36,7 @@ ARCHIVE = (
     / "financial_statement_data_set_2009q3.zip"
 )
 REVIEWED = Path(__file__).with_name("reviewed_2009q3.csv")
-# What value_investor and quality_growth look at, market data aside; debt and share counts are sums or stand on no statement.
+# What value_investor and quality_growth look at, market data aside; share counts stand on no statement.
 FIGURES_CHECKED = (
     "net_income",
     "revenue",
@@ -40,6 +47,7 @@ FIGURES_CHECKED = (
     "current_liabilities",
     "cash",
     "equity",
+    "debt",
 )
 
 
@@ -53,7 +61,7 @@ class Compared:
 
     @property
     def agrees(self) -> bool:
-        return self.ours is not None and self.ours == self.line
+        return self.ours is not None and self.line is not None and abs(self.ours - self.line) < 0.5  # parts add up in binary
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -95,8 +103,15 @@ def test_every_figure_that_differs_from_the_line_with_its_name_has_a_verdict(sam
 def test_at_least_99_of_100_figures_agree_with_the_filing(sample, verdicts):
     known = [c for c in sample if c.ours is not None]
     wrong = [c for c in known if not c.agrees and verdicts[c.key] == "wrong"]
-    assert len(known) > 2800
+    assert len(known) > 3050
     assert len(wrong) / len(known) <= 0.01, wrong
+
+
+def test_enough_debts_are_known_and_one_in_a_hundred_is_wrong(sample, verdicts):
+    known = [c for c in sample if c.figure == "debt" and c.ours is not None]
+    wrong = {c.company for c in known if not c.agrees and verdicts[c.key] == "wrong"}
+    assert len(known) == 235
+    assert wrong == {"KROGER CO", "PG&E CORP", "XEROX CORP"}
 
 
 def test_no_figure_is_much_worse_than_the_others(sample, verdicts):
@@ -111,5 +126,6 @@ def test_what_is_reported_is_mostly_found(sample):
     named = Counter(c.figure for c in sample if c.line is not None)
     shares = {figure: round(missing[figure] / named[figure], 3) for figure in FIGURES_CHECKED}
     assert {figure: share for figure, share in shares.items() if share > 0.03} == {
-        "capital_expenditure": pytest.approx(0.1, abs=0.02)
+        "capital_expenditure": pytest.approx(0.1, abs=0.02),
+        "debt": pytest.approx(0.26, abs=0.02),  # a part of it is not the debt
     }

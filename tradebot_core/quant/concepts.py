@@ -36,7 +36,9 @@ class Sum:
     """A figure made of concepts of one period: all of `plus` less all of `minus`, and `when_reported` where reported.
 
     It is passed over when its value is less than `not_below`, a part of it; when one of `only_without` is reported; when what it
-    adds up is no more than `larger_than`, which then contains it.
+    adds up is no more than `larger_than`, which then contains it; when one of `only_with` is not known. `unnamed_up_to` is of debt:
+    where none of `when_reported` is known, the current liabilities that have no name (named_current_liabilities) may hold a part of
+    it, and may be at most that share of the value.
     """
 
     figure: str
@@ -46,6 +48,9 @@ class Sum:
     not_below: str | None = None
     only_without: tuple[str, ...] = ()
     larger_than: str | None = None
+    only_with: tuple[str, ...] = ()
+    unnamed_up_to: float | None = None
+    alike_within: float = 0.0  # so little less than an amount in the sum, one of `when_reported` may be the same without leases
     vendor: bool = False  # of a vendor's parts: that they are not there is no reason to give for a figure of filings
 
 

@@ -1,6 +1,6 @@
 """One figure of one issuer from the facts known so far: twelve months, a quarter, an average, a balance, or why there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -406,9 +406,8 @@ def _average(known: Vintages, tags: list[str], end: date) -> Figure:
 
 
 def _sum(known: Vintages, concepts: ConceptMap, rule: Sum, end: date, length: Length) -> Figure:
-    for part in rule.only_without:
-        if known.reported_tags(concepts.tags_behind(part), end):
-            return missing(f"{part} is reported beside {' plus '.join(rule.plus)}, which alone is not the figure")
+    if (passed_over := _passed_over(known, concepts, rule, end)) is not None:
+        return missing(passed_over)
     value = 0.0
     inputs: list[Fact] = []
     words: list[str] = []
@@ -424,21 +423,60 @@ def _sum(known: Vintages, concepts: ConceptMap, rule: Sum, end: date, length: Le
         whole = figure_at(known, concepts, rule.larger_than, end, length)
         if whole.value is not None and not value > whole.value:
             return missing(f"{' '.join(words)} is no more than {rule.larger_than}, which contains it")
+    floor = None if rule.not_below is None else figure_at(known, concepts, rule.not_below, end, length).value
+    all_named = rule.unnamed_up_to is None
     for part in rule.when_reported:
         found = figure_at(known, concepts, part, end, length)
-        # The same amount twice is one amount under two tags (AMD's current portion is also its ShortTermBorrowings).
-        if found.value is not None and found.value not in [fact.value for fact in inputs]:
+        all_named = all_named or found.value is not None
+        # The same amount twice is one amount under two tags (AMD's current portion is also its ShortTermBorrowings), and so is what a
+        # total has beyond its noncurrent part (AMD 2017: 1,395 M, of which 1,325 M noncurrent, and 70 M of LinesOfCreditCurrent).
+        counted = {fact.value for fact in inputs} | ({value - floor} if floor is not None else set())
+        if found.value is not None and _a_little_less_than_one_of(counted, found.value, rule.alike_within):
+            return missing(f"{part} of {found.value:.15g} may be {' '.join(words)} without its leases")
+        if found.value is not None and found.value not in counted:
             value += found.value
             inputs.extend(found.inputs)
             words.append(f"plus {part}")
-    if rule.not_below is not None:
-        floor = figure_at(known, concepts, rule.not_below, end, length)
-        if floor.value is not None and value < floor.value:
-            return missing(f"{' '.join(words)} is less than {rule.not_below}, a part of it")
+    unnamed = None if all_named else _unnamed_current_liabilities(known, concepts, end)
+    if unnamed is not None and not unnamed <= (rule.unnamed_up_to or 0.0) * value:
+        return missing(f"{unnamed:.15g} of current_liabilities stand under no tag of the map, beside {' '.join(words)}")
+    if floor is not None and value < floor:
+        return missing(f"{' '.join(words)} is less than {rule.not_below}, a part of it")
     concept = concepts.concepts.get(rule.figure)
     if concept is not None and concept.minimum is not None and value < concept.minimum:
         return missing(f"sign: {' '.join(words)} is {value:.15g}")
     return Figure(value, rule=" ".join(words), inputs=tuple(inputs))
+
+
+def _a_little_less_than_one_of(amounts: Collection[float], value: float, within: float) -> bool:
+    return value not in amounts and any(0 < amount - value < within * amount for amount in amounts)
+
+
+def _passed_over(known: Vintages, concepts: ConceptMap, rule: Sum, end: date) -> str | None:
+    """Why a rule says nothing of the day, whatever its parts are."""
+    for part in rule.only_without:
+        if _is_reported(known, concepts.tags_behind(part), end):
+            return f"{part} is reported beside {' plus '.join(rule.plus)}, which alone is not the figure"
+    for other in rule.only_with:
+        if not known.reported_tags(concepts.tags_behind(other), end):
+            return f"{other} is not known, without which {' plus '.join(rule.plus)} is not the figure"
+    return None
+
+
+def _is_reported(known: Vintages, tags: Sequence[str], end: date) -> bool:
+    """With an amount; a line of 0 is as good as none."""
+    found = (versions[-1] for tag in known.reported_tags(tags, end) for versions in known.spans([tag], end).values())
+    return any(fact.value != 0 for fact in found)
+
+
+def _unnamed_current_liabilities(known: Vintages, concepts: ConceptMap, end: date) -> float | None:
+    """What of the total no named line explains. Lines of notes, which repeat those of the balance sheet, make it less, never more."""
+    total = figure_at(known, concepts, "current_liabilities", end).value
+    named = [known.spans([tag], end).get(end) for tag in concepts.concepts["named_current_liabilities"].tags]
+    if total is None or not any(named):
+        return None
+    due = figure_at(known, concepts, "long_term_debt_current", end).value or 0.0
+    return total - due - sum(versions[-1].value for versions in named if versions)
 
 
 def _of(versions: Versions, rule: str) -> Figure:
