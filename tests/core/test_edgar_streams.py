@@ -201,13 +201,13 @@ def fail_at_two(n: int) -> tuple[pl.DataFrame, int]:
 
 def test_a_process_that_dies_ends_the_collection_with_its_cause_named():
     with pytest.raises(DataError, match="ended without an answer"):
-        list(read_apart(range(10), die_at_two, 2))
+        list(read_apart(range(10), die_at_two, 2, 4))
 
 
 def test_an_error_of_another_process_comes_up_where_its_item_would_have():
     taken = []
     with pytest.raises(ValueError, match="the third"):
-        for item, (rows, rest) in read_apart(range(10), fail_at_two, 2):
+        for item, (rows, rest) in read_apart(range(10), fail_at_two, 2, 4):
             assert rows["n"].to_list() == [rest]
             taken.append(item)
     assert taken == [0, 1]

@@ -6,7 +6,6 @@ processes inflate, read and judge, and this one only passes on what they made, i
 """
 
 import os
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -32,6 +31,7 @@ _BATCH_ROWS = 200_000  # some fifty large companies: few writes of the store, li
 _BYTES_AT_ONCE = 8 << 20  # of JSON: enough that the number of companies costs nothing, and little beside a batch
 _WORTH_PROCESSES = 250 << 20  # of JSON: three seconds of work, of which starting the processes takes one
 _PROCESSES = min(os.cpu_count() or 1, 3)  # some 350 MiB each; more than three give more than the store can take
+_AHEAD = 24  # parts of some 8 MB of rows: what the processes make while a batch is stored
 _READERS = 2  # inflating, reading as columns and writing take turns on the interpreter for a small part only
 _SCHEMA = pl.Schema({**FACTS.columns, "known_at": INSTANT})
 
@@ -65,7 +65,7 @@ class EdgarFacts:
         reading = _Reading(params, self._calendar, self._calendar.cutoff(end))
         parts = _parts(issuer_groups(ciks), files, submissions)
         if _PROCESSES > 1 and sum(files.size(_name(cik)) for cik in ciks) >= _WORTH_PROCESSES:
-            done = read_apart(parts, reading, _PROCESSES)
+            done = read_apart(parts, reading, _PROCESSES, _AHEAD)
         else:
             done = read_ahead(parts, reading, _READERS)
         gathered: list[pl.DataFrame] = []

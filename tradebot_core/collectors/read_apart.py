@@ -21,11 +21,12 @@ Read = Callable[[Item], tuple[pl.DataFrame, Rest]]
 
 
 def read_apart(
-    items: Iterable[Item], read: Read[Item, Rest], processes: int
+    items: Iterable[Item], read: Read[Item, Rest], processes: int, ahead: int
 ) -> Iterator[tuple[Item, tuple[pl.DataFrame, Rest]]]:
-    """Each item with the rows that were read for it, and the rest, in order, as read_ahead.read_ahead gives them. At most `processes` + 1 results wait or
-    are being made at any time; an error comes up where its item would have.
+    """Each item with the rows that were read for it, and the rest, in order, as read_ahead.read_ahead gives them.
 
+    At most `ahead` results wait or are being made at any time, enough that the processes have work while this one stores; an
+    error comes up where its item would have.
     `read` and the items go to other processes. Raises DataError when one of those ends without an answer.
     """
     waiting: deque[tuple[Item, Future[Any]]] = deque()
@@ -34,7 +35,7 @@ def read_apart(
         try:
             for item in items:
                 waiting.append((item, pool.submit(_read, item)))
-                if len(waiting) > processes:
+                if len(waiting) >= ahead:
                     first, future = waiting.popleft()
                     yield first, _unpacked(*future.result())
             while waiting:
