@@ -1,6 +1,7 @@
 """The bulk file streams: a batch is some whole groups of issuers, little is read ahead, and each file of the store is written once."""
 
 import json
+import os
 import zipfile
 from collections import Counter
 from datetime import UTC, date, datetime
@@ -8,11 +9,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from tests.markets import XNYS
 from tradebot_core.collectors import edgar
 from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.collectors.read_ahead import read_ahead
+from tradebot_core.collectors.read_apart import read_apart
+from tradebot_core.errors import DataError
 from tradebot_core.model.issuers import CIKS_OF_A_GROUP, first_cik, issuer_groups
 from tradebot_core.model.tables import FACTS
 from tradebot_core.stores import parquet_files
@@ -130,3 +134,80 @@ def test_who_stops_early_leaves_nothing_running():
     assert next(reading) == (0, 0)
     reading.close()
     assert len(started) <= 2
+
+
+# In other processes
+
+
+def several_files(folder: Path) -> Path:
+    """Groups of issuers with a good company, a damaged member, another's facts, a figure that contradicts itself, and no file."""
+    path = folder / "companyfacts.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for n, cik in enumerate(CIKS):
+            text = company(cik)
+            if n % 7 == 1:
+                text = text.replace('"filed":"2015-10-28"', '"filed":"2014-10-28"', 1)
+            if n % 7 == 2:
+                text = company(cik + 1)
+            if n % 7 == 3:
+                text = text.replace('"end":"2015-09-26"', '"end":"2015-13-26"', 2)
+            if n % 7 != 4:
+                bundle.writestr(f"CIK{cik:010d}.json", text)
+    with zipfile.ZipFile(path) as bundle:
+        damaged = bundle.getinfo(f"CIK{CIKS[5]:010d}.json")
+    content = bytearray(path.read_bytes())
+    content[damaged.header_offset + 30 + len(damaged.filename) + 20] ^= 0xFF
+    path.write_bytes(content)
+    return path
+
+
+def test_other_processes_give_the_same_rows_refusals_and_batches_in_the_same_order(small, monkeypatch, tmp_path):
+    path = several_files(tmp_path)
+    here = list(collector(path).collect(SECURITIES, START, END))
+    apart = []
+
+    def noticed(*of):
+        apart.append(of)
+        return read_apart(*of)
+
+    monkeypatch.setattr(edgar, "read_apart", noticed)
+    monkeypatch.setattr(edgar, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(edgar, "_PROCESSES", 2)
+    there = list(collector(path).collect(SECURITIES, START, END))
+    assert len(apart) == 1
+    assert [batch.rejected for batch in there] == [batch.rejected for batch in here]
+    assert {item.rule for batch in here for item in batch.rejected} >= {"corrupt_file", "cik_mismatch", "no_facts"}
+    for other, own in zip(there, here, strict=True):
+        assert_frame_equal(other.rows, own.rows, check_exact=True)
+    assert len(here) == 2
+
+
+def test_few_files_are_read_without_other_processes(archive, monkeypatch):
+    monkeypatch.setattr(edgar, "read_apart", None)
+    assert sum(batch.rows.height for batch in collector(archive).collect(SECURITIES, START, END)) == FACTS_OF_EACH * len(CIKS)
+
+
+def die_at_two(n: int) -> tuple[pl.DataFrame, int]:
+    if n == 2:
+        os._exit(9)
+    return pl.DataFrame({"n": [n]}), n
+
+
+def fail_at_two(n: int) -> tuple[pl.DataFrame, int]:
+    if n == 2:
+        raise ValueError("the third")
+    return pl.DataFrame({"n": [n]}), n
+
+
+def test_a_process_that_dies_ends_the_collection_with_its_cause_named():
+    with pytest.raises(DataError, match="ended without an answer"):
+        list(read_apart(range(10), die_at_two, 2, 4))
+
+
+def test_an_error_of_another_process_comes_up_where_its_item_would_have():
+    taken = []
+    with pytest.raises(ValueError, match="the third"):
+        for item, (rows, rest) in read_apart(range(10), fail_at_two, 2, 4):
+            assert rows["n"].to_list() == [rest]
+            taken.append(item)
+    assert taken == [0, 1]

@@ -2,12 +2,14 @@
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
+from tradebot_core.collectors import zip_members
+from tradebot_core.collectors.zip_members import Member
 from tradebot_core.errors import CorruptInput, DataError
 from tradebot_core.interfaces import Rejected
 
@@ -33,14 +35,15 @@ def whole_file(name: str, content: bytes, rule: str, reason: str) -> Rejected:
 
 @dataclass(frozen=True)
 class SecFiles:
-    """The JSON files of a folder or a zip by name."""
+    """The JSON files of a folder or a zip by name. Holds no open file, so that it can go to another process."""
 
     paths: Mapping[str, Path]
-    archive: zipfile.ZipFile | None = None
-    members: Mapping[str, zipfile.ZipInfo] | None = None
+    archive: Path | None = None
+    members: Mapping[str, Member] | None = None
 
     @classmethod
-    def at(cls, path: Path, setting: str) -> "SecFiles":
+    def at(cls, path: Path, setting: str, ciks: Collection[int]) -> "SecFiles":
+        """Of a zip only the files of those issuers: submissions.zip has some 900,000."""
         if not path.exists():
             raise DataError(
                 f"{path} does not exist.",
@@ -52,14 +55,23 @@ class SecFiles:
             return cls({file.name: file for file in sorted(path.rglob("CIK*.json"))})
         if path.suffix.lower() == ".json":
             return cls({_sec_name(path): path})
+        issuers = frozenset(ciks)
+
+        def wanted(name: str) -> bool:
+            matched = _SEC_NAME.fullmatch(name)
+            return matched is not None and int(matched[1]) in issuers
+
         try:
-            archive = zipfile.ZipFile(path)
+            return cls({}, path, zip_members.directory(path, wanted))
         except (zipfile.BadZipFile, OSError) as error:
             raise CorruptInput(f"{path} is not a readable zip ({error}).", "Download it again.") from None
-        members = {
-            member.filename.rpartition("/")[2]: member for member in archive.infolist() if member.filename.endswith(".json")
-        }
-        return cls({}, archive, members)
+
+    def of(self, ciks: Collection[int]) -> "SecFiles":
+        """Those of some issuers alone."""
+        names = [name for cik in ciks for name in self.of_issuer(cik)]
+        if self.members is None:
+            return SecFiles({name: self.paths[name] for name in names})
+        return SecFiles({}, self.archive, {name: self.members[name] for name in names})
 
     def __contains__(self, name: str) -> bool:
         return name in self.paths or (self.members is not None and name in self.members)
@@ -69,7 +81,7 @@ class SecFiles:
         if name not in self:
             return 0
         try:
-            return self.members[name].file_size if self.members is not None else self.paths[name].stat().st_size
+            return self.members[name].size if self.members is not None else self.paths[name].stat().st_size
         except OSError:
             return 0
 
@@ -89,8 +101,8 @@ class SecFiles:
         """Raises Unreadable when the file is too large, damaged, or cannot be read."""
         try:
             if self.archive is not None and self.members is not None:
-                size = self.members[name].file_size
-                content = b"" if size > _MAX_FILE_BYTES else self.archive.read(self.members[name])
+                size = self.members[name].size
+                content = b"" if size > _MAX_FILE_BYTES else zip_members.read(self.archive, self.members[name])
             else:
                 size = self.paths[name].stat().st_size
                 content = b"" if size > _MAX_FILE_BYTES else self.paths[name].read_bytes()
@@ -99,13 +111,6 @@ class SecFiles:
         if size > _MAX_FILE_BYTES:
             raise Unreadable(whole_file(name, b"", "file_too_large", f"{size} bytes; the limit is {_MAX_FILE_BYTES}"))
         return content
-
-    def __enter__(self) -> "SecFiles":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.archive is not None:
-            self.archive.close()
 
 
 def _sec_name(path: Path) -> str:
