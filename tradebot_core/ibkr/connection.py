@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from ib_async import IB, RequestError, StartupFetchNONE
 
-from tradebot_core.config import IbkrSettings, Mode
+from tradebot_core.config import SIMULATED_ACCOUNT, IbkrSettings, Mode
 from tradebot_core.errors import ConfigurationError, ExecutionError, TradebotError, UsageError
 
 T = TypeVar("T")
@@ -183,11 +183,13 @@ async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type
             "Let it finish or stop it. Do not choose another id: two writers could send the same order.",
         )
     if isinstance(problem, OSError) and type(problem) not in (ConnectionError, ConnectionResetError, TimeoutError):
-        raise failure(
-            f"Nothing answers at {where} ({problem.strerror or problem}).",
-            "Start TWS or IB Gateway, enable its API socket, and compare the port with ibkr.port "
-            "(gateway 4001 live, 4002 paper; TWS 7496 live, 7497 paper).",
-        ) from problem
+        mend = (
+            "`make run`, `tradebot up` and `tradebot simulate-tws` start the simulated TWS of the sample market."
+            if settings.account == SIMULATED_ACCOUNT
+            else "Start TWS or IB Gateway, enable its API socket, and compare the port with ibkr.port "
+            "(gateway 4001 live, 4002 paper; TWS 7496 live, 7497 paper)."
+        )
+        raise failure(f"Nothing answers at {where} ({problem.strerror or problem}).", mend) from problem
     reason = refused.result() if refused.done() else str(problem) or f"no answer in {CONNECT_TIMEOUT_S:.0f} s"
     raise failure(
         f"The IBKR gateway at {where} does not serve the API ({reason}).",

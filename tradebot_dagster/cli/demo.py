@@ -60,21 +60,27 @@ class SampleRun:
             )
 
     def live_session(self, session: date) -> None:
-        """Moves the clock past the session's cut-off and waits for schedule and sensor; then on to the next open."""
+        """Moves the clock past the session's cut-off and waits for schedule and sensor, then past the next open, for the fills."""
         self.clock.set(_morning_after(session))
-        ledger, names = self.bot.store.ledger, list(self.bot.sleeves)
+        ledger, names, opens_on = self.bot.store.ledger, list(self.bot.sleeves), self.bot.calendar.next(session)
         self.wait_for("decisions", lambda: all(ledger.live_decisions(name, session) for name in names))
         self.wait_for("orders", lambda: all(ledger.is_planned(name, session) for name in names))
-        self.wait_for("the engine", lambda: not any(self._unsent(name, session) for name in names))
+        self.wait_for("the broker's word", lambda: not any(self._unsent(name, session) for name in names))
         for name in names:
-            orders = ledger.orders(name, session, session)
+            orders = ledger.orders(name, session, session).filter("approved")
             placed = ", ".join(f"{o['side']} {o['quantity']} {o['symbol']}" for o in orders.iter_rows(named=True))
-            fills = ledger.fills(name, session, session)
+            click.echo(f"  {session} {name}: decided; orders for the next open: {placed or 'none'}")
+        now = _trading_hours(opens_on)
+        self.clock.set(now)
+        # The same day: a broker shows executions until midnight.
+        self.wait_for("fills", lambda: not any(self.bot.desk.orders_past_their_open(name, now) for name in names))
+        for name in names:
+            fills = ledger.fills(name, opens_on, opens_on)
             filled = ", ".join(
                 f"{f['side']} {f['quantity']} {f['symbol']} at {float(f['price']):.2f}" for f in fills.iter_rows(named=True)
             )
-            click.echo(f"  {session} {name}: orders {placed or 'none'}; fills {filled or 'none'}")
-        self.clock.set(_trading_hours(self.bot.calendar.next(session)))
+            if filled:
+                click.echo(f"  {opens_on} {name}: filled at the open: {filled}")
 
     def _unsent(self, strategy: str, session: date) -> list[str]:
         return [
@@ -112,7 +118,7 @@ def demo(config_path: Path, sessions: int, stay: bool, fresh: bool, port: int) -
         raise ConfigurationError(
             f"{config_path} does not use the sample market.", "The demonstration moves time; it runs on config.yaml as it came."
         )
-    click.echo("Sample market: fictional companies, fictional prices, simulated fills.")
+    click.echo("Sample market: fictional companies, fictional prices, a simulated TWS as the broker.")
     if fresh:
         require_free(port)
         _forget(bot)
@@ -132,7 +138,9 @@ def demo(config_path: Path, sessions: int, stay: bool, fresh: bool, port: int) -
             run.backtest(names, BACKTEST_START, BACKTEST_END)
         click.echo(f"\nA decision, explained (after {time.monotonic() - began:.0f} s):\n")
         _explain_a_purchase(bot, names[0])
-        click.echo(f"\nLive paper sessions from {start}: the schedule decides, the sensor submits, the next open fills.")
+        click.echo(
+            f"\nLive paper sessions from {start}: the schedule decides, the sensor sends to the simulated TWS, the next open fills."
+        )
         session = start
         for _ in range(sessions):
             run.live_session(session)

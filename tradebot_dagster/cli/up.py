@@ -1,6 +1,7 @@
 """`tradebot up`: the Dagster UI and daemon of this configuration, in the foreground."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import click
@@ -10,7 +11,14 @@ from tradebot_core.wiring import load
 from tradebot_dagster.cli.doctor import FAIL, GATEWAY, examine
 from tradebot_dagster.cli.output import progress
 from tradebot_dagster.config_file import PROJECT_ROOT
-from tradebot_dagster.serving import dagster_command, dagster_environment, require_free, webserver_url
+from tradebot_dagster.serving import (
+    dagster_command,
+    dagster_environment,
+    require_free,
+    simulated_broker,
+    trades_with_simulated_broker,
+    webserver_url,
+)
 
 
 @click.command()
@@ -30,6 +38,10 @@ def up(config_path: Path, port: int) -> None:
             raise ConfigurationError(finding.text, finding.mend)
         progress(f"{finding.text} {finding.mend}")
     progress(f"Dagster UI and daemon: {webserver_url(port)}  (Ctrl-C ends them)")
-    command = dagster_command(port)
+    command, environment = dagster_command(port), dagster_environment(bot.config, config_path)
+    if trades_with_simulated_broker(bot.config):
+        with simulated_broker(bot.config, config_path, bot.config.data_store.path / "dagster.log"):
+            subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=False)
+        return
     os.chdir(PROJECT_ROOT)
-    os.execve(command[0], command, dagster_environment(bot.config, config_path))
+    os.execve(command[0], command, environment)
