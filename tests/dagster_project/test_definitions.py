@@ -65,7 +65,11 @@ def test_the_jobs_schedules_and_sensors_have_these_names(config: Path) -> None:
         "__ASSET_JOB",
     }
     assert {s.name for s in repository.schedule_defs} == {"decide_after_the_close", "shadow_backtest_after_decisions"}
-    assert {s.name for s in repository.sensor_defs} == {"submit_live_decisions", "tell_of_failures"}
+    assert {s.name for s in repository.sensor_defs} == {
+        "record_fills_after_the_open",
+        "submit_live_decisions",
+        "tell_of_failures",
+    }
 
 
 def test_only_the_live_path_is_given_the_trading_desk(config: Path) -> None:

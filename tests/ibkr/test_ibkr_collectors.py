@@ -116,7 +116,7 @@ def test_no_security_needs_no_gateway():
 
 
 def test_a_gateway_that_is_not_there_is_a_data_error():
-    with pytest.raises(DataError, match="Start TWS or IB Gateway"):
+    with pytest.raises(DataError, match="Nothing answers at"):
         list(bars(1).collect(securities("AAA"), TUESDAY, TUESDAY))
 
 

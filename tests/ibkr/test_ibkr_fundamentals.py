@@ -131,7 +131,7 @@ def test_a_second_run_of_the_day_does_not_ask_and_the_next_day_does(collection):
     off = collection.run(None, "AAA", "BBB")
     again = collection.at(1, "AAA", "BBB", now=at(TUESDAY, 23))  # nothing listens on port 1: it would be an error to connect
     assert again.rejected == off.rejected
-    with pytest.raises(DataError, match="Start TWS or IB Gateway"):
+    with pytest.raises(DataError, match="Nothing answers at"):
         collection.at(1, "AAA", "BBB", now=at(TUESDAY, 23) + timedelta(hours=2))
     collection.gateway.clock.set(EVENING + timedelta(days=1))
     assert collection.run(BOTH, "AAA", now=EVENING + timedelta(days=1)).rejected == ()

@@ -398,8 +398,14 @@ async def _timed(work, settings: IbkrSettings) -> float:
 
 
 def test_a_closed_port_says_what_to_start_and_is_the_callers_kind_of_error():
-    with pytest.raises(DataError, match="Start TWS or IB Gateway"):
+    with pytest.raises(DataError, match="Nothing answers at"):
         use(free_port(), failure=DataError)
+
+
+@pytest.mark.parametrize(("account", "mend"), [("DU1234567", "Start TWS or IB Gateway"), (ACCOUNT, "`tradebot simulate-tws`")])
+def test_what_to_start_depends_on_whose_account_it_is(account, mend):
+    with pytest.raises(ExecutionError, match=mend):
+        run(IbkrSettings(port=free_port(), account=account), Mode.PAPER, nothing, client=Client.BARS)
 
 
 def test_a_gateway_that_accepts_and_closes_is_not_serving():

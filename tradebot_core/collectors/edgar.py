@@ -30,7 +30,9 @@ _SOURCE = "sec_edgar"
 _BATCH_ROWS = 200_000  # some fifty large companies: few writes of the store, little memory
 _BYTES_AT_ONCE = 8 << 20  # of JSON: enough that the number of companies costs nothing, and little beside a batch
 _WORTH_PROCESSES = 250 << 20  # of JSON: three seconds of work, of which starting the processes takes one
-_PROCESSES = min(os.cpu_count() or 1, 3)  # some 350 MiB each; more than three give more than the store can take
+# Carrying the rows between processes costs CPU: on two cores threads are as fast or faster. Some 350 MiB each; more than three
+# give more than the store can take.
+_PROCESSES = 1 if (os.cpu_count() or 1) <= 2 else 3
 _AHEAD = 24  # parts of some 8 MB of rows: what the processes make while a batch is stored
 _READERS = 2  # inflating, reading as columns and writing take turns on the interpreter for a small part only
 _SCHEMA = pl.Schema({**FACTS.columns, "known_at": INSTANT})
