@@ -17,7 +17,7 @@ from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
 from tradebot_core.execution.ibkr import IbkrEngine, _status
 from tradebot_core.ibkr.connection import Client, run
 from tradebot_core.ibkr.orders import BrokerExecution, BrokerOrder, order_reference
-from tradebot_core.model.order import Fill, OrderState, Side
+from tradebot_core.model.order import Fill, OrderState, OrderType, Side
 
 
 def orders_at_the_broker(settings: IbkrSettings) -> list[str]:
@@ -82,6 +82,31 @@ def test_a_limit_on_open_fills_within_its_limit_or_not_at_all(gateway, engine, l
     engine.submit(intent(limit=limit))
     gateway.clock.set(at(WEDNESDAY, 18))
     assert engine.get_order_status(intent().key).state is state
+
+
+@pytest.mark.parametrize(
+    ("limit", "state", "price"),
+    [("17", OrderState.FILLED, "17"), ("16.80", OrderState.FILLED, "16.80"), ("16.74", OrderState.CANCELLED, None)],
+)
+def test_a_day_limit_fills_at_the_open_or_within_the_session_or_ends_with_it(gateway, engine, limit, state, price):
+    sent = dataclasses.replace(intent(limit=limit), order_type=OrderType.LIMIT)
+    assert engine.submit(sent).state is OrderState.WORKING
+    gateway.clock.set(at(WEDNESDAY, 18))
+    status = engine.get_order_status(sent.key)
+    assert (status.state, [fill.price for fill in status.fills]) == (state, [Decimal(price)] if price else [])
+
+
+def test_a_limit_between_two_ticks_goes_to_the_broker_on_the_grid(gateway, engine, settings):
+    async def work(ib: IB) -> list[float]:
+        return sorted(trade.order.lmtPrice for trade in await ib.reqAllOpenOrdersAsync())
+
+    engine.submit(intent(limit="17.129"))
+    gateway.clock.set(at(WEDNESDAY, 18))
+    sale = dataclasses.replace(
+        intent("AAA", Side.SELL, limit="18.121"), key="sale", session=WEDNESDAY, order_type=OrderType.LIMIT
+    )
+    engine.submit(sale)
+    assert run(settings, Mode.PAPER, work, client=Client.BARS) == [18.13]
 
 
 def test_a_sale_brings_back_what_was_bought(gateway, engine):

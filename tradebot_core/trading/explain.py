@@ -270,7 +270,7 @@ def _what_came_of_it(decision: DecisionMade, orders: Sequence[OrderMade], fills:
     order = orders[0]
     if not order.approved:
         return f"Not {wanted}: {order.reasoning}."
-    if order.state in (OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED):
+    if order.state in (OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED, OrderState.LOST):
         return f"Not {wanted}: the order ended as {order.state}. {order.detail}".strip()
     return f"To be {wanted}: an order for {order.quantity} is {order.state} ({decision.reasoning})."
 
