@@ -79,6 +79,16 @@ class TradingCalendar:
         """The first session strictly after a calendar day."""
         return self.all_sessions[bisect_right(self.all_sessions, day)]
 
+    def settles_on(self, session: date) -> date:
+        """When a trade of the session settles: the next session on which banks are open (T+1, 17 CFR 240.15c6-1).
+
+        On Columbus Day and Veterans Day the exchange trades and nothing settles (FINRA Notice to Members 99-83).
+        """
+        day = self.next(session)
+        while _banks_are_closed(day):
+            day = self.next(day)
+        return day
+
     def opens_at(self, session: date) -> datetime:
         return _utc(session, _OPEN)
 
@@ -98,6 +108,13 @@ class TradingCalendar:
         day = now.astimezone(NEW_YORK).date()
         at = bisect_right(self.all_sessions, day) - 1
         return self.all_sessions[at] if now >= self.cutoff(self.all_sessions[at]) else self.all_sessions[at - 1]
+
+
+def _banks_are_closed(day: date) -> bool:
+    """On a session. Veterans Day on a Sunday is kept on the Monday; on a Saturday banks are open on the Friday before."""
+    columbus_day = (day.month, day.weekday()) == (10, 0) and 8 <= day.day <= 14
+    veterans_day = day.month == 11 and (day.day == 11 or (day.day == 12 and day.weekday() == 0))
+    return columbus_day or veterans_day
 
 
 def _utc(day: date, at: time) -> datetime:

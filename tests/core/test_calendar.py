@@ -137,3 +137,21 @@ def test_offsets_count_sessions_and_not_days():
         XNYS.next(XNYS.all_sessions[-1])
     with pytest.raises(UsageError, match="outside the calendar"):
         XNYS.previous(XNYS.all_sessions[0])
+
+
+@pytest.mark.parametrize(
+    ("traded", "settles"),
+    [
+        ("2026-11-17", "2026-11-18"),
+        ("2026-11-20", "2026-11-23"),  # over the weekend
+        ("2026-11-25", "2026-11-27"),  # over Thanksgiving
+        ("2026-10-09", "2026-10-13"),  # Columbus Day is the 12th: it trades and does not settle
+        ("2026-10-12", "2026-10-13"),
+        ("2026-11-10", "2026-11-12"),  # Veterans Day
+        ("2026-11-11", "2026-11-12"),
+        ("2018-11-09", "2018-11-13"),  # Veterans Day on a Sunday, kept on Monday the 12th
+        ("2023-11-09", "2023-11-10"),  # on a Saturday
+    ],
+)
+def test_a_trade_settles_on_the_next_day_on_which_the_exchange_and_the_banks_are_open(traded, settles):
+    assert xnys().settles_on(date.fromisoformat(traded)) == date.fromisoformat(settles)
