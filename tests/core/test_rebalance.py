@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.markets import XNYS
 from tradebot_core.config import RiskSettings
 from tradebot_core.interfaces import Situation
 from tradebot_core.model.decision import Action, Decision
 from tradebot_core.model.order import OrderIntent, OrderStyle, OrderType, Side
-from tradebot_core.model.portfolio import Book, Position
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position
 from tradebot_core.trading.rebalance import plan_orders
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.session import LastPrice, SessionMarket, plan
+from tradebot_core.trading.settlement import unsettled
 
 DAY = date(2024, 6, 28)
 LIMITS = RiskSettings(max_order_notional=Decimal(10**6), max_position_weight=1.0, cash_buffer=0.0, max_open_gap=0.0)
@@ -203,3 +205,31 @@ def test_the_gate_is_told_of_a_book_in_which_approved_purchases_are_paid():
     plan(Watching(), LIMITS, "s", [decision(1, Action.BUY, 0.3), decision(2, Action.BUY, 0.2)], book("10000"), market)
     assert [around.book.cash for around in seen] == [Decimal(10_000), Decimal(7_000)]
     assert [around.orders_this_session for around in seen] == [0, 1]
+
+
+# Settlement
+
+COLUMBUS_DAY = date(2026, 10, 12)  # trades, and does not settle
+FRIDAY = date(2026, 10, 9)
+
+
+def sale(session: date, cash: str) -> Entry:
+    return Entry(f"fill:{session}", session, EntryKind.TRADE, Decimal(cash), -10, 1, "S1")
+
+
+def test_what_a_sale_brought_before_a_day_on_which_banks_are_closed_has_not_settled_at_its_open():
+    entries = [sale(FRIDAY, "500"), sale(XNYS.previous(FRIDAY), "70"), Entry("d", FRIDAY, EntryKind.DEPOSIT, Decimal(1000))]
+    assert unsettled(entries, FRIDAY, XNYS) == Decimal(500)
+    assert unsettled([sale(COLUMBUS_DAY, "500")], COLUMBUS_DAY, XNYS) == 0
+    assert unsettled([sale(DAY, "500")], DAY, XNYS) == 0
+
+
+def test_what_has_not_settled_buys_nothing():
+    known, decisions = {1: LastPrice(Decimal(10), DAY)}, [decision(1, Action.BUY, 0.9)]
+    market = SessionMarket(DAY, [], {}, known, {1: BIG})
+
+    def bought(pending: str) -> int:
+        orders = plan(LimitGate(LIMITS), LIMITS, "s", decisions, book("1010"), market, unsettled=Decimal(pending))
+        return sum(intent.quantity for intent, verdict in orders if verdict.approved)
+
+    assert (bought("0"), bought("505"), bought("1010")) == (90, 50, 0)

@@ -31,6 +31,7 @@ from tradebot_core.trading.journal import MemoryJournal
 from tradebot_core.trading.markets import MarketHistory
 from tradebot_core.trading.rows import Row
 from tradebot_core.trading.session import decide, settle, submit
+from tradebot_core.trading.settlement import unsettled
 
 BACKTEST_TABLES = (DECISIONS, ORDERS, ORDER_STATES, FILLS, ENTRIES, POSITIONS, EQUITY, BOOKS)
 
@@ -108,7 +109,9 @@ class BacktestWalk:
         book = journal.book(name, session)
         market = history.market(session, sorted(book.positions))
         decisions = decide(self._strategy, market, book, self._limits)
-        submit(journal, self._engine, self._gate, self._limits, name, decisions, market, clock.now(), self._strategy.orders)
+        pending = unsettled(journal.entries, session, self._calendar)
+        style = self._strategy.orders
+        submit(journal, self._engine, self._gate, self._limits, name, decisions, market, clock.now(), style, pending)
         working = tuple(intent for intent, _ in journal.open_orders(name))
         prices = {held: market.prices[held] for held in book.positions}
         self._state = BookState(book, prices, working, self._state.fingerprint)

@@ -29,6 +29,7 @@ from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
 from tradebot_core.trading.late_actions import late_entries
 from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills, take_status
+from tradebot_core.trading.settlement import unsettled
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
 
 LIVE = "live"
@@ -313,7 +314,9 @@ class LiveDesk:
         book = self.store.ledger.book(strategy.name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
         voided = self.markets.voided(self.calendar.next(session), now)
-        return plan(self.gate, self.limits, strategy.name, rows.to_decisions(stored), book, market, voided, strategy.orders)
+        pending = unsettled(self.store.ledger.entries(strategy.name, session), session, self.calendar)
+        decisions = rows.to_decisions(stored)
+        return plan(self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending)
 
     def _expire(self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime) -> None:
         """Keeps on record what was decided too late to be sent. Orders committed in time but never sent expire as well."""

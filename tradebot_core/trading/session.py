@@ -23,6 +23,8 @@ from tradebot_core.trading.late_actions import LateWord, late_entries
 from tradebot_core.trading.rebalance import plan_orders, spendable
 from tradebot_core.trading.share_classes import of_one_class
 
+_NOTHING = Decimal(0)
+
 
 @dataclass(frozen=True)
 class LastPrice:
@@ -211,9 +213,11 @@ def submit(
     market: SessionMarket,
     now: datetime,
     style: OrderStyle = OrderStyle.OPEN_AUCTION,
+    unsettled: Decimal = _NOTHING,
 ) -> None:
     """Plans, checks, commits and sends. Called again for the same session it plans nothing anew and sends nothing twice."""
-    orders = plan(gate, limits, strategy, decisions, journal.book(strategy, market.session), market, style=style)
+    book = journal.book(strategy, market.session)
+    orders = plan(gate, limits, strategy, decisions, book, market, style=style, unsettled=unsettled)
     journal.commit_orders(strategy, market.session, orders, now)
     for intent, state in journal.open_orders(strategy):
         if intent.session == market.session:
@@ -229,10 +233,13 @@ def plan(
     market: SessionMarket,
     voided: Collection[int] = (),
     style: OrderStyle = OrderStyle.OPEN_AUCTION,
+    unsettled: Decimal = _NOTHING,
 ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
-    """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill."""
+    """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill;
+    `unsettled` cash (trading/settlement.py) pays for no purchase."""
     prices = {security: last.price for security, last in market.prices.items()}
     equity = sleeve_equity(book, market.prices)
+    book = replace(book, cash=book.cash - unsettled)
     promised = book  # the book with the approved purchases paid, so that the limits hold for all of them together
     orders: list[tuple[OrderIntent, RiskVerdict]] = []
     for intent in plan_orders(strategy, decisions, book, equity, prices, market.volumes, limits, style):
