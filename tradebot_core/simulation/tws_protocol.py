@@ -54,9 +54,11 @@ class Request(IntEnum):
     CANCEL_HEAD_TIMESTAMP = 90
     MARKET_RULE = 91
     COMPLETED_ORDERS = 99
+    BY_HAND = 9001  # not of TWS: a person's order or cash movement, for `tradebot simulate-tws --by-hand`
 
 
 class Reply(IntEnum):
+    TICK_PRICE = 1
     ORDER_STATUS = 3
     ERROR = 4
     OPEN_ORDER = 5
@@ -74,6 +76,8 @@ class Reply(IntEnum):
     OPEN_ORDERS_END = 53
     ACCOUNT_END = 54
     EXECUTIONS_END = 55
+    SNAPSHOT_END = 57
+    MARKET_DATA_TYPE = 58
     COMMISSION = 59
     POSITION = 61
     POSITIONS_END = 62
@@ -81,10 +85,14 @@ class Reply(IntEnum):
     ACCOUNT_SUMMARY_END = 64
     ACCOUNT_VALUE_MULTI = 73
     ACCOUNT_MULTI_END = 74
+    TICK_REQUEST_PARAMETERS = 81
     HEAD_TIMESTAMP = 88
+    HISTORICAL_DATA_UPDATE = 90
     MARKET_RULE = 93
     COMPLETED_ORDER = 101
     COMPLETED_ORDERS_END = 102
+    HISTORICAL_SCHEDULE = 106
+    BY_HAND = 9001  # not of TWS: what was done with a request of the same number
 
 
 # Frames.
@@ -206,12 +214,20 @@ LAYOUTS: Mapping[Reply, Sequence[str]] = {
 }
 
 
-def lay_out(reply: Reply, values: Mapping[str, Field]) -> list[Field]:
-    """The fields of a long message. Raises KeyError on a value whose name the message does not have."""
+def lay_out(reply: Reply, values: Mapping[str, Field | Sequence[Field]]) -> list[Field]:
+    """The fields of a long message; a sequence stands for a section of several fields. Raises KeyError on a value whose name
+    the message does not have."""
     layout = LAYOUTS[reply]
     if unknown := values.keys() - set(layout):
         raise KeyError(f"{reply.name} has no {', '.join(sorted(unknown))}")
-    return [reply, *(values.get(name, _FIXED.get(name)) for name in layout)]
+    message: list[Field] = [reply]
+    for name in layout:
+        value = values.get(name, _FIXED.get(name))
+        if isinstance(value, list | tuple):
+            message += value
+        else:
+            message.append(value)  # type: ignore[arg-type]
+    return message
 
 
 # The order as a client sends it, up to whatIf; what follows is of no concern to plain orders.
@@ -228,17 +244,26 @@ _PLACE_ORDER = _names("""
     activeStartTime activeStopTime hedgeType optOutSmartRouting clearingAccount clearingIntent notHeld
     deltaNeutralContract algoStrategy algoId whatIf
 """)
-# Fields after which more follow when they are set: what only a combination, hedge, scale or algorithm has.
-_OPENS_A_SECTION = ("deltaNeutralOrderType", "scalePriceIncrement", "hedgeType", "deltaNeutralContract", "algoStrategy")
+# Fields after which more follow when they are set: what only a combination, hedge or scale has. An algorithm is read.
+_OPENS_A_SECTION = ("deltaNeutralOrderType", "scalePriceIncrement", "hedgeType", "deltaNeutralContract")
 
 
-def read_order(fields: Sequence[str]) -> dict[str, str]:
-    """The named fields of a PLACE_ORDER for a share. Raises ValueError on an order of a kind that is not simulated."""
-    order = dict(zip(_PLACE_ORDER, fields[1:], strict=False))
+def read_order(fields: Sequence[str]) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """The named fields of a PLACE_ORDER for a share, and the terms of its algorithm as (tag, value). Raises ValueError on an
+    order of a kind that is not simulated."""
+    algorithm = 1 + _PLACE_ORDER.index("algoStrategy")
+    terms: tuple[tuple[str, str], ...] = ()
+    plain = list(fields)
+    if len(plain) > algorithm + 1 and plain[algorithm]:
+        count = int(plain[algorithm + 1])
+        section = plain[algorithm + 2 : algorithm + 2 + 2 * count]
+        terms = tuple(zip(section[::2], section[1::2], strict=True))
+        del plain[algorithm + 1 : algorithm + 2 + 2 * count]
+    order = dict(zip(_PLACE_ORDER, plain[1:], strict=False))
     sections = [name for name in _OPENS_A_SECTION if order.get(name, "") not in ("", "0")]
     if order.get("secType") != "STK" or sections or len(order) < len(_PLACE_ORDER):
         raise ValueError(f"only plain orders for shares are simulated, not {', '.join(sections) or order.get('secType')}")
-    return order
+    return order, terms
 
 
 _CONTRACT_FIELDS = _names("""
