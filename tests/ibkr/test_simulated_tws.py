@@ -477,3 +477,22 @@ def test_the_cash_of_a_sale_settles_on_the_next_session(gateway, settings):
     assert ask(settings, cash) == (Decimal(8309), Decimal(10108)), "1 700 and 1 paid, 10 of dividend; 1 800 less 1 not settled"
     gateway.clock.set(at(SESSIONS[SESSIONS.index(THURSDAY) + 1], 10))
     assert ask(settings, cash) == (Decimal(10108), Decimal(10108))
+
+
+def test_hours_and_schedule_know_of_an_early_close(gateway, settings):
+    """The day after Thanksgiving ends at 13:00, and trading after hours at 17:00."""
+    friday = date(2026, 11, 27)
+
+    async def work(ib):
+        (details,) = await ib.reqContractDetailsAsync(AAA)
+        schedule = await ib.reqHistoricalScheduleAsync(AAA, 2)
+        return details, schedule
+
+    gateway.clock.set(at(friday, 8))
+    details, schedule = ask(settings, work)
+    assert (details.liquidSessions()[0].start, details.liquidSessions()[0].end) == (at(friday, 9, 30), at(friday, 13))
+    assert (details.tradingSessions()[0].start, details.tradingSessions()[0].end) == (at(friday, 4), at(friday, 17))
+    assert [(s.refDate, s.endDateTime) for s in schedule.sessions] == [
+        ("20261125", "20261125-16:00:00"),
+        ("20261127", "20261127-13:00:00"),
+    ]

@@ -265,6 +265,11 @@ class Desk:
         if listing is None:
             session.send(error(200, _NO_DEFINITION, request_id))
             return
+        if what == "SCHEDULE" and re.fullmatch(r"\d+ D", duration):
+            last = _end_day(end, self.exchange.today)
+            first = _first_day(duration, last, self.exchange.calendar)
+            session.send(market.schedule(request_id, self.exchange.calendar, self.exchange.calendar.sessions(first, last)))
+            return
         if size != "1 day" or what != "TRADES" or updating == "1":
             session.send(error(321, f"Error validating request.-'bA' : cause - {size} {what} is not simulated", request_id))
             return
