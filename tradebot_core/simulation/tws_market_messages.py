@@ -1,9 +1,7 @@
 """Contract details, hours, bars and quotes as messages of the TWS protocol."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.simulation.market_data import DailyBar, Listing
@@ -17,11 +15,6 @@ _ORDER_TYPES = "ACTIVETIM,ADAPTIVE,ALGO,DAY,LMT,LOC,LOO,MKT,MOC,MOO,OPG,WHATIF"
 _HOURS_DAYS = 6
 _EARLIEST, _LATEST, _LATEST_EARLY = time(4), time(20), time(17)  # of trading outside regular hours
 _REGULAR_CLOSE = time(16)
-
-LIVE, DELAYED = 1, 3
-_LAST, _CLOSE, _BID, _ASK = 4, 9, 1, 2
-_DELAYED_TICKS = {_BID: 66, _ASK: 67, _LAST: 68, _CLOSE: 75}
-_SIZE = 100
 
 
 def contract_details(request_id: int, listing: Listing, calendar: TradingCalendar, today: date) -> Message:
@@ -92,39 +85,3 @@ def daily_bars(request_id: int, bars: Sequence[DailyBar]) -> Message:
     )
     first, last = (f"{bars[at].session:%Y%m%d} 00:00:00 {TIME_ZONE}" for at in (0, -1))
     return [Reply.HISTORICAL_DATA, request_id, first, last, len(bars), *rows]
-
-
-def bar_update(request_id: int, bar: DailyBar) -> Message:
-    """The current bar of a request that keeps up to date. The order of prices is that of the wire."""
-    prices = (bar.open, bar.close, bar.high, bar.low)
-    return [Reply.HISTORICAL_DATA_UPDATE, request_id, 0, f"{bar.session:%Y%m%d}", *prices, bar.close, bar.volume]
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """USD. Bid and ask are None while the session is closed: daily bars have no book."""
-
-    last: Decimal
-    close: Decimal | None
-    bid: Decimal | None = None
-    ask: Decimal | None = None
-
-
-def ticks(request_id: int, quote: Quote, data_type: int) -> Iterator[Message]:
-    """The price ticks of a quote, those of delayed data under their own numbers."""
-    for tick, price, size in (
-        (_BID, quote.bid, _SIZE),
-        (_ASK, quote.ask, _SIZE),
-        (_LAST, quote.last, _SIZE),
-        (_CLOSE, quote.close, 0),
-    ):
-        if price is not None:
-            yield [Reply.TICK_PRICE, 6, request_id, _DELAYED_TICKS[tick] if data_type == DELAYED else tick, price, size, 0]
-
-
-def market_data_type(request_id: int, data_type: int) -> Message:
-    return [Reply.MARKET_DATA_TYPE, 1, request_id, data_type]
-
-
-def tick_parameters(request_id: int) -> Message:
-    return [Reply.TICK_REQUEST_PARAMETERS, request_id, 0.01, "9c0001", 3]

@@ -54,11 +54,9 @@ class Request(IntEnum):
     CANCEL_HEAD_TIMESTAMP = 90
     MARKET_RULE = 91
     COMPLETED_ORDERS = 99
-    BY_HAND = 9001  # not of TWS: a person's order or cash movement, for `tradebot simulate-tws --by-hand`
 
 
 class Reply(IntEnum):
-    TICK_PRICE = 1
     ORDER_STATUS = 3
     ERROR = 4
     OPEN_ORDER = 5
@@ -76,8 +74,6 @@ class Reply(IntEnum):
     OPEN_ORDERS_END = 53
     ACCOUNT_END = 54
     EXECUTIONS_END = 55
-    SNAPSHOT_END = 57
-    MARKET_DATA_TYPE = 58
     COMMISSION = 59
     POSITION = 61
     POSITIONS_END = 62
@@ -85,14 +81,11 @@ class Reply(IntEnum):
     ACCOUNT_SUMMARY_END = 64
     ACCOUNT_VALUE_MULTI = 73
     ACCOUNT_MULTI_END = 74
-    TICK_REQUEST_PARAMETERS = 81
     HEAD_TIMESTAMP = 88
-    HISTORICAL_DATA_UPDATE = 90
     MARKET_RULE = 93
     COMPLETED_ORDER = 101
     COMPLETED_ORDERS_END = 102
     HISTORICAL_SCHEDULE = 106
-    BY_HAND = 9001  # not of TWS: what was done with a request of the same number
 
 
 # Frames.
