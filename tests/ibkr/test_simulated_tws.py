@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from ib_async import IB, Contract, ExecutionFilter, LimitOrder, MarketOrder, RequestError, Stock
+from ib_async import IB, Contract, ExecutionFilter, LimitOrder, MarketOrder, Order, RequestError, Stock, TagValue
 
 from tests.ibkr.conftest import ACCOUNT, SESSIONS, THURSDAY, TUESDAY, WEDNESDAY, at
 from tradebot_core.config import IbkrSettings, Mode
@@ -428,3 +428,77 @@ def test_a_connection_inside_a_running_loop_is_refused(port):
             use(port)
 
     asyncio.run(main())
+
+
+# Order types, settlement, and what a person does in TWS.
+
+
+def test_a_market_on_close_order_fills_at_the_close(gateway, settings):
+    async def work(ib):
+        trade = ib.placeOrder(AAA, Order(action="BUY", totalQuantity=10, orderType="MOC", tif="DAY", account=ACCOUNT))
+        await until(ib, lambda: trade.orderStatus.permId)
+        gateway.clock.set(at(WEDNESDAY, 15, 59))
+        await settle(ib)
+        early = len(trade.fills)
+        gateway.clock.set(at(WEDNESDAY, 16))
+        await until(ib, trade.isDone)
+        return early, trade.orderStatus.status, trade.orderStatus.avgFillPrice
+
+    assert ask(settings, work) == (0, "Filled", 17.5)
+
+
+def test_an_adaptive_order_keeps_its_algorithm_and_another_algorithm_is_refused(settings):
+    async def work(ib):
+        codes = []
+        ib.errorEvent += lambda order_id, code, *_: codes.append(code) if order_id > 0 else None
+        patient = [TagValue("adaptivePriority", "Patient")]
+        ib.placeOrder(AAA, order("BUY", 1, tif="DAY", algoStrategy="Adaptive", algoParams=patient))
+        ib.placeOrder(AAA, order("BUY", 1, tif="DAY", algoStrategy="Vwap", algoParams=[TagValue("maxPctVol", "0.1")]))
+        await settle(ib)
+        return codes
+
+    async def look(ib):
+        return [(t.order.algoStrategy, [(p.tag, p.value) for p in t.order.algoParams]) for t in ib.openTrades()]
+
+    assert ask(settings, work) == [439]
+    assert ask(settings, look) == [("Adaptive", [("adaptivePriority", "Patient")])]
+
+
+def test_the_cash_of_a_sale_settles_on_the_next_session(gateway, settings):
+    def trade(side):
+        async def work(ib):
+            placed = ib.placeOrder(AAA, order(side, 100))
+            await until(ib, lambda: placed.orderStatus.permId)
+
+        return work
+
+    async def cash(ib):
+        values = {v.tag: Decimal(v.value) for v in ib.accountValues() if v.tag in ("SettledCash", "TotalCashValue")}
+        return values["SettledCash"], values["TotalCashValue"]
+
+    ask(settings, trade("BUY"))
+    gateway.clock.set(at(WEDNESDAY, 18))
+    ask(settings, trade("SELL"))
+    gateway.clock.set(at(THURSDAY, 18))
+    assert ask(settings, cash) == (Decimal(8309), Decimal(10108)), "1 700 and 1 paid, 10 of dividend; 1 800 less 1 not settled"
+    gateway.clock.set(at(SESSIONS[SESSIONS.index(THURSDAY) + 1], 10))
+    assert ask(settings, cash) == (Decimal(10108), Decimal(10108))
+
+
+def test_hours_and_schedule_know_of_an_early_close(gateway, settings):
+    """The day after Thanksgiving ends at 13:00, and trading after hours at 17:00."""
+    friday = date(2026, 11, 27)
+
+    async def work(ib):
+        (details,) = await ib.reqContractDetailsAsync(AAA)
+        schedule = await ib.reqHistoricalScheduleAsync(AAA, 2)
+        return details, schedule
+
+    gateway.clock.set(at(friday, 8))
+    details, schedule = ask(settings, work)
+    assert (details.liquidSessions()[0].start, details.liquidSessions()[0].end) == (at(friday, 9, 30), at(friday, 13))
+    assert (details.tradingSessions()[0].start, details.tradingSessions()[0].end) == (at(friday, 4), at(friday, 17))
+    assert [(s.refDate, s.endDateTime) for s in schedule.sessions] == [
+        ("20261125", "20261125-16:00:00"),
+        ("20261127", "20261127-13:00:00"),
+    ]

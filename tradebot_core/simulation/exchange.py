@@ -1,14 +1,7 @@
-"""The broker behind the simulated TWS: one cash account, its orders and executions, filled from daily bars.
+"""The broker behind the simulated TWS: cash accounts, their orders and executions, filled from daily bars (see `matching`).
 
-What fills, and when (the clock decides; daily bars know no more than this):
-
-    MKT or LMT, tif OPG   the opening auction of the session that follows (orders from 09:28 wait for the next one): at the
-                          raw open, or cancelled when the limit is not reached or the share does not open that day
-    MKT, tif DAY          at the open of the session, at once when it is open already
-    LMT, tif DAY          at the open when it is within the limit, else at the limit at the close when the day's range
-                          reached it, else cancelled at the close
-
-Corporate actions take effect at the open: splits and cash in lieu, dividends (gross), delistings.
+Corporate actions take effect at the open: splits and cash in lieu, dividends (gross), delistings. Sales settle on the session
+that follows. What a person would do by hand in TWS, and what the broker does of itself, are methods here.
 """
 
 from collections.abc import Sequence
@@ -17,29 +10,31 @@ from datetime import date, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
+import msgspec
+
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import CostSettings
 from tradebot_core.interfaces import Clock
 from tradebot_core.model.market import ActionType
 from tradebot_core.model.portfolio import usd
 from tradebot_core.quant.costs import commission
-from tradebot_core.simulation.account import AccountState, Holding, OrderTicket, SimulatedExecution, SimulatedOrder
+from tradebot_core.simulation.account import (
+    WHOLE,
+    AccountState,
+    Book,
+    Holding,
+    OrderTicket,
+    SimulatedExecution,
+    SimulatedOrder,
+    Slices,
+    latest,
+)
 from tradebot_core.simulation.market_data import Action, DailyBar, Listing, MarketData
+from tradebot_core.simulation.matching import Expiry, Trade, due
+from tradebot_core.simulation.order_rules import OrderRefused, check_terms, session_for
 
-_AUCTION_CUT_OFF = timedelta(minutes=2)
 _COSTS = CostSettings()
-
-# Price bands of the one market rule that is served: (from this price, step).
-PRICE_STEPS = ((Decimal(0), Decimal("0.0001")), (Decimal(1), Decimal("0.01")))
-
-
-class OrderRefused(Exception):
-    """The broker's error code and text. Of these only 201 is remembered, as a completed order; the others were never taken."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"{code}: {text}")
-        self.code = code
-        self.text = text
+_BY_HAND = 0  # the client id that TWS itself trades under
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +46,39 @@ class Progress:
 
 
 class SimulatedExchange:
-    """Keeps its state in `state_path` (JSON, replaced whole) and therefore survives its process."""
+    """Keeps its state in `state_path` (JSON, replaced whole) and therefore survives its process. Each of `accounts` opens with
+    `cash`; the first is the one that is meant where none is named."""
 
     def __init__(
-        self, market: MarketData, clock: Clock, calendar: TradingCalendar, account: str, cash: Decimal, state_path: Path | None
+        self,
+        market: MarketData,
+        clock: Clock,
+        calendar: TradingCalendar,
+        accounts: Sequence[str],
+        cash: Decimal,
+        state_path: Path | None,
+        *,
+        settled_funds_only: bool = False,
     ) -> None:
         self.market = market
         self.clock = clock
         self.calendar = calendar
-        self.account = account
+        self.accounts = tuple(accounts)
+        self._settled_funds_only = settled_funds_only
         self._path = state_path
         if state_path is not None and state_path.exists():
             self._state = AccountState.load(state_path)
-            if self._state.account != account:
-                raise ValueError(f"{state_path} belongs to account {self._state.account}, not {account}")
+            if tuple(self._state.accounts) != self.accounts:
+                raise ValueError(
+                    f"{state_path} belongs to account {', '.join(self._state.accounts)}, not {', '.join(accounts)}"
+                )
         else:
-            self._state = AccountState(account=account, cash=cash, opened=self._last_open(clock.now()))
+            self._state = AccountState(
+                accounts={account: Book(cash=Decimal(0)) for account in accounts}, opened=self._last_open(clock.now())
+            )
+            for book in self._state.accounts.values():
+                book.receive(self.today, "opening", cash)
+            self._save()
 
     # What clients may ask.
 
@@ -77,6 +89,15 @@ class SimulatedExchange:
     @property
     def today(self) -> date:
         return self.now.astimezone(NEW_YORK).date()
+
+    @property
+    def opened(self) -> date:
+        """The latest session that has opened."""
+        return self._state.opened
+
+    @property
+    def is_open(self) -> bool:
+        return self.now < self.calendar.closes_at(self._state.opened)
 
     def listing(self, *, con_id: int = 0, symbol: str = "") -> Listing | None:
         return self.market.listing(self.today, con_id=con_id, symbol=symbol)
@@ -92,57 +113,66 @@ class SimulatedExchange:
         return [o for o in self._state.orders if o.completed_at is not None and self._is_today(o.completed_at)]
 
     def executions(self) -> Sequence[SimulatedExecution]:
-        """Those since midnight, New York."""
+        """Those since midnight, New York, and corrections beside what they correct."""
         return [e for e in self._state.executions if self._is_today(e.at)]
 
     @property
     def cash(self) -> Decimal:
-        return self._state.cash
+        return self.book().cash
 
     @property
     def holdings(self) -> dict[int, Holding]:
-        return self._state.holdings
+        return self.book().holdings
+
+    def book(self, account: str = "") -> Book:
+        return self._state.accounts[account or self.accounts[0]]
 
     def price(self, con_id: int) -> Decimal:
         """The last price: the open during the session, the close after it."""
-        opened = self._state.opened
-        bar = self.market.last_bar(con_id, opened)
+        bar = self.market.last_bar(con_id, self._state.opened)
         if bar is None:
             return Decimal(0)
-        trading = bar.session == opened and self.now < self.calendar.closes_at(opened)
+        trading = bar.session == self._state.opened and self.is_open
         return usd(bar.open if trading else bar.close)
 
-    @property
-    def invested(self) -> Decimal:
-        return sum((self.price(con_id) * held.quantity for con_id, held in self.holdings.items()), Decimal(0))
+    def invested(self, account: str = "") -> Decimal:
+        held = self.book(account).holdings.items()
+        return sum((self.price(con_id) * holding.quantity for con_id, holding in held), Decimal(0))
 
-    @property
-    def available_funds(self) -> Decimal:
-        """Cash that no open purchase has claimed."""
-        claimed = sum((self._value(o) for o in self.open_orders() if o.action == "BUY"), Decimal(0))
-        return self.cash - claimed
+    def available_funds(self, account: str = "") -> Decimal:
+        """Cash, or settled cash, that no open purchase has claimed."""
+        book = self.book(account)
+        owner = account or self.accounts[0]
+        claimed = sum((self._value(o) for o in self.open_orders() if (o.action, o.account) == ("BUY", owner)), Decimal(0))
+        return (book.settled_cash(self.today) if self._settled_funds_only else book.cash) - claimed
 
     def history(self, con_id: int, first: date, last: date) -> Sequence[DailyBar]:
         """Split-adjusted daily bars; that of a session still open holds no more than its open."""
         opened = self._state.opened
         bars = list(self.market.split_adjusted_bars(con_id, first, min(last, opened), self.today))
-        if bars and bars[-1].session == opened and self.now < self.calendar.closes_at(opened):
+        if bars and bars[-1].session == opened and self.is_open:
             at = bars[-1].open
             bars[-1] = replace(bars[-1], high=at, low=at, close=at, volume=0.0)
         return bars
 
+    def truth(self) -> AccountState:
+        """All that really happened, on all days: a copy."""
+        return AccountState.read(msgspec.json.encode(self._state))
+
     # What clients may do.
 
-    def place(self, ticket: OrderTicket) -> SimulatedOrder:
-        """Takes an order. Raises OrderRefused; `advance` then fills what is due at once."""
-        listing = self._check(ticket)
-        self._state.next_order_id[ticket.client_id] = ticket.order_id + 1
-        order = self._order(ticket, listing)
+    def place(self, ticket: OrderTicket, slices: Slices = WHOLE, refusal: OrderRefused | None = None) -> SimulatedOrder:
+        """Takes an order, or refuses it with `refusal`. Raises OrderRefused; `advance` then fills what is due at once."""
+        order = self._new_order(ticket, slices)
+        if refusal is not None and refusal.code != 201:
+            raise refusal
         self._state.orders.append(order)
         try:
+            if refusal is not None:
+                raise refusal
             self._check_means(order)
-        except OrderRefused as refusal:
-            self._complete(order, "Inactive", self.now, f"Rejected: {refusal.text}")
+        except OrderRefused as refused:
+            self._complete(order, "Inactive", self.now, f"Rejected: {refused.text}")
             raise
         finally:
             self._save()
@@ -150,92 +180,133 @@ class SimulatedExchange:
 
     def preview(self, ticket: OrderTicket) -> Decimal:
         """The commission (USD) of an order that is not placed; it uses up the order id."""
-        listing = self._check(ticket)
-        self._state.next_order_id[ticket.client_id] = ticket.order_id + 1
-        order = self._order(ticket, listing)
+        order = self._new_order(ticket, WHOLE)
         self._check_means(order)
+        self._save()
         return commission(order.quantity, order.limit_price or self.price(order.con_id), _COSTS)
 
+    def find(self, client_id: int, order_id: int) -> SimulatedOrder | None:
+        """The latest order of that id: ids may be issued twice."""
+        return next((o for o in reversed(self._state.orders) if (o.client_id, o.order_id) == (client_id, order_id)), None)
+
     def cancel(self, client_id: int, order_id: int) -> SimulatedOrder:
-        order = next((o for o in reversed(self._state.orders) if (o.client_id, o.order_id) == (client_id, order_id)), None)
+        order = self.find(client_id, order_id)
         if order is None:
             raise OrderRefused(10147, f"OrderId {order_id} that needs to be cancelled is not found.")
         if not order.is_open:
-            raise OrderRefused(
-                10148, f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {order.status}."
-            )
-        self._complete(order, "Cancelled", self.now, "Cancelled by Trader")
-        self._save()
-        return order
+            raise not_cancellable(order)
+        return self.end(order, "Cancelled by Trader")
 
     def advance(self) -> Sequence[Progress]:
-        """Brings the account up to the clock: every open that has passed, every order that is due."""
+        """Brings the accounts up to the clock: every open that has passed, every order that is due."""
         before, now = self._state.opened, self.now
-        progress: list[Progress] = []
+        progress = self._match(now)  # the closes of what has opened, before the next day's actions
         while now >= self.calendar.opens_at(following := self.calendar.next(self._state.opened)):
             self._state.opened = following
             for action in self.market.actions_on(following):
-                self._apply(action)
+                for book in self._state.accounts.values():
+                    self._apply(action, book)
             progress += self._match(now)
-        progress += self._match(now)
         if progress or self._state.opened != before:
             self._save()
         return progress
 
-    # Checks.
+    # What a person does in TWS, and what the broker does of itself.
 
-    def _check(self, ticket: OrderTicket) -> Listing:
-        listing = self.listing(con_id=ticket.con_id)
-        limit = ticket.limit_price
+    def by_hand(
+        self, symbol: str, action: str, quantity: int, limit_price: Decimal | None = None, tif: str = "DAY", account: str = ""
+    ) -> SimulatedOrder:
+        """An order that no client placed: client id 0, a negative order id, no reference. Raises OrderRefused."""
+        listing = self.listing(symbol=symbol)
         if listing is None:
             raise OrderRefused(200, "No security definition has been found for the request")
-        if ticket.order_id < self.next_order_id(ticket.client_id):
-            raise OrderRefused(103, "Duplicate order id")
-        if ticket.account != self.account:
-            raise OrderRefused(435, "You must specify an account.")
-        if ticket.action not in ("BUY", "SELL") or ticket.order_type not in ("MKT", "LMT"):
-            raise OrderRefused(387, "Unsupported order type for this exchange and security type.")
-        if ticket.tif not in ("DAY", "OPG"):
-            raise OrderRefused(111, f"The TIF (Tif) value {ticket.tif!r} is incorrect for this order type.")
-        if ticket.quantity != ticket.quantity.to_integral_value():
-            raise OrderRefused(10243, "Fractional-sized order cannot be placed via API.")
-        if ticket.quantity <= 0:
-            raise OrderRefused(434, "The order size cannot be zero.")
-        if (limit is None) != (ticket.order_type == "MKT") or (limit is not None and not self._on_grid(limit)):
-            raise OrderRefused(110, "The price does not conform to the minimum price variation for this contract.")
-        return listing
-
-    @staticmethod
-    def _on_grid(price: Decimal) -> bool:
-        step = next((step for edge, step in reversed(PRICE_STEPS) if price >= edge), None)
-        return step is not None and price > 0 and price % step == 0
-
-    def _check_means(self, order: SimulatedOrder) -> None:
-        """A cash account: purchases within the cash, sales within the position. The order itself may be in the book already."""
-        if order.action == "BUY":
-            own = self._value(order) if order in self._state.orders else Decimal(0)
-            if self._value(order) > self.available_funds + own:
-                raise OrderRefused(201, "Order rejected - reason:Available Funds are insufficient to cover the order.")
-            return
-        held = self.holdings.get(order.con_id)
-        selling = sum(
-            o.quantity for o in self.open_orders() if o is not order and (o.con_id, o.action) == (order.con_id, "SELL")
+        ticket = OrderTicket(
+            client_id=_BY_HAND,
+            order_id=-1 - sum(o.order_id < 0 for o in self._state.orders),
+            con_id=listing.con_id,
+            action=action,
+            quantity=Decimal(quantity),
+            order_type="LMT" if limit_price is not None else "MKT",
+            limit_price=limit_price,
+            tif=tif,
+            account=account or self.accounts[0],
         )
-        if order.quantity + selling > (held.quantity if held else 0):
-            raise OrderRefused(201, "Order rejected - reason:A cash account cannot hold a short position.")
+        return self.place(ticket)
 
-    def _value(self, order: SimulatedOrder) -> Decimal:
-        return order.quantity * (order.limit_price or self.price(order.con_id))
+    def move_cash(self, kind: str, amount: Decimal, account: str = "") -> None:
+        """A deposit, withdrawal (negative), interest or fee."""
+        self.book(account).receive(self.today, kind, amount)
+        self._save()
 
-    # The life of an order.
+    def end(self, order: SimulatedOrder, reason: str) -> SimulatedOrder:
+        self._complete(order, "Cancelled", self.now, reason)
+        self._save()
+        return order
 
-    def _order(self, ticket: OrderTicket, listing: Listing) -> SimulatedOrder:
+    def fill_now(self, order: SimulatedOrder) -> Progress:
+        """What is left of an open order, at the last price."""
+        progress = self._trade(order, Trade(order.remaining, self.price(order.con_id), self.now))
+        self._save()
+        return progress
+
+    def twin(self, order: SimulatedOrder) -> SimulatedOrder:
+        """A second order that the broker takes the first for: the same ids and reference, another permId."""
+        second = msgspec.structs.replace(order, perm_id=self._next_perm_id)
+        self._state.orders.append(second)
+        self._save()
+        return second
+
+    def correct(self, execution_id: str, price: Decimal) -> SimulatedExecution:
+        """The exchange corrects the price of an execution: the same id with a higher last part. The commission stays."""
+        base = execution_id.rpartition(".")[0]
+        old = next(e for e in reversed(self._state.executions) if e.execution_id.rpartition(".")[0] == base)
+        order = next(o for o in self._state.orders if o.perm_id == old.perm_id)
+        version = int(old.execution_id.rpartition(".")[2]) + 1
+        value = old.quantity * (price - old.price)
+        book = self.book(old.account)
+        realized = old.realized_pnl
+        if order.sign > 0:
+            if old.con_id in book.holdings:
+                book.holdings[old.con_id].cost += value
+        else:
+            realized = (realized or Decimal(0)) + value
+        book.cash -= order.sign * value
+        order.average_price += value / order.filled
+        new = msgspec.structs.replace(
+            old,
+            execution_id=f"{base}.{version:02d}",
+            price=price,
+            realized_pnl=realized,
+            average_price=old.average_price + value / old.cumulative,
+        )
+        self._state.executions.append(new)
+        self._save()
+        return new
+
+    def roll_back_ids(self, client_id: int) -> None:
+        """The next order id is 1 again, as after some restarts of a gateway."""
+        self._state.next_order_id[client_id] = 1
+        self._save()
+
+    # Checks.
+
+    def _new_order(self, ticket: OrderTicket, slices: Slices) -> SimulatedOrder:
+        """Checks all but the means and uses up the order id."""
+        listing = self.listing(con_id=ticket.con_id)
+        if listing is None:
+            raise OrderRefused(200, "No security definition has been found for the request")
+        self._check_id(ticket)
+        if ticket.account not in self.accounts:
+            raise OrderRefused(435, "You must specify an account.")
+        check_terms(ticket)
         now = self.now
-        session = self._session_for(ticket.tif, now)
+        session = session_for(ticket, self._state.opened, now, self.calendar)
+        if ticket.order_id > 0:
+            self._state.next_order_id[ticket.client_id] = ticket.order_id + 1
         return SimulatedOrder(
             client_id=ticket.client_id,
             order_id=ticket.order_id,
-            perm_id=1_000_000_001 + len(self._state.orders),
+            perm_id=self._next_perm_id,
             con_id=ticket.con_id,
             symbol=listing.symbol,
             action=ticket.action,
@@ -247,58 +318,75 @@ class SimulatedExchange:
             order_ref=ticket.order_ref,
             session=session,
             placed_at=now,
+            algorithm=ticket.algorithm,
+            algorithm_terms=ticket.algorithm_terms,
+            slices=slices,
             status="PreSubmitted" if now < self.calendar.opens_at(session) else "Submitted",
         )
 
-    def _session_for(self, tif: str, now: datetime) -> date:
-        session = self._state.opened
-        if tif == "DAY":
-            return session if now < self.calendar.closes_at(session) else self.calendar.next(session)
-        while now >= self.calendar.opens_at(session) - _AUCTION_CUT_OFF:
-            session = self.calendar.next(session)
-        return session
+    def _check_id(self, ticket: OrderTicket) -> None:
+        if ticket.order_id < 0 or ticket.order_id >= self.next_order_id(ticket.client_id):
+            return
+        known = self.find(ticket.client_id, ticket.order_id)
+        if known is not None and known.is_open:
+            raise OrderRefused(105, "Order being modified does not match original order: changes are not simulated.")
+        if known is not None and known.status == "Filled":
+            raise OrderRefused(104, "Cannot modify a filled order.")
+        raise OrderRefused(103, "Duplicate order id")
+
+    def _check_means(self, order: SimulatedOrder) -> None:
+        """A cash account: purchases within the cash, sales within the position. The order itself may be in the book already."""
+        if order.action == "BUY":
+            own = self._value(order) if order in self._state.orders else Decimal(0)
+            if not self._value(order) <= self.available_funds(order.account) + own:
+                raise OrderRefused(201, "Order rejected - reason:Available Funds are insufficient to cover the order.")
+            return
+        held = self.book(order.account).holdings.get(order.con_id)
+        same = (order.con_id, order.account, "SELL")
+        selling = sum(o.remaining for o in self.open_orders() if o is not order and (o.con_id, o.account, o.action) == same)
+        if order.quantity + selling > (held.quantity if held else 0):
+            raise OrderRefused(201, "Order rejected - reason:A cash account cannot hold a short position.")
+
+    def _value(self, order: SimulatedOrder) -> Decimal:
+        return order.remaining * (order.limit_price or self.price(order.con_id))
+
+    @property
+    def _next_perm_id(self) -> int:
+        return 1_000_000_001 + len(self._state.orders)
+
+    # The life of an order.
 
     def _match(self, now: datetime) -> list[Progress]:
-        due = [o for o in self._state.orders if o.is_open and o.session <= self._state.opened]
-        return [step for order in due if (step := self._work(order, now)) is not None]
+        working = [o for o in self._state.orders if o.is_open and o.session <= self._state.opened]
+        return [step for order in working for step in self._work(order, now)]
 
-    def _work(self, order: SimulatedOrder, now: datetime) -> Progress | None:
-        """Fills or ends an order whose session has opened; None while it goes on working."""
+    def _work(self, order: SimulatedOrder, now: datetime) -> list[Progress]:
         opens, closes = self.calendar.opens_at(order.session), self.calendar.closes_at(order.session)
         bar = self.market.bar(order.con_id, order.session)
-        if bar is not None and self._within(order, bar.open):
-            return self._fill(order, usd(bar.open), max(opens, order.placed_at))
-        if order.tif == "OPG":
-            return self._complete(order, "Cancelled", opens, "Cancelled: not filled in the opening auction")
-        if now < closes:
-            if order.status == "Submitted":
-                return None
+        steps = [
+            self._trade(order, step) if isinstance(step, Trade) else self._expire(order, step)
+            for step in due(order, bar, opens, closes, now)
+        ]
+        if not steps and order.status == "PreSubmitted":
             order.status = "Submitted"
-            return Progress(order)
-        if bar is not None and order.limit_price is not None and self._within(order, bar.low if order.sign > 0 else bar.high):
-            return self._fill(order, usd(order.limit_price), closes)
-        return self._complete(order, "Cancelled", closes, "Cancelled: day order expired")
+            return [Progress(order)]
+        return steps
 
-    @staticmethod
-    def _within(order: SimulatedOrder, price: float) -> bool:
-        return order.limit_price is None or order.sign * (order.limit_price - usd(price)) >= 0
+    def _expire(self, order: SimulatedOrder, expiry: Expiry) -> Progress:
+        self._complete(order, "Cancelled", expiry.at, expiry.reason)
+        return _moment(order)
 
-    def _fill(self, order: SimulatedOrder, price: Decimal, at: datetime) -> Progress:
-        cost = commission(order.quantity, price, _COSTS)
-        value = order.quantity * price
-        holding = self.holdings.setdefault(order.con_id, Holding(0, Decimal(0)))
-        realized = None
-        if order.sign > 0:
-            holding.cost += value + cost
-        else:
-            share = usd(holding.cost * order.quantity / holding.quantity) if holding.quantity else Decimal(0)
-            realized = value - cost - share
-            holding.cost -= share
-        holding.quantity += order.sign * order.quantity
-        if holding.quantity == 0:
-            del self.holdings[order.con_id]
-        self._state.cash -= order.sign * value + cost
-        order.filled, order.average_price = order.quantity, price
+    def _trade(self, order: SimulatedOrder, trade: Trade) -> Progress:
+        value = order.average_price * order.filled + trade.quantity * trade.price
+        filled = order.filled + trade.quantity
+        average = value / filled
+        # One commission for the order, minimum included, however many its executions.
+        paid = sum((e.commission for e in latest(self._state.executions) if e.perm_id == order.perm_id), Decimal(0))
+        cost = max(commission(filled, average, _COSTS) - paid, Decimal(0))
+        settles = self.calendar.first_after(trade.at.astimezone(NEW_YORK).date())
+        book = self.book(order.account)
+        realized = book.trade(order.con_id, order.sign, trade.quantity, trade.price, cost, settles=settles)
+        order.filled, order.average_price = filled, average
         execution = SimulatedExecution(
             execution_id=f"0000e0d5.{len(self._state.executions) + 1:08x}.01.01",
             order_id=order.order_id,
@@ -309,40 +397,44 @@ class SimulatedExchange:
             account=order.account,
             order_ref=order.order_ref,
             action=order.action,
-            quantity=order.quantity,
-            price=price,
+            quantity=trade.quantity,
+            price=trade.price,
             commission=cost,
             realized_pnl=realized,
-            at=at,
+            at=trade.at,
+            cumulative=filled,
+            average_price=average,
         )
         self._state.executions.append(execution)
-        self._complete(order, "Filled", at, f"Filled Size: {order.quantity}")
-        return Progress(order, execution)
+        order.status = "Submitted"
+        if order.remaining == 0:
+            self._complete(order, "Filled", trade.at, f"Filled Size: {order.quantity}")
+        return _moment(order, execution)
 
     @staticmethod
-    def _complete(order: SimulatedOrder, status: str, at: datetime, reason: str) -> Progress:
+    def _complete(order: SimulatedOrder, status: str, at: datetime, reason: str) -> None:
         order.status, order.completed_at, order.completed_status = status, at, reason
-        return Progress(order)
 
-    def _apply(self, action: Action) -> None:
-        held = self.holdings.get(action.con_id)
+    def _apply(self, action: Action, book: Book) -> None:
+        held = book.holdings.get(action.con_id)
         if held is None:
             return
-        value = Decimal(str(action.value))
+        value, day = Decimal(str(action.value)), action.session
         if action.type is ActionType.DIVIDEND:
-            self._state.cash += usd(held.quantity * value)
+            book.receive(day, "dividend", usd(held.quantity * value))
         elif action.type is ActionType.DELISTING:
-            self._state.cash += usd(held.quantity * value)
-            del self.holdings[action.con_id]
+            book.receive(day, "delisting", usd(held.quantity * value))
+            del book.holdings[action.con_id]
         else:
             shares = held.quantity * value
             whole = int((shares + Decimal("1e-9")).to_integral_value(ROUND_FLOOR))
             bar = self.market.bar(action.con_id, action.session)
-            if bar is not None:  # the fraction is sold at the close of the day, as in the ledger
-                self._state.cash += usd((shares - whole) * usd(bar.close))
+            fraction = shares - whole
+            if bar is not None and usd(fraction * usd(bar.close)):  # sold at the close of the day, as in the ledger
+                book.receive(day, "cash in lieu", usd(fraction * usd(bar.close)))
             held.quantity = whole
             if whole == 0:
-                del self.holdings[action.con_id]
+                del book.holdings[action.con_id]
 
     # Time and keeping.
 
@@ -358,3 +450,13 @@ class SimulatedExchange:
     def _save(self) -> None:
         if self._path is not None:
             self._state.save(self._path)
+
+
+def not_cancellable(order: SimulatedOrder, state: str = "") -> OrderRefused:
+    text = f"OrderId {order.order_id} that needs to be cancelled cannot be cancelled, state: {state or order.status}."
+    return OrderRefused(10148, text)
+
+
+def _moment(order: SimulatedOrder, execution: SimulatedExecution | None = None) -> Progress:
+    """With the order as it is now: the next execution of the same instant changes it again."""
+    return Progress(msgspec.structs.replace(order), execution)

@@ -10,7 +10,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,29 +19,12 @@ from tradebot_core.interfaces import Clock
 from tradebot_core.simulation.exchange import SimulatedExchange
 from tradebot_core.simulation.market_data import MarketData
 from tradebot_core.simulation.tws_desk import Desk, Reports
-from tradebot_core.simulation.tws_messages import Message
-from tradebot_core.simulation.tws_protocol import SERVER_VERSION, Request, frame, read_fields, read_payload
+from tradebot_core.simulation.tws_protocol import SERVER_VERSION, Request, read_fields, read_payload
+from tradebot_core.simulation.tws_session import Session
 
 _log = logging.getLogger(__name__)
 _HANDSHAKE_TIMEOUT_S = 10.0
 _CLOCK_CHECK_S = 0.1
-
-
-class _Session:
-    """One connected client."""
-
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
-        self.client_id = -1
-        self.follows_positions = False
-
-    def send(self, message: Message) -> None:
-        self._writer.write(frame(message))
-
-    async def close(self) -> None:
-        with suppress(OSError):
-            await self._writer.drain()
-            self._writer.close()
 
 
 class SimulatedTws:
@@ -61,7 +44,7 @@ class SimulatedTws:
         ledger_prefix: bool = True,
         reports: Reports | None = None,
     ) -> None:
-        self.exchange = SimulatedExchange(market, clock, calendar or xnys(), account, cash, state_path)
+        self.exchange = SimulatedExchange(market, clock, calendar or xnys(), [account], cash, state_path)
         self._desk = Desk(self.exchange, read_only=read_only, ledger_prefix=ledger_prefix, reports=reports)
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -97,7 +80,7 @@ class SimulatedTws:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        session = _Session(writer)
+        session = Session(writer)
         try:
             async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
                 accepted = await self._shake_hands(reader, session)
@@ -112,7 +95,7 @@ class SimulatedTws:
             self._connections.discard(task)
             await session.close()
 
-    async def _shake_hands(self, reader: asyncio.StreamReader, session: _Session) -> bool:
+    async def _shake_hands(self, reader: asyncio.StreamReader, session: Session) -> bool:
         if await reader.readexactly(4) != b"API\0":
             raise ValueError("not an API client")
         versions = re.match(rb"v(\d+)\.\.(\d+)", await read_payload(reader))

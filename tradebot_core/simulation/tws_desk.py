@@ -1,19 +1,22 @@
 """What each request of a client is answered with. Orders and times are the exchange's; nothing here knows of sockets."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Protocol
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.errors import TradebotError
+from tradebot_core.simulation import tws_market_messages as market
 from tradebot_core.simulation import tws_messages as messages
 from tradebot_core.simulation.account import OrderTicket
-from tradebot_core.simulation.exchange import OrderRefused, Progress, SimulatedExchange
+from tradebot_core.simulation.exchange import Progress, SimulatedExchange
 from tradebot_core.simulation.market_data import Listing
-from tradebot_core.simulation.tws_messages import Message, error
-from tradebot_core.simulation.tws_protocol import Field, Reply, Request, read_contract, read_order
+from tradebot_core.simulation.order_rules import OrderRefused
+from tradebot_core.simulation.tws_account import AccountDesk
+from tradebot_core.simulation.tws_messages import error
+from tradebot_core.simulation.tws_protocol import Reply, Request, read_contract, read_order
+from tradebot_core.simulation.tws_session import Session
 
 _ID_IN_USE = 326
 _READ_ONLY = "The API interface is currently in Read-Only mode."
@@ -29,15 +32,6 @@ _REPORT_CONTRACT = ("conId", "symbol", "secType", "exchange", "primaryExchange",
 Reports = Mapping[tuple[str, str], str | int | None]
 
 
-class Session(Protocol):
-    """One connected client."""
-
-    client_id: int
-    follows_positions: bool
-
-    def send(self, message: Message) -> None: ...
-
-
 class Desk:
     """Answers the clients of one account. `read_only` refuses orders as the gateway's setting does; `ledger_prefix` sends
     `$LEDGER-CashBalance` instead of `CashBalance`, the default of new gateways."""
@@ -45,13 +39,13 @@ class Desk:
     def __init__(
         self, exchange: SimulatedExchange, *, read_only: bool, ledger_prefix: bool, reports: Reports | None = None
     ) -> None:
-        self.account = exchange.account
         self.exchange = exchange
         self._read_only = read_only
-        self._ledger_prefix = "$LEDGER-" if ledger_prefix else ""
+        self._accounts = AccountDesk(exchange, ledger_prefix=ledger_prefix)
         self._reports = reports
         self._sessions: dict[int, Session] = {}
         self._answers: dict[int, Callable[[Session, list[str]], None]] = {
+            **self._accounts.answers,
             Request.PLACE_ORDER: self._place_order,
             Request.CANCEL_ORDER: self._cancel_order,
             Request.GLOBAL_CANCEL: self._global_cancel,
@@ -60,13 +54,6 @@ class Desk:
             Request.COMPLETED_ORDERS: self._completed_orders,
             Request.EXECUTIONS: self._executions,
             Request.NEXT_ID: self._next_id,
-            Request.MANAGED_ACCOUNTS: self._managed_accounts,
-            Request.CURRENT_TIME: self._current_time,
-            Request.POSITIONS: self._positions,
-            Request.CANCEL_POSITIONS: self._cancel_positions,
-            Request.ACCOUNT_UPDATES: self._account_updates,
-            Request.ACCOUNT_UPDATES_MULTI: self._account_updates_multi,
-            Request.ACCOUNT_SUMMARY: self._account_summary,
             Request.CONTRACT_DETAILS: self._contract_details,
             Request.MARKET_RULE: self._market_rule,
             Request.HISTORICAL_DATA: self._historical_data,
@@ -100,7 +87,7 @@ class Desk:
             return False
         session.client_id = client_id
         self._sessions[client_id] = session
-        self._managed_accounts(session, [])
+        self._accounts.managed_accounts(session, [])
         self._next_id(session, [])
         session.send(error(2104, "Market data farm connection is OK:usfarm"))
         session.send(error(2106, "HMDS data farm connection is OK:ushmds"))
@@ -134,8 +121,7 @@ class Desk:
             self._report(step)
         if any(step.execution for step in progress):
             for session in self._sessions.values():
-                if session.follows_positions:
-                    self._send_positions(session)
+                self._accounts.update(session)
 
     def _report(self, step: Progress) -> None:
         """Tells the client that placed the order, and only that one."""
@@ -153,7 +139,7 @@ class Desk:
 
     def _place_order(self, session: Session, fields: list[str]) -> None:
         order_id = int(fields[1])
-        asked = read_order(fields)
+        asked, algorithm_terms = read_order(fields)
         listing = self._listing(read_contract(fields, 2))
         what_if = asked["whatIf"] == "1"
         try:
@@ -172,6 +158,8 @@ class Desk:
                 tif=asked["tif"],
                 account=asked["account"],
                 order_ref=asked["orderRef"],
+                algorithm=asked["algoStrategy"],
+                algorithm_terms=algorithm_terms,
             )
             if what_if:
                 self._preview(session, ticket, listing)
@@ -194,7 +182,7 @@ class Desk:
                 session.client_id,
                 cost=ticket.quantity * price if ticket.action == "BUY" else Decimal(0),
                 commission=commission,
-                equity=self.exchange.cash + self.exchange.invested,
+                equity=self.exchange.book(ticket.account).cash + self.exchange.invested(ticket.account),
             )
         )
 
@@ -246,58 +234,6 @@ class Desk:
     def _next_id(self, session: Session, fields: list[str]) -> None:
         session.send([Reply.NEXT_ID, 1, self.exchange.next_order_id(session.client_id)])
 
-    # The account.
-
-    def _managed_accounts(self, session: Session, fields: list[str]) -> None:
-        session.send([Reply.MANAGED_ACCOUNTS, 1, self.account])
-
-    def _current_time(self, session: Session, fields: list[str]) -> None:
-        session.send([Reply.CURRENT_TIME, 1, int(self.exchange.now.timestamp())])
-
-    def _positions(self, session: Session, fields: list[str]) -> None:
-        session.follows_positions = True
-        self._send_positions(session)
-        session.send([Reply.POSITIONS_END, 1])
-
-    def _cancel_positions(self, session: Session, fields: list[str]) -> None:
-        session.follows_positions = False
-
-    def _send_positions(self, session: Session) -> None:
-        for con_id, holding in self.exchange.holdings.items():
-            session.send(messages.position(self.account, con_id, self._symbol(con_id), holding))
-
-    def _values(self) -> Iterator[tuple[str, Field, str]]:
-        yield from messages.account_values(self.exchange)
-        yield from messages.ledger_values(self.exchange, self._ledger_prefix)
-
-    def _account_updates(self, session: Session, fields: list[str]) -> None:
-        """A snapshot, where a gateway would go on sending changes."""
-        if fields[2] != "1":
-            return
-        for tag, value, currency in self._values():
-            session.send([Reply.ACCOUNT_VALUE, 2, tag, value, currency, self.account])
-        for con_id, holding in self.exchange.holdings.items():
-            listing = self.exchange.listing(con_id=con_id)
-            price = self.exchange.price(con_id)
-            session.send(messages.portfolio_item(self.account, con_id, listing, self._symbol(con_id), holding, price))
-        session.send([Reply.ACCOUNT_TIME, 1, f"{self.exchange.now.astimezone(NEW_YORK):%H:%M}"])
-        session.send([Reply.ACCOUNT_END, 1, self.account])
-
-    def _account_updates_multi(self, session: Session, fields: list[str]) -> None:
-        request_id = int(fields[2])
-        for tag, value, currency in self._values():
-            session.send([Reply.ACCOUNT_VALUE_MULTI, 1, request_id, self.account, "", tag, value, currency])
-        session.send([Reply.ACCOUNT_MULTI_END, 1, request_id])
-
-    def _account_summary(self, session: Session, fields: list[str]) -> None:
-        request_id, tags = int(fields[2]), fields[4].split(",")
-        values = [row for row in messages.account_values(self.exchange) if row[0] in tags]
-        if "$LEDGER:ALL" in tags:
-            values += messages.ledger_values(self.exchange, self._ledger_prefix)
-        for tag, value, currency in values:
-            session.send([Reply.ACCOUNT_SUMMARY, 1, request_id, self.account, tag, value, currency])
-        session.send([Reply.ACCOUNT_SUMMARY_END, 1, request_id])
-
     # The market.
 
     def _listing(self, contract: dict[str, str]) -> Listing | None:
@@ -310,21 +246,17 @@ class Desk:
         candidates = (self.exchange.listing(symbol=spelling) for spelling in dict.fromkeys((wire, *_spellings(wire))))
         return next((listing for listing in candidates if listing is not None), None)
 
-    def _symbol(self, con_id: int) -> str:
-        listing = self.exchange.listing(con_id=con_id)
-        return listing.symbol if listing else str(con_id)
-
     def _contract_details(self, session: Session, fields: list[str]) -> None:
         request_id = int(fields[2])
         listing = self._listing(read_contract(fields, 3))
         if listing is None:
             session.send(error(200, _NO_DEFINITION, request_id))
             return
-        session.send(messages.contract_details(request_id, listing, self.exchange.calendar, self.exchange.today))
+        session.send(market.contract_details(request_id, listing, self.exchange.calendar, self.exchange.today))
         session.send([Reply.CONTRACT_DETAILS_END, 1, request_id])
 
     def _market_rule(self, session: Session, fields: list[str]) -> None:
-        session.send(messages.market_rule(int(fields[1])))
+        session.send(market.market_rule(int(fields[1])))
 
     def _historical_data(self, session: Session, fields: list[str]) -> None:
         request_id = int(fields[1])
@@ -332,6 +264,11 @@ class Desk:
         end, size, duration, _rth, what, _format, updating = fields[15:22]
         if listing is None:
             session.send(error(200, _NO_DEFINITION, request_id))
+            return
+        if what == "SCHEDULE" and re.fullmatch(r"\d+ D", duration):
+            last = _end_day(end, self.exchange.today)
+            first = _first_day(duration, last, self.exchange.calendar)
+            session.send(market.schedule(request_id, self.exchange.calendar, self.exchange.calendar.sessions(first, last)))
             return
         if size != "1 day" or what != "TRADES" or updating == "1":
             session.send(error(321, f"Error validating request.-'bA' : cause - {size} {what} is not simulated", request_id))
@@ -347,7 +284,7 @@ class Desk:
             text = f"Historical Market Data Service error message:HMDS query returned no data: {listing.symbol}@SMART Trades"
             session.send(error(162, text, request_id))
             return
-        session.send(messages.daily_bars(request_id, bars))
+        session.send(market.daily_bars(request_id, bars))
 
     def _head_timestamp(self, session: Session, fields: list[str]) -> None:
         request_id = int(fields[1])

@@ -85,6 +85,7 @@ class Reply(IntEnum):
     MARKET_RULE = 93
     COMPLETED_ORDER = 101
     COMPLETED_ORDERS_END = 102
+    HISTORICAL_SCHEDULE = 106
 
 
 # Frames.
@@ -206,12 +207,20 @@ LAYOUTS: Mapping[Reply, Sequence[str]] = {
 }
 
 
-def lay_out(reply: Reply, values: Mapping[str, Field]) -> list[Field]:
-    """The fields of a long message. Raises KeyError on a value whose name the message does not have."""
+def lay_out(reply: Reply, values: Mapping[str, Field | Sequence[Field]]) -> list[Field]:
+    """The fields of a long message; a sequence stands for a section of several fields. Raises KeyError on a value whose name
+    the message does not have."""
     layout = LAYOUTS[reply]
     if unknown := values.keys() - set(layout):
         raise KeyError(f"{reply.name} has no {', '.join(sorted(unknown))}")
-    return [reply, *(values.get(name, _FIXED.get(name)) for name in layout)]
+    message: list[Field] = [reply]
+    for name in layout:
+        value = values.get(name, _FIXED.get(name))
+        if isinstance(value, list | tuple):
+            message += value
+        else:
+            message.append(value)  # type: ignore[arg-type]
+    return message
 
 
 # The order as a client sends it, up to whatIf; what follows is of no concern to plain orders.
@@ -228,17 +237,26 @@ _PLACE_ORDER = _names("""
     activeStartTime activeStopTime hedgeType optOutSmartRouting clearingAccount clearingIntent notHeld
     deltaNeutralContract algoStrategy algoId whatIf
 """)
-# Fields after which more follow when they are set: what only a combination, hedge, scale or algorithm has.
-_OPENS_A_SECTION = ("deltaNeutralOrderType", "scalePriceIncrement", "hedgeType", "deltaNeutralContract", "algoStrategy")
+# Fields after which more follow when they are set: what only a combination, hedge or scale has. An algorithm is read.
+_OPENS_A_SECTION = ("deltaNeutralOrderType", "scalePriceIncrement", "hedgeType", "deltaNeutralContract")
 
 
-def read_order(fields: Sequence[str]) -> dict[str, str]:
-    """The named fields of a PLACE_ORDER for a share. Raises ValueError on an order of a kind that is not simulated."""
-    order = dict(zip(_PLACE_ORDER, fields[1:], strict=False))
+def read_order(fields: Sequence[str]) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """The named fields of a PLACE_ORDER for a share, and the terms of its algorithm as (tag, value). Raises ValueError on an
+    order of a kind that is not simulated."""
+    algorithm = 1 + _PLACE_ORDER.index("algoStrategy")
+    terms: tuple[tuple[str, str], ...] = ()
+    plain = list(fields)
+    if len(plain) > algorithm + 1 and plain[algorithm]:
+        count = int(plain[algorithm + 1])
+        section = plain[algorithm + 2 : algorithm + 2 + 2 * count]
+        terms = tuple(zip(section[::2], section[1::2], strict=True))
+        del plain[algorithm + 1 : algorithm + 2 + 2 * count]
+    order = dict(zip(_PLACE_ORDER, plain[1:], strict=False))
     sections = [name for name in _OPENS_A_SECTION if order.get(name, "") not in ("", "0")]
     if order.get("secType") != "STK" or sections or len(order) < len(_PLACE_ORDER):
         raise ValueError(f"only plain orders for shares are simulated, not {', '.join(sections) or order.get('secType')}")
-    return order
+    return order, terms
 
 
 _CONTRACT_FIELDS = _names("""
