@@ -10,8 +10,8 @@ through the gateway's nightly restart, after which ib_async's memory of orders i
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from enum import IntEnum
 from typing import TypeVar
@@ -42,6 +42,8 @@ class Client(IntEnum):
     CONTRACTS = 10
     REPORTS = 11
     SPLITS = 12
+    WATCH = 13
+    DOCTOR = 14
 
 
 class BrokerError(Exception):
@@ -70,17 +72,67 @@ def run(
     Raises ConfigurationError when the account is not the one that is configured or does not fit the mode, and `failure` (what
     a dead connection means to the caller) when the gateway cannot be reached or goes away.
     """
+    _prepare()
+    return asyncio.run(_use(settings, mode, work, client, failure))
+
+
+def stream(
+    settings: IbkrSettings,
+    mode: Mode,
+    work: Callable[[IB], AsyncIterator[T]],
+    *,
+    client: Client,
+    failure: type[TradebotError] = ExecutionError,
+) -> Iterator[T]:
+    """As `run`, for work whose results are wanted one by one. Between two of them the event loop stands still: what arrives waits in
+    the socket, so a caller may store a result before it asks for the next, but should not sleep."""
+    _prepare()
+
+    async def results() -> AsyncIterator[T]:
+        async with connected(settings, mode, client, failure) as ib, aclosing(work(ib)) as found:
+            async for result in found:
+                yield result
+
+    async def following() -> T | _End:
+        return await anext(each, _END)
+
+    async def closed() -> None:
+        await each.aclose()
+
+    with asyncio.Runner() as runner:
+        each = results()
+        try:
+            while not isinstance(result := runner.run(following()), _End):
+                yield result
+        finally:
+            runner.run(closed())
+
+
+class _End:
+    """No further result."""
+
+
+_END = _End()
+
+
+def _prepare() -> None:
     with suppress(RuntimeError):
         asyncio.get_running_loop()
         raise UsageError("The IBKR connection was asked for inside a running event loop.", "Call it from a plain function.")
     # What ib_async logs is raised as well; without a handler Python would also print it to standard error.
     logging.getLogger("ib_async").addHandler(logging.NullHandler())
-    return asyncio.run(_use(settings, mode, work, client, failure))
 
 
 async def _use(
     settings: IbkrSettings, mode: Mode, work: Callable[[IB], Awaitable[T]], client: Client, failure: type[TradebotError]
 ) -> T:
+    async with connected(settings, mode, client, failure) as ib:
+        return await work(ib)
+
+
+@asynccontextmanager
+async def connected(settings: IbkrSettings, mode: Mode, client: Client, failure: type[TradebotError]) -> AsyncIterator[IB]:
+    """A fresh connection to the right account. Errors as of `run`."""
     ib = IB()
     ib.RaiseRequestErrors = True  # or a refused request looks like an empty answer
     link = _Link(ib)
@@ -96,7 +148,7 @@ async def _use(
         check_account(ib.managedAccounts(), settings, mode)
         if client is Client.ORDERS:
             await _probe(ib, link)
-        return await work(ib)
+        yield ib
     except ConnectionError as error:
         raise failure(
             f"The connection to the IBKR gateway at {settings.host}:{settings.port} broke ({error}).",
