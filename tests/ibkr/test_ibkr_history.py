@@ -46,7 +46,15 @@ def traded(symbol: str) -> list[date]:
 def market(tmp_path_factory) -> Gateway:
     folder = tmp_path_factory.mktemp("forty")
     rows = [
-        {"symbol": symbol, "session": session, "open": 10.0 + n, "high": 11.0 + n, "low": 9.0 + n, "close": 10.5 + n, "volume": 1e3}
+        {
+            "symbol": symbol,
+            "session": session,
+            "open": 10.0 + n,
+            "high": 11.0 + n,
+            "low": 9.0 + n,
+            "close": 10.5 + n,
+            "volume": 1e3,
+        }
         for symbol in SYMBOLS
         for n, session in enumerate(SESSIONS)
         if session in set(traded(symbol))
@@ -83,7 +91,9 @@ def held(store: FileStore) -> Held:
     return Held(store.read(BARS, as_of=now), store.read(ACTIONS, as_of=now), store.absent(BARS))
 
 
-def collecting(store: FileStore, folder: Path, port: int, *, sessions=SESSIONS, symbols=SYMBOLS, pace=FAST, **more) -> Iterator[Batch]:
+def collecting(
+    store: FileStore, folder: Path, port: int, *, sessions=SESSIONS, symbols=SYMBOLS, pace=FAST, **more
+) -> Iterator[Batch]:
     """What a collection brings, each batch kept before the next is asked for."""
     params = {"port": port, "account": ACCOUNT, "actions_path": folder / ACTIONS_FILE, "pace": pace, **more}
     collector = IbkrBars(IbkrBars.Params(**params), XNYS).against(held(store))
@@ -170,7 +180,6 @@ def test_a_connection_that_breaks_on_the_way_is_made_again_and_only_the_rest_is_
     def cut_at_the_fifteenth(fields):
         if fields[0] == HISTORY and len(wire.history) == 15:
             raise Cut
-        return None
 
     wire.on_request = cut_at_the_fifteenth
     with through(wire) as port:
@@ -186,7 +195,6 @@ def test_a_gateway_that_stays_away_ends_the_collection_with_what_came_and_how_mu
     def gone(fields):
         if fields[0] == HISTORY and len(wire.history) > 5:
             raise Cut
-        return None
 
     wire.on_request = gone
     with through(wire) as port, pytest.raises(DataError, match=r"broke.*5 of 40 requests were answered\. What came is kept"):
@@ -198,7 +206,6 @@ def test_the_identical_request_waits_its_time_after_a_break(market, wire, tmp_pa
     def cut_once(fields):
         if fields[0] == HISTORY and len(wire.history) == 1:
             raise Cut
-        return None
 
     wire.on_request = cut_once
     began = time.monotonic()
@@ -262,7 +269,9 @@ REFUSALS = [
 @pytest.mark.parametrize(("code", "text", "named"), REFUSALS)
 def test_a_share_that_is_refused_is_quarantined_with_the_reason_and_the_others_go_on(market, wire, tmp_path, code, text, named):
     store = store_in(tmp_path)
-    wire.on_request = lambda fields: refused(fields[1], code, text) if fields[0] == HISTORY and fields[3] == SYMBOLS[0] else None
+    wire.on_request = lambda fields: (
+        refused(fields[1], code, text) if fields[0] == HISTORY and fields[3] == SYMBOLS[0] else None
+    )
     with through(wire) as port:
         list(collecting(store, market.folder, port, symbols=SYMBOLS[:3]))
     assert store.quarantined().select("rule", "reason").rows() == [(named, text)]

@@ -66,6 +66,7 @@ def run(
     *,
     client: Client,
     failure: type[TradebotError] = ExecutionError,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> T:
     """Does `work` on a fresh connection and returns its result. To be called from plain, synchronous code.
 
@@ -73,7 +74,12 @@ def run(
     a dead connection means to the caller) when the gateway cannot be reached or goes away.
     """
     _prepare()
-    return asyncio.run(_use(settings, mode, work, client, failure))
+
+    async def use() -> T:
+        async with connected(settings, mode, client, failure, connect_timeout_s) as ib:
+            return await work(ib)
+
+    return asyncio.run(use())
 
 
 def stream(
@@ -123,23 +129,22 @@ def _prepare() -> None:
     logging.getLogger("ib_async").addHandler(logging.NullHandler())
 
 
-async def _use(
-    settings: IbkrSettings, mode: Mode, work: Callable[[IB], Awaitable[T]], client: Client, failure: type[TradebotError]
-) -> T:
-    async with connected(settings, mode, client, failure) as ib:
-        return await work(ib)
-
-
 @asynccontextmanager
-async def connected(settings: IbkrSettings, mode: Mode, client: Client, failure: type[TradebotError]) -> AsyncIterator[IB]:
+async def connected(
+    settings: IbkrSettings,
+    mode: Mode,
+    client: Client,
+    failure: type[TradebotError],
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> AsyncIterator[IB]:
     """A fresh connection to the right account. Errors as of `run`."""
     ib = IB()
     ib.RaiseRequestErrors = True  # or a refused request looks like an empty answer
-    link = _Link(ib)
+    link = Link(ib)
     try:
         for attempt in range(1, _ID_ATTEMPTS + 1):
             try:
-                await _connect(ib, settings, client, failure)
+                await _connect(ib, settings, client, failure, connect_timeout_s)
                 break
             except _IdInUse as error:
                 if attempt == _ID_ATTEMPTS:
@@ -160,7 +165,7 @@ async def connected(settings: IbkrSettings, mode: Mode, client: Client, failure:
         ib.disconnect()
 
 
-class _Link:
+class Link:
     """Whether the gateway has its own connection to IBKR, as far as it has told us."""
 
     def __init__(self, ib: IB) -> None:
@@ -174,7 +179,7 @@ class _Link:
             self.lost = ""
 
 
-async def _probe(ib: IB, link: _Link) -> None:
+async def _probe(ib: IB, link: Link) -> None:
     """Whether anybody is there: a gateway may accept and answer nothing, or answer from memory while it has lost IBKR.
 
     Raises ConnectionError. The broker's clock is asked because IBKR itself answers it.
@@ -195,7 +200,7 @@ async def broker_time(ib: IB) -> datetime:
     raise AssertionError
 
 
-async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type[TradebotError]) -> None:
+async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type[TradebotError], timeout_s: float) -> None:
     """ib_async waits out its timeout after a refusal: this listens for the reason and leaves at once."""
     where = f"{settings.host}:{settings.port}"
     client_id = settings.client_id + client
@@ -205,9 +210,12 @@ async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type
         if code == _ID_IN_USE and not refused.done():
             refused.set_result(f"{code}")
 
+    until = asyncio.get_running_loop().time() + timeout_s
+
     def on_end(text: str) -> None:
+        late = asyncio.get_running_loop().time() >= until  # ib_async closes the connection itself when its time is up
         if not refused.done():
-            refused.set_result(text or "it closed the connection")
+            refused.set_result(f"no answer in {timeout_s:.0f} s" if late else text or "it closed the connection")
 
     ib.errorEvent += on_error
     ib.client.conn.disconnected += on_end  # apiError is silent about an end before the handshake
@@ -216,7 +224,7 @@ async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type
             settings.host,
             settings.port,
             client_id,
-            timeout=CONNECT_TIMEOUT_S,
+            timeout=timeout_s,
             account=settings.account,
             raiseSyncErrors=True,
             fetchFields=StartupFetchNONE,  # each question asks afresh for what it needs
@@ -242,7 +250,7 @@ async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type
             "(gateway 4001 live, 4002 paper; TWS 7496 live, 7497 paper)."
         )
         raise failure(f"Nothing answers at {where} ({problem.strerror or problem}).", mend) from problem
-    reason = refused.result() if refused.done() else str(problem) or f"no answer in {CONNECT_TIMEOUT_S:.0f} s"
+    reason = refused.result() if refused.done() else str(problem) or f"no answer in {timeout_s:.0f} s"
     raise failure(
         f"The IBKR gateway at {where} does not serve the API ({reason}).",
         "Look at its window: it may wait for a login, be restarting, or not trust this address.",
