@@ -24,8 +24,11 @@ class Wire:
         self.durations: list[str] = []
         self.connections = 0
         self._server: asyncio.Server | None = None
+        self._clients: list[asyncio.StreamWriter] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self, port: int = 0) -> int:
+        self._loop = asyncio.get_running_loop()
         self._server = await asyncio.start_server(self._joined, "127.0.0.1", port)
         return self._server.sockets[0].getsockname()[1]
 
@@ -40,8 +43,9 @@ class Wire:
         except OSError:
             writer.close()  # as socat does in front of a gateway that is down
             return
+        self._clients.append(writer)
         back = asyncio.create_task(self._back(tws_reader, writer))
-        with suppress(asyncio.IncompleteReadError, ConnectionError, Cut):
+        with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError, Cut):
             tws_writer.write(await reader.readexactly(4))
             begun = False
             while True:
@@ -63,6 +67,16 @@ class Wire:
             self.history.append(fields[3])
             self.durations.append(fields[17])
         return self.on_request(fields)
+
+    def push(self, fields: Fields) -> None:
+        """Says something to the client that joined last."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._clients[-1].write, _frame(fields))
+
+    def cut(self) -> None:
+        """Closes the connection of the client that joined last."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._clients[-1].close)
 
     async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):

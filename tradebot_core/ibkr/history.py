@@ -163,7 +163,7 @@ async def _ask(ib: IB, left: _Left, number: int, asked_at: datetime) -> Sequence
     if not bars and taken >= _ANSWER_TIMEOUT_S:
         return BrokerError(NO_ANSWER, f"no answer in {taken:.0f} s")
     left.pacer.answered(taken)
-    return [_bar(bar) for bar in bars]
+    return [bar_of(bar) for bar in bars]
 
 
 def _is_to_be_asked_again(error: BrokerError, left: _Left, number: int) -> bool:
@@ -187,7 +187,7 @@ def _is_to_be_asked_again(error: BrokerError, left: _Left, number: int) -> bool:
     return True
 
 
-def _bar(bar: BarData) -> TradesBar:
+def bar_of(bar: BarData) -> TradesBar:
     # Daily bars carry a date even with formatDate=2; a datetime would be another bar size.
     assert not isinstance(bar.date, datetime)
     return TradesBar(bar.date, bar.open, bar.high, bar.low, bar.close, bar.volume)
