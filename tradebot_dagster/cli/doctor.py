@@ -173,11 +173,12 @@ def _broker(bot: Tradebot, ibkr: IbkrSettings) -> Iterator[Finding]:
     sample = bot.config.sample_market is not None
     try:
         clock = bot.clock if sample else SystemClock()
-        known = bot.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC)).sort("valid_from")
+        known = bot.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC))
     except TradebotError as error:
         yield Finding(FAIL, GATEWAY, error.cause, error.mend)
         return
     listed = known.filter(pl.col("valid_to").is_null() | (pl.col("valid_to") >= datetime.now(UTC).date()))
+    listed = listed.sort(pl.col("con_id").is_not_null(), "valid_from")  # best one that the broker has named before
     share = Named(listed["symbol"][-1], listed["con_id"][-1]) if listed.height else None
     for found in diagnose(ibkr, bot.config.mode, clock, share, same_time=not sample):
         yield Finding(str(found.level), str(found.what), found.text, found.mend)
