@@ -30,6 +30,8 @@ _ID_RELEASE_S = 1.0  # a gateway may take a moment to see that the last use of t
 _ID_ATTEMPTS = 3
 _LINK_LOST = frozenset({1100, 2110})
 _LINK_RESTORED = frozenset({1101, 1102})
+# IBKR takes 50 messages a second of all clients together and cuts off who sends more; ib_async counts each client by itself, up to 45.
+_READER_MESSAGES_PER_S = 8
 _CLOCK_TIMEOUTS_S = (2.0, 5.0)
 _NOT_VALID = 321
 
@@ -140,6 +142,8 @@ async def connected(
     """A fresh connection to the right account. Errors as of `run`."""
     ib = IB()
     ib.RaiseRequestErrors = True  # or a refused request looks like an empty answer
+    if client is not Client.ORDERS:
+        ib.client.MaxRequests = _READER_MESSAGES_PER_S
     link = Link(ib)
     try:
         for attempt in range(1, _ID_ATTEMPTS + 1):

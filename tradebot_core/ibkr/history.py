@@ -23,7 +23,7 @@ _ANSWER_TIMEOUT_S = 90.0
 _MARGIN_S = 10.0
 _MAX_DAYS = 365  # longer durations must be written in years, or error 321 comes back
 _LONGEST_WAIT_S = 60.0
-_MOST_MESSAGES_PER_S = 10.0  # IBKR takes 50 a second of all clients together; ib_async alone would send 45
+_MESSAGES_A_REQUEST = 3  # contract, history, cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,9 @@ class _Left:
 async def _answers(ib: IB, left: _Left, in_flight: int) -> AsyncIterator[BarsAnswered]:
     asked_at = await broker_time(ib)
     left.begun = True
-    ib.client.MaxRequests = int(max(_MOST_MESSAGES_PER_S, 3 * left.pacer.per_second))
+    ib.client.MaxRequests = max(
+        ib.client.MaxRequests, int(_MESSAGES_A_REQUEST * left.pacer.per_second)
+    )  # the pace is the limit
     waiting = deque(left.numbers)
     open_requests: dict[asyncio.Task[Sequence[TradesBar] | BrokerError], int] = {}
     try:
