@@ -52,7 +52,7 @@ def test_a_sound_gateway_is_sound_in_every_point(port):
 def test_nothing_listens():
     with closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))
-        (finding,) = findings(unused.getsockname()[1])
+        (finding,) = findings(unused.getsockname()[1], account="DU1234567")
     assert (finding.what, finding.level) == (What.GATEWAY, Level.FAIL)
     assert "Nothing answers" in finding.text and "gateway 4001 live, 4002 paper" in finding.mend
 
