@@ -17,7 +17,7 @@ import polars as pl
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict
 from tradebot_core.model.portfolio import Book, Entry
-from tradebot_core.model.tables import ACTIONS, BARS, FactTable, ResultTable
+from tradebot_core.model.tables import ABSENT_COLUMNS, ACTIONS, BARS, FactTable, ResultTable
 
 
 class Clock(Protocol):
@@ -36,13 +36,24 @@ class Rejected:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """Sessions, first to last, of which the source was asked for one security and had nothing: not to be asked for again."""
+
+    security_id: int
+    start: date
+    end: date
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Events of one kind, as rows of one fact table (columns of `table.columns` plus known_at), and what was refused."""
+    """Events of one kind, as rows of one fact table (columns of `table.columns` plus known_at), what was refused, and what the source
+    turned out not to have."""
 
     table: FactTable
     rows: pl.DataFrame
     source: str
     rejected: Sequence[Rejected] = field(default_factory=tuple)
+    absent: Sequence[Absent] = field(default_factory=tuple)
 
 
 class Collector(Protocol):
@@ -67,10 +78,12 @@ class Collector(Protocol):
 
 @dataclass(frozen=True)
 class Held:
-    """What the store holds already, for a collector that must compare: the latest versions of raw bars and of actions."""
+    """What the store holds already, for a collector that must compare: the latest versions of raw bars and of actions, and what
+    sources were found not to have (columns of ABSENT_COLUMNS)."""
 
     bars: pl.DataFrame
     actions: pl.DataFrame
+    absent: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ABSENT_COLUMNS))
 
     @classmethod
     def nothing(cls) -> "Held":
@@ -138,6 +151,10 @@ class DataStore(Protocol):
         ...
 
     def quarantined(self) -> pl.DataFrame: ...
+
+    def absent(self, table: FactTable) -> pl.DataFrame:
+        """What batches of this table said their sources do not have (columns of ABSENT_COLUMNS)."""
+        ...
 
     def events(self, start: date, end: date, types: Sequence[EventType]) -> Iterator[Event]:
         """Stored facts one by one in the order in which they became known, from `start` to the cut-off of `end`."""

@@ -151,7 +151,7 @@ class Tradebot:
     def _held(self, start: date, end: date, now: datetime) -> Held:
         """What the store holds of these sessions at this instant, and every action."""
         bars = self.store.read(BARS, as_of=now, start=start, end=end)
-        return Held(bars, self.store.read(ACTIONS, as_of=now))
+        return Held(bars, self.store.read(ACTIONS, as_of=now), self.store.absent(BARS))
 
     @property
     def data_checks(self) -> DataChecks:

@@ -2,8 +2,10 @@
 
 import socket
 from contextlib import closing
+from datetime import UTC, datetime
 
 from tests.cli.conftest import WITH_CLOCK
+from tests.ibkr.conftest import gateway  # noqa: F401  the fixture
 from tests.markets import CONFIG, write_config
 
 
@@ -89,6 +91,20 @@ def test_a_gateway_that_does_not_answer_is_named(desk_with):
     desk = desk_with(CONFIG.replace("strategies:", "ibkr: {{port: 9, account: DU1234567}}\nstrategies:", 1))
     document = desk.json("doctor", exit_code=1)
     assert levels(document)["ibkr gateway"] == "fail"
+
+
+def test_a_gateway_is_examined_and_another_account_stops_up(desk_with, gateway):  # noqa: F811
+    gateway.clock.set(datetime.now(UTC))
+    with gateway.serving() as port:
+        right = CONFIG.replace("strategies:", f"ibkr: {{{{port: {port}, account: DU0000001}}}}\nstrategies:", 1)
+        desk = desk_with(right)
+        found = levels(desk.json("doctor", exit_code=1))
+        assert {found[what] for what in ("ibkr account", "ibkr link", "clock", "ibkr orders", "ibkr client id")} == {"ok"}
+        assert found["ibkr data"] == "fail"  # the broker does not know the companies of this store
+        write_config(desk.folder, right.replace("DU0000001", "DU0000002"))
+        result = desk.run("up", "--port", 0)
+    assert result.exit_code == 2
+    assert "not to DU0000002" in result.stderr and "ibkr.account" in result.stderr
 
 
 def test_a_broken_configuration_ends_the_examination_with_its_line(desk):

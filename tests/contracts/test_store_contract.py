@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.markets import SESSIONS, XNYS
 from tradebot_core.errors import StoreError
-from tradebot_core.interfaces import Batch, DataStore, Rejected
+from tradebot_core.interfaces import Absent, Batch, DataStore, Rejected
 from tradebot_core.model.event import EventType
 from tradebot_core.model.issuers import CIKS_OF_A_GROUP
 from tradebot_core.model.market import ActionType, Bar, CorporateAction
@@ -512,3 +512,15 @@ def test_a_store_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file/store cannot be used"):
         FileStore(tmp_path / "file" / "store", XNYS)
+
+
+def test_what_a_source_does_not_have_is_remembered_once_by_table_and_source(reopen):
+    gone = (Absent(AAA, DAY, NEXT), Absent(BBB, DAY, DAY))
+    empty = batch(BARS, bar()).rows.clear()
+    for _ in range(2):
+        assert reopen().append(Batch(BARS, empty, "one", absent=gone), INGESTED) == 0
+    reopen().append(Batch(BARS, batch(BARS, bar(BBB, THIRD)).rows, "other", absent=gone[:1]), INGESTED)
+    rows = [("bars", "one", AAA, DAY, NEXT), ("bars", "one", BBB, DAY, DAY), ("bars", "other", AAA, DAY, NEXT)]
+    assert reopen().absent(BARS).rows() == rows
+    assert reopen().absent(ACTIONS).is_empty()
+    assert reopen().read(BARS, as_of=FOREVER)["security_id"].to_list() == [BBB]

@@ -8,11 +8,14 @@ the ratio of a split, the series has been stated anew: the split is undone in wh
 Where they differ otherwise, no bar of the symbol is taken and the difference is quarantined. History older than what is stored has
 nothing to be compared with: give `actions_path`, or it is refused.
 
+Each share is one request for what is missing (`ibkr_plan`), stored as soon as it is there: what is interrupted goes on where it stood.
+
 IBKR has no bars of delisted shares. A backtest over a history that was fetched here has seen survivors only.
 """
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,15 +23,18 @@ from typing import Any, ClassVar
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
-from tradebot_core.collectors.ibkr_series import OVERLAP, Gateway, Series, Splits, fetch, listings
+from tradebot_core.collectors.ibkr_plan import Span, gaps, lacking, wanted
+from tradebot_core.collectors.ibkr_series import OVERLAP, Gateway, Request, Series, Splits, by_security, fetch, listings
 from tradebot_core.collectors.tabular import listing_periods, with_security
 from tradebot_core.errors import CorruptInput, DataError
 from tradebot_core.ibkr.connection import Client
 from tradebot_core.ibkr.history import TradesBar
-from tradebot_core.interfaces import Batch, Held, Rejected
+from tradebot_core.ibkr.history_errors import rule
+from tradebot_core.interfaces import Absent, Batch, Held, Rejected
 from tradebot_core.model.market import ActionType
 from tradebot_core.model.tables import BARS, INSTANT, FactTable
 
+_log = logging.getLogger(__name__)
 _SOURCE = "ibkr"
 _ACTION_COLUMNS = {"symbol": pl.String, "session": pl.Date, "type": pl.String, "value": pl.Float64}
 _SCHEMA = pl.Schema({**BARS.columns, "known_at": INSTANT})
@@ -56,24 +62,40 @@ class IbkrBars:
         return IbkrBars(self._params, self._calendar, held)
 
     def collect(self, securities: pl.DataFrame, start: date, end: date) -> Iterator[Batch]:
-        """One batch per security. A session that is not over, by the broker's clock, has no bar yet."""
-        if not listings(securities):
-            return
+        """A batch for each security that lacks bars, as soon as they are there. A session that is not over, by the broker's clock, has
+        no bar yet."""
         sessions = self._calendar.sessions(start, end)
-        until = self._calendar.cutoff(sessions[-1])
         splits = self._splits_of_file(securities)
-        answer = fetch(self._params, self._calendar, securities, self._held, sessions[0], until, splits, Client.BARS)
-        closed = [session for session in sessions if self._calendar.closes_at(session) <= answer.asked_at]
-        # A bar of the day itself stands on no later split.
-        last = self._calendar.previous(self._calendar.first_after(answer.today))
-        if self._params.actions_path is None and closed and closed[0] < last and all(s.compared is None for s in answer.series):
-            raise DataError(
-                f"IBKR's bars since {closed[0]} are adjusted for splits up to today, and the store keeps prices as traded.",
-                "Give params.actions_path: a CSV of symbol, session, type, value with the splits (a header alone, when there "
-                "was none), or collect each session on its own day.",
-            )
-        for series in answer.series:
+        rows, stored = listings(securities), by_security(self._held.bars)
+        requests, older = [], []
+        for row in rows:
+            held = stored[row["security_id"]]["session"].to_list() if row["security_id"] in stored else []
+            missing = lacking(sessions, set(held), self._absent(row["security_id"]), row["valid_to"])
+            if self._params.actions_path is None and held and missing and missing[0] < held[0]:
+                older.append(_splits_unknown(_named(row), missing[0], held[0]))
+                missing = [session for session in missing if session > held[0]]
+            if missing:
+                requests.append(Request(row, wanted(missing, held, OVERLAP)))
+        if older:
+            yield Batch(BARS, _SCHEMA.to_frame(), _SOURCE, tuple(older))
+        _log.info("IBKR: bars of %d of %d shares are asked for; the others are complete.", len(requests), len(rows))
+        comparable = any(request.wanted.held for request in requests)
+        for series in fetch(self._params, self._calendar, requests, self._held, splits, Client.BARS):
+            closed = [session for session in sessions if self._calendar.closes_at(session) <= series.asked_at]
+            # A bar of the day itself stands on no later split.
+            last = self._calendar.previous(self._calendar.first_after(series.today))
+            if self._params.actions_path is None and closed and closed[0] < last and not comparable:
+                raise DataError(
+                    f"IBKR's bars since {closed[0]} are adjusted for splits up to today, and the store keeps prices as traded.",
+                    "Give params.actions_path: a CSV of symbol, session, type, value with the splits (a header alone, when there "
+                    "was none), or collect each session on its own day.",
+                )
             yield self._batch(series, closed, last)
+
+    def _absent(self, security_id: int) -> list[Span]:
+        """Where IBKR was asked and had nothing."""
+        rows = self._held.absent.filter(pl.col("security_id") == security_id, pl.col("source") == _SOURCE)
+        return list(rows.select("start", "end").iter_rows())
 
     def _splits_of_file(self, securities: pl.DataFrame) -> Splits:
         """The splits of the file, by security. Raises DataError when it is not there, CorruptInput when it cannot be read."""
@@ -96,23 +118,31 @@ class IbkrBars:
         return found
 
     def _batch(self, series: Series, closed: Sequence[date], last: date) -> Batch:
-        named = {"symbol": series.listing["symbol"], "con_id": series.listing["con_id"]}
+        named = _named(series.listing)
         if series.error is not None:
-            return _refused(Rejected(named, f"ibkr_{series.error.code}", series.error.text))
+            return _refused(Rejected(named, rule(series.error), series.error.text))
         if series.basis.problem:
             return _refused(Rejected(named | series.compared_days, "stored_bars_differ", series.basis.problem))
         # What is older than anything stored was compared with nothing.
-        certain = closed if self._params.actions_path else [s for s in closed if s >= (series.compared or last)]
+        since = date.min if self._params.actions_path else series.compared or last
+        certain = [session for session in closed if session >= since]
         refused = []
-        if len(certain) < len(closed):
-            why = f"nothing is stored to show the splits since {closed[0]}; give params.actions_path, a header alone when there was none"
-            refused.append(Rejected(named | {"before": str(series.compared or last)}, "splits_unknown", why))
-        wanted = set(certain)
-        bars = [bar for bar in series.bars if bar.session in wanted and not self._stands(series, bar.session)]
+        if len(certain) < len(closed) and not series.held:
+            refused.append(_splits_unknown(named, closed[0], series.compared or last))
+        had = {bar.session for bar in series.bars}
+        certain_days = set(certain)
+        bars = [bar for bar in series.bars if bar.session in certain_days and not self._stands(series, bar.session)]
         records = [self._record(series, bar) for bar in bars]
         refused += [Rejected(record, "not_a_bar", problem) for record in records if (problem := _problem(record))]
         sound = [record for record in records if not _problem(record)]
-        return Batch(BARS, pl.DataFrame(sound, schema=_SCHEMA, orient="row"), _SOURCE, tuple(refused))
+        rows = pl.DataFrame(sound, schema=_SCHEMA, orient="row")
+        return Batch(BARS, rows, _SOURCE, tuple(refused), self._gaps(series, certain, had))
+
+    def _gaps(self, series: Series, certain: Sequence[date], had: set[date]) -> tuple[Absent, ...]:
+        """What was asked for and is not there. What is later than the last bar may come yet, and is no answer."""
+        security_id = series.listing["security_id"]
+        asked = [session for session in certain if series.wanted.first <= session <= series.wanted.last]
+        return tuple(Absent(security_id, *span) for span in gaps(asked, had, max(had, default=date.min)))
 
     def _stands(self, series: Series, session: date) -> bool:
         """Whether the bar is stored as it traded: made from a re-based one it would differ by the rounding of the latter."""
@@ -130,6 +160,15 @@ class IbkrBars:
             "volume": bar.volume / ratio,
             "known_at": self._calendar.closes_at(bar.session),
         }
+
+
+def _named(listing: Mapping[str, Any]) -> dict[str, Any]:
+    return {"symbol": listing["symbol"], "con_id": listing["con_id"]}
+
+
+def _splits_unknown(named: dict[str, Any], first: date, before: date) -> Rejected:
+    why = f"nothing is stored to show the splits since {first}; give params.actions_path, a header alone when there was none"
+    return Rejected(named | {"before": str(before)}, "splits_unknown", why)
 
 
 def _refused(reason: Rejected) -> Batch:

@@ -17,8 +17,10 @@ from typing import ClassVar
 import polars as pl
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
-from tradebot_core.collectors.ibkr_series import OVERLAP, Gateway, fetch
+from tradebot_core.collectors.ibkr_plan import Wanted
+from tradebot_core.collectors.ibkr_series import OVERLAP, Gateway, Request, by_security, fetch, listings
 from tradebot_core.ibkr.connection import Client
+from tradebot_core.ibkr.history_errors import rule
 from tradebot_core.interfaces import Batch, Held, Rejected
 from tradebot_core.model.market import ActionType
 from tradebot_core.model.tables import ACTIONS, INSTANT, FactTable
@@ -45,17 +47,18 @@ class IbkrSplits:
 
     def collect(self, securities: pl.DataFrame, start: date, end: date) -> Iterator[Batch]:
         """One batch for each security of which bars are held. Whatever `end` is, the series stands on today's shares."""
-        stored = set(self.held.bars["security_id"])
-        wanted = securities.filter(pl.col("security_id").is_in(sorted(stored)))
-        if wanted.is_empty():
+        stored = by_security(self.held.bars)
+        if not stored:
             return
-        first = min(self.held.bars["session"])
-        answer = fetch(self.params, self.calendar, wanted, self.held, first, self.calendar.cutoff(end), {}, Client.SPLITS)
-        for series in answer.series:
+        requests = []
+        for row in listings(securities.filter(pl.col("security_id").is_in(sorted(stored)))):
+            held = stored[row["security_id"]]["session"].to_list()
+            requests.append(Request(row, Wanted(held[0], end, frozenset(held))))
+        for series in fetch(self.params, self.calendar, requests, self.held, {}, Client.SPLITS):
             record = {"symbol": series.listing["symbol"], "con_id": series.listing["con_id"]}
             refused, rows = [], []
             if series.error is not None:
-                refused.append(Rejected(record, f"ibkr_{series.error.code}", series.error.text))
+                refused.append(Rejected(record, rule(series.error), series.error.text))
             elif series.basis.problem:
                 refused.append(Rejected(record | series.compared_days, "not_a_split", series.basis.problem))
             elif series.basis.found is not None and series.basis.found[0] <= end:

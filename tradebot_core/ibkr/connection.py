@@ -10,8 +10,8 @@ through the gateway's nightly restart, after which ib_async's memory of orders i
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from enum import IntEnum
 from typing import TypeVar
@@ -30,6 +30,8 @@ _ID_RELEASE_S = 1.0  # a gateway may take a moment to see that the last use of t
 _ID_ATTEMPTS = 3
 _LINK_LOST = frozenset({1100, 2110})
 _LINK_RESTORED = frozenset({1101, 1102})
+# IBKR takes 50 messages a second of all clients together and cuts off who sends more; ib_async counts each client by itself, up to 45.
+_READER_MESSAGES_PER_S = 8
 _CLOCK_TIMEOUTS_S = (2.0, 5.0)
 _NOT_VALID = 321
 
@@ -42,6 +44,8 @@ class Client(IntEnum):
     CONTRACTS = 10
     REPORTS = 11
     SPLITS = 12
+    WATCH = 13
+    DOCTOR = 14
 
 
 class BrokerError(Exception):
@@ -64,30 +68,87 @@ def run(
     *,
     client: Client,
     failure: type[TradebotError] = ExecutionError,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> T:
     """Does `work` on a fresh connection and returns its result. To be called from plain, synchronous code.
 
     Raises ConfigurationError when the account is not the one that is configured or does not fit the mode, and `failure` (what
     a dead connection means to the caller) when the gateway cannot be reached or goes away.
     """
+    _prepare()
+
+    async def use() -> T:
+        async with connected(settings, mode, client, failure, connect_timeout_s) as ib:
+            return await work(ib)
+
+    return asyncio.run(use())
+
+
+def stream(
+    settings: IbkrSettings,
+    mode: Mode,
+    work: Callable[[IB], AsyncIterator[T]],
+    *,
+    client: Client,
+    failure: type[TradebotError] = ExecutionError,
+) -> Iterator[T]:
+    """As `run`, for work whose results are wanted one by one. Between two of them the event loop stands still: what arrives waits in
+    the socket, so a caller may store a result before it asks for the next, but should not sleep."""
+    _prepare()
+
+    async def results() -> AsyncIterator[T]:
+        async with connected(settings, mode, client, failure) as ib, aclosing(work(ib)) as found:
+            async for result in found:
+                yield result
+
+    async def following() -> T | _End:
+        return await anext(each, _END)
+
+    async def closed() -> None:
+        await each.aclose()
+
+    with asyncio.Runner() as runner:
+        each = results()
+        try:
+            while not isinstance(result := runner.run(following()), _End):
+                yield result
+        finally:
+            runner.run(closed())
+
+
+class _End:
+    """No further result."""
+
+
+_END = _End()
+
+
+def _prepare() -> None:
     with suppress(RuntimeError):
         asyncio.get_running_loop()
         raise UsageError("The IBKR connection was asked for inside a running event loop.", "Call it from a plain function.")
     # What ib_async logs is raised as well; without a handler Python would also print it to standard error.
     logging.getLogger("ib_async").addHandler(logging.NullHandler())
-    return asyncio.run(_use(settings, mode, work, client, failure))
 
 
-async def _use(
-    settings: IbkrSettings, mode: Mode, work: Callable[[IB], Awaitable[T]], client: Client, failure: type[TradebotError]
-) -> T:
+@asynccontextmanager
+async def connected(
+    settings: IbkrSettings,
+    mode: Mode,
+    client: Client,
+    failure: type[TradebotError],
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> AsyncIterator[IB]:
+    """A fresh connection to the right account. Errors as of `run`."""
     ib = IB()
     ib.RaiseRequestErrors = True  # or a refused request looks like an empty answer
-    link = _Link(ib)
+    if client is not Client.ORDERS:
+        ib.client.MaxRequests = _READER_MESSAGES_PER_S
+    link = Link(ib)
     try:
         for attempt in range(1, _ID_ATTEMPTS + 1):
             try:
-                await _connect(ib, settings, client, failure)
+                await _connect(ib, settings, client, failure, connect_timeout_s)
                 break
             except _IdInUse as error:
                 if attempt == _ID_ATTEMPTS:
@@ -96,7 +157,7 @@ async def _use(
         check_account(ib.managedAccounts(), settings, mode)
         if client is Client.ORDERS:
             await _probe(ib, link)
-        return await work(ib)
+        yield ib
     except ConnectionError as error:
         raise failure(
             f"The connection to the IBKR gateway at {settings.host}:{settings.port} broke ({error}).",
@@ -108,7 +169,7 @@ async def _use(
         ib.disconnect()
 
 
-class _Link:
+class Link:
     """Whether the gateway has its own connection to IBKR, as far as it has told us."""
 
     def __init__(self, ib: IB) -> None:
@@ -122,7 +183,7 @@ class _Link:
             self.lost = ""
 
 
-async def _probe(ib: IB, link: _Link) -> None:
+async def _probe(ib: IB, link: Link) -> None:
     """Whether anybody is there: a gateway may accept and answer nothing, or answer from memory while it has lost IBKR.
 
     Raises ConnectionError. The broker's clock is asked because IBKR itself answers it.
@@ -143,7 +204,7 @@ async def broker_time(ib: IB) -> datetime:
     raise AssertionError
 
 
-async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type[TradebotError]) -> None:
+async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type[TradebotError], timeout_s: float) -> None:
     """ib_async waits out its timeout after a refusal: this listens for the reason and leaves at once."""
     where = f"{settings.host}:{settings.port}"
     client_id = settings.client_id + client
@@ -153,9 +214,12 @@ async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type
         if code == _ID_IN_USE and not refused.done():
             refused.set_result(f"{code}")
 
+    until = asyncio.get_running_loop().time() + timeout_s
+
     def on_end(text: str) -> None:
+        late = asyncio.get_running_loop().time() >= until  # ib_async closes the connection itself when its time is up
         if not refused.done():
-            refused.set_result(text or "it closed the connection")
+            refused.set_result(f"no answer in {timeout_s:.0f} s" if late else text or "it closed the connection")
 
     ib.errorEvent += on_error
     ib.client.conn.disconnected += on_end  # apiError is silent about an end before the handshake
@@ -164,7 +228,7 @@ async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type
             settings.host,
             settings.port,
             client_id,
-            timeout=CONNECT_TIMEOUT_S,
+            timeout=timeout_s,
             account=settings.account,
             raiseSyncErrors=True,
             fetchFields=StartupFetchNONE,  # each question asks afresh for what it needs
@@ -190,7 +254,7 @@ async def _connect(ib: IB, settings: IbkrSettings, client: Client, failure: type
             "(gateway 4001 live, 4002 paper; TWS 7496 live, 7497 paper)."
         )
         raise failure(f"Nothing answers at {where} ({problem.strerror or problem}).", mend) from problem
-    reason = refused.result() if refused.done() else str(problem) or f"no answer in {CONNECT_TIMEOUT_S:.0f} s"
+    reason = refused.result() if refused.done() else str(problem) or f"no answer in {timeout_s:.0f} s"
     raise failure(
         f"The IBKR gateway at {where} does not serve the API ({reason}).",
         "Look at its window: it may wait for a login, be restarting, or not trust this address.",

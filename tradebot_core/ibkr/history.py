@@ -1,20 +1,29 @@
-"""Daily bars from IBKR's historical data."""
+"""Daily bars from IBKR's historical data: asked for at a pace that IBKR bears, and through connections that break."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from ib_async import IB, BarData
 
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.errors import DataError
-from tradebot_core.ibkr.connection import BrokerError, Client, answer, broker_time, run
+from tradebot_core.ibkr.connection import BrokerError, Client, answer, broker_time, stream
 from tradebot_core.ibkr.contracts import Named, qualify
+from tradebot_core.ibkr.history_errors import NO_ANSWER, Refusal, refusal
+from tradebot_core.ibkr.pace import Pace, Pacer
 
-# A slow answer is how IBKR throttles (its "soft slow"); daily bars have no hard limit but 50 open requests.
+_log = logging.getLogger(__name__)
 _ANSWER_TIMEOUT_S = 90.0
+_MARGIN_S = 10.0
 _MAX_DAYS = 365  # longer durations must be written in years, or error 321 comes back
+_LONGEST_WAIT_S = 60.0
+_MESSAGES_A_REQUEST = 3  # contract, history, cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +38,22 @@ class TradesBar:
     volume: float
 
 
-@dataclass(frozen=True)
-class DailyBars:
-    """`asked_at` is the broker's time, and with it the day on whose share count the bars are."""
+@dataclass(frozen=True, slots=True)
+class BarsAsked:
+    """At least so many sessions of a share, up to an instant."""
 
+    share: Named
+    sessions: int
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BarsAnswered:
+    """`number`: which of the requests. `asked_at`: the broker's time, and with it the day on whose share count the bars are."""
+
+    number: int
     asked_at: datetime
-    answers: Sequence[Sequence[TradesBar] | BrokerError]  # for each share in turn: its bars, or why there are none
+    bars: Sequence[TradesBar] | BrokerError
 
 
 def duration(sessions: int) -> str:
@@ -43,43 +62,134 @@ def duration(sessions: int) -> str:
 
 
 def daily_bars(
-    settings: IbkrSettings,
-    shares: Sequence[Named],
-    sessions: int,
-    end: datetime,
-    in_flight: int,
-    client: Client = Client.BARS,
-) -> DailyBars:
-    """The bars of at least `sessions` sessions up to the instant `end`, one request a share, `in_flight` at a time."""
+    settings: IbkrSettings, asked: Sequence[BarsAsked], in_flight: int, pace: Pace, client: Client = Client.BARS
+) -> Iterator[BarsAnswered]:
+    """Each answer as soon as it is there, in no particular order; `in_flight` requests are open at a time.
 
-    async def work(ib: IB) -> DailyBars:
-        asked_at = await broker_time(ib)
-        gate = asyncio.Semaphore(in_flight)
-
-        async def one(share: Named) -> Sequence[TradesBar] | BrokerError:
-            async with gate:
-                try:
-                    contract = await qualify(ib, share)
-                    request = ib.reqHistoricalDataAsync(
-                        contract,
-                        min(end, asked_at),
-                        duration(sessions + 1),
-                        "1 day",
-                        "TRADES",
-                        useRTH=True,
-                        formatDate=2,
-                        timeout=0,
-                    )
-                    return [_bar(bar) for bar in await answer(ib, request, timeout_s=_ANSWER_TIMEOUT_S)]
-                except BrokerError as error:
-                    return error
-
-        return DailyBars(asked_at, await asyncio.gather(*map(one, shares)))
-
-    return run(settings, Mode.DRY_RUN, work, client=client, failure=DataError)
+    A connection that breaks on the way is made again and only what is left is asked for. Raises DataError when it cannot be, when a
+    request is refused for its pace again and again, or when another session has the login's market data.
+    """
+    left = _Left(asked, Pacer(pace), pace.attempts)
+    breaks = 0
+    while left.numbers:
+        try:
+            with closing(
+                stream(settings, Mode.DRY_RUN, lambda ib: _answers(ib, left, in_flight), client=client, failure=_Broken)
+            ) as answers:
+                for found in answers:
+                    breaks = 0
+                    left.numbers.remove(found.number)
+                    yield found
+        except _Broken as error:
+            if not left.begun:
+                raise DataError(error.cause, error.mend) from error
+            if breaks == pace.reconnects:
+                raise DataError(
+                    f"{error.cause} {left.told()}",
+                    "What came is kept. Look at the gateway; the next collection asks for the rest.",
+                ) from error
+            wait = min(_LONGEST_WAIT_S, 2.0**breaks)
+            breaks += 1
+            _log.warning("%s %s Next try in %.0f s.", error.cause, left.told(), wait)
+            time.sleep(wait)
 
 
-def _bar(bar: BarData) -> TradesBar:
+class _Broken(DataError):
+    """No connection."""
+
+
+@dataclass
+class _Left:
+    """What is still to be asked for, over all connections."""
+
+    asked: Sequence[BarsAsked]
+    pacer: Pacer
+    attempts: int
+    begun: bool = False
+    numbers: deque[int] = field(init=False)
+    tries: Counter[int] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.numbers = deque(range(len(self.asked)))
+
+    def told(self) -> str:
+        return f"{len(self.asked) - len(self.numbers)} of {len(self.asked)} requests were answered."
+
+
+async def _answers(ib: IB, left: _Left, in_flight: int) -> AsyncIterator[BarsAnswered]:
+    asked_at = await broker_time(ib)
+    left.begun = True
+    ib.client.MaxRequests = max(
+        ib.client.MaxRequests, int(_MESSAGES_A_REQUEST * left.pacer.per_second)
+    )  # the pace is the limit
+    waiting = deque(left.numbers)
+    open_requests: dict[asyncio.Task[Sequence[TradesBar] | BrokerError], int] = {}
+    try:
+        while waiting or open_requests:
+            while waiting and len(open_requests) < in_flight:
+                number = waiting.popleft()
+                open_requests[asyncio.create_task(_ask(ib, left, number, asked_at))] = number
+            done, _ = await asyncio.wait(open_requests, return_when=asyncio.FIRST_COMPLETED)
+            for request in done:
+                number, found = open_requests.pop(request), request.result()
+                if isinstance(found, BrokerError) and _is_to_be_asked_again(found, left, number):
+                    waiting.append(number)
+                else:
+                    yield BarsAnswered(number, asked_at, found)
+    finally:
+        for request in open_requests:
+            request.cancel()
+        await asyncio.gather(*open_requests, return_exceptions=True)
+
+
+async def _ask(ib: IB, left: _Left, number: int, asked_at: datetime) -> Sequence[TradesBar] | BrokerError:
+    asked = left.asked[number]
+    await left.pacer.turn(number)
+    began = time.monotonic()
+    try:
+        contract = await qualify(ib, asked.share)
+        request = ib.reqHistoricalDataAsync(
+            contract,
+            min(asked.end, asked_at),
+            duration(asked.sessions),
+            "1 day",
+            "TRADES",
+            useRTH=True,
+            formatDate=2,
+            timeout=_ANSWER_TIMEOUT_S,  # ib_async then cancels the request, which would stay open at IBKR, and returns no bars
+        )
+        bars = await answer(ib, request, timeout_s=_ANSWER_TIMEOUT_S + _MARGIN_S)
+    except BrokerError as error:
+        return error
+    taken = time.monotonic() - began
+    if not bars and taken >= _ANSWER_TIMEOUT_S:
+        return BrokerError(NO_ANSWER, f"no answer in {taken:.0f} s")
+    left.pacer.answered(taken)
+    return [bar_of(bar) for bar in bars]
+
+
+def _is_to_be_asked_again(error: BrokerError, left: _Left, number: int) -> bool:
+    """Raises DataError when no further request can succeed."""
+    meant = refusal(error)
+    if meant is Refusal.OTHER_SESSION:
+        raise DataError(
+            f"IBKR gives no data to this login now ({error}): it is signed in somewhere else as well. {left.told()}",
+            "End the other session (TWS, phone or web with live quotes), then collect again.",
+        )
+    if meant not in (Refusal.PACING, Refusal.CANCELLED):
+        return False
+    left.tries[number] += 1
+    if left.tries[number] >= left.attempts:
+        raise DataError(
+            f"IBKR refused {left.asked[number].share.symbol} {left.attempts} times ({error}). {left.told()}",
+            "What came is kept. Collect again later, with a lower params.pace.per_second.",
+        )
+    if meant is Refusal.PACING:
+        left.pacer.pause(str(error))
+    return True
+
+
+def bar_of(bar: BarData) -> TradesBar:
     # Daily bars carry a date even with formatDate=2; a datetime would be another bar size.
     assert not isinstance(bar.date, datetime)
     return TradesBar(bar.date, bar.open, bar.high, bar.low, bar.close, bar.volume)

@@ -214,6 +214,8 @@ RESULT_TABLES = {
     table.name: table for table in (LAYERS, DECISIONS, ORDERS, ORDER_STATES, FILLS, ENTRIES, POSITIONS, EQUITY, BOOKS)
 }
 
+# Sessions (inclusive) of which a source was asked for a security and had nothing.
+ABSENT_COLUMNS = {"table": pl.String, "source": pl.String, "security_id": pl.Int64, "start": pl.Date, "end": pl.Date}
 QUARANTINE_COLUMNS = {
     "table": pl.String,
     "source": pl.String,

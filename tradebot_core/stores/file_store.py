@@ -25,6 +25,7 @@ from tradebot_core.model.issuers import first_cik
 from tradebot_core.model.keyed_rows import in_order, is_last_of, merged, once_each, parts
 from tradebot_core.model.market import SessionClose
 from tradebot_core.model.tables import (
+    ABSENT_COLUMNS,
     ACTIONS,
     BARS,
     FACTS,
@@ -76,6 +77,11 @@ class FileStore:
     # Facts
 
     def append(self, batch: Batch, ingested_at: datetime) -> int:
+        added = self._append(batch, ingested_at)
+        self._remember_absent(batch)  # last: what is remembered is not asked for again
+        return added
+
+    def _append(self, batch: Batch, ingested_at: datetime) -> int:
         table = batch.table
         self._quarantine(batch, batch.rejected, ingested_at)
         stamped = batch.rows.with_columns(
@@ -216,6 +222,23 @@ class FileStore:
             news = fresh.join(stored, on=["source", "sha256"], how="anti")
             if not news.is_empty():
                 parquet_files.write(pl.concat([stored, news]), self._path / "quarantine.parquet")
+
+    # What sources do not have
+
+    def absent(self, table: FactTable) -> pl.DataFrame:
+        path = self._path / "absent.parquet"
+        known = parquet_files.read(path) if path.exists() else pl.DataFrame(schema=ABSENT_COLUMNS)
+        return known.filter(pl.col("table") == table.name)
+
+    def _remember_absent(self, batch: Batch) -> None:
+        if not batch.absent:
+            return
+        rows = [(batch.table.name, batch.source, gap.security_id, gap.start, gap.end) for gap in batch.absent]
+        fresh = pl.DataFrame(rows, schema=ABSENT_COLUMNS, orient="row")
+        path = self._path / "absent.parquet"
+        with parquet_files.exclusive(self._path):
+            known = parquet_files.read(path) if path.exists() else fresh.clear()
+            parquet_files.write(pl.concat([known, fresh]).unique(maintain_order=True), path)
 
     # Events
 

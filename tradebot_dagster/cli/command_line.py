@@ -40,6 +40,7 @@ _COMMANDS = {
     "restatements": ("restatements", "Which decisions read a figure that a later filing changed."),
     "status": ("status", "Where things stand: session, sleeves, open orders, halt."),
     "doctor": ("doctor", "Examine the set-up and say how to mend what is wrong."),
+    "watch": ("watch", "Follow daily bars at IBKR; an event for each as its session ends."),
     "reconcile": ("reconcile", "Compare open orders of the ledger with the broker."),
     "halt": ("halt", "Stop all sending of orders at once."),
     "resume": ("halt", "End a halt."),

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,18 +10,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import click
+import polars as pl
 
-from tradebot_core.config import Config
+from tradebot_core.clock import SystemClock
+from tradebot_core.config import Config, IbkrSettings
 from tradebot_core.errors import TradebotError
+from tradebot_core.model.tables import SECURITIES
 from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.wiring import Tradebot, load
 from tradebot_dagster.cli.output import emit
 
 OK, WARN, FAIL = "ok", "warn", "fail"
-GATEWAY = "ibkr gateway"
+GATEWAY, ACCOUNT = "ibkr gateway", "ibkr account"
 _LEAST_FREE_GB, _COMFORTABLE_FREE_GB = 0.5, 5
 _CALENDAR_HORIZON_DAYS = 60
-_GATEWAY_TIMEOUT_S = 2
 _FETCHED_INTO = "cache_path"  # the folder in which a collector keeps what it fetches
 
 
@@ -64,7 +65,7 @@ def examine(config_path: Path) -> Iterator[Finding]:
     if bot.config.sample_market is not None:
         yield _sample_market(bot.config.sample_market.path)
     if bot.config.ibkr is not None:
-        yield _gateway(bot.config.ibkr.host, bot.config.ibkr.port)
+        yield from _broker(bot, bot.config.ibkr)
 
 
 def _python() -> Finding:
@@ -164,17 +165,23 @@ def _sample_market(folder: Path) -> Finding:
     return Finding(OK, "sample market", f"prepared in {folder} (fictional)")
 
 
-def _gateway(host: str, port: int) -> Finding:
+def _broker(bot: Tradebot, ibkr: IbkrSettings) -> Iterator[Finding]:
+    """The gateway, asked about a share of the store."""
+    from tradebot_core.ibkr.contracts import Named  # noqa: PLC0415  ib_async is only loaded where it is used
+    from tradebot_core.ibkr.diagnosis import diagnose  # noqa: PLC0415
+
+    sample = bot.config.sample_market is not None
     try:
-        socket.create_connection((host, port), timeout=_GATEWAY_TIMEOUT_S).close()
-    except OSError as error:
-        return Finding(
-            FAIL,
-            GATEWAY,
-            f"Nothing answers at {host}:{port} ({error.strerror or error}).",
-            "Start IB Gateway or TWS, sign in, and enable its API on that port.",
-        )
-    return Finding(OK, GATEWAY, f"a gateway listens at {host}:{port}")
+        clock = bot.clock if sample else SystemClock()
+        known = bot.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC))
+    except TradebotError as error:
+        yield Finding(FAIL, GATEWAY, error.cause, error.mend)
+        return
+    listed = known.filter(pl.col("valid_to").is_null() | (pl.col("valid_to") >= datetime.now(UTC).date()))
+    listed = listed.sort(pl.col("con_id").is_not_null(), "valid_from")  # best one that the broker has named before
+    share = Named(listed["symbol"][-1], listed["con_id"][-1]) if listed.height else None
+    for found in diagnose(ibkr, bot.config.mode, clock, share, same_time=not sample):
+        yield Finding(str(found.level), str(found.what), found.text, found.mend)
 
 
 def _lines(finding: Finding) -> str:

@@ -8,7 +8,7 @@ import click
 
 from tradebot_core.errors import ConfigurationError
 from tradebot_core.wiring import load
-from tradebot_dagster.cli.doctor import FAIL, GATEWAY, examine
+from tradebot_dagster.cli.doctor import ACCOUNT, FAIL, examine
 from tradebot_dagster.cli.output import progress
 from tradebot_dagster.config_file import PROJECT_ROOT
 from tradebot_dagster.serving import (
@@ -34,7 +34,7 @@ def up(config_path: Path, port: int) -> None:
     require_free(port)
     failed = [finding for finding in examine(config_path) if finding.level == FAIL]
     for finding in failed:
-        if finding.what != GATEWAY:  # a gateway may be started later
+        if finding.what == ACCOUNT or not finding.what.startswith("ibkr "):  # a gateway may be started and mended later
             raise ConfigurationError(finding.text, finding.mend)
         progress(f"{finding.text} {finding.mend}")
     progress(f"Dagster UI and daemon: {webserver_url(port)}  (Ctrl-C ends them)")
