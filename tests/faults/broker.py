@@ -1,0 +1,208 @@
+"""The simulated TWS of a story, with a hand on the wire: it loses, repeats and holds back messages, and ends the trader."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from tradebot_core.simulation.account import Slices
+from tradebot_core.simulation.order_rules import OrderRefused
+from tradebot_core.simulation.tws import SimulatedTws
+from tradebot_core.simulation.tws_messages import error
+from tradebot_core.simulation.tws_protocol import Reply, Request
+
+# What happens at the n-th order, request or reply of an errand.
+AT_ORDER = (
+    "kill before the order", "kill after the order", "lose the order", "cut before the order", "cut after the order",
+    "no word of the order", "10349", "refuse 201", "refuse 110", "answer twice", "in three parts", "in parts till the close",
+    "roll back ids",
+)  # fmt: skip
+AT_REQUEST = ("kill at the request", "cut at the request", "no answer", "mute from the request on", "hide open orders twice")
+AT_REPLY = ("kill before the reply", "kill after the reply", "say it twice", "commissions later", "fills last to first")
+KILLS = ("kill before the order", "kill after the order", "kill at the request", "kill before the reply", "kill after the reply")
+
+
+@dataclass
+class Trouble:
+    what: str
+    nth: int = 1
+
+
+@dataclass
+class Hand:
+    """Between the desk and its clients. `victim` is the trader's process; counts begin anew with each errand."""
+
+    desk: Any
+    troubles: Sequence[Trouble] = ()
+    victim: int = 0
+    orders: int = 0
+    requests: int = 0
+    replies: int = 0
+    happened: list[str] = field(default_factory=list)
+    _hidden: int = 0
+
+    def begin(self, troubles: Sequence[Trouble] = ()) -> None:
+        self.troubles, self.victim, self.orders, self.requests, self.replies = troubles, 0, 0, 0, 0
+        self._hidden, self.happened = 0, []
+
+    # The desk's own methods, for the server.
+
+    def advance(self) -> None:
+        self.desk.advance()
+
+    def dismiss(self, session: Any) -> None:
+        self.desk.dismiss(session)
+
+    def admit(self, session: Any, client_id: int) -> bool:
+        if self._due("roll back ids", 1):
+            self.desk.exchange.roll_back_ids(client_id)
+        session.send = _Replies(self, session, session.send)
+        return self.desk.admit(session, client_id)
+
+    def answer(self, session: Any, fields: list[str]) -> None:
+        self.requests += 1
+        kind = int(fields[0])
+        if self._due("kill at the request", self.requests):
+            self._kill()
+        if self._due("cut at the request", self.requests):
+            _cut(session)
+            return
+        if self._due("no answer", self.requests):
+            return
+        if self._due("mute from the request on", self.requests):
+            session.send.muted = True
+        if kind == Request.PLACE_ORDER:
+            self._order(session, fields)
+            return
+        if kind == Request.ALL_OPEN_ORDERS and self.orders:
+            hiding = {"hide open orders twice": 2, "hide open orders": 99}
+            if self._hidden < max((hiding.get(trouble.what, 0) for trouble in self.troubles), default=0):
+                self._hidden += 1
+                self.happened.append("hide open orders")
+                session.send([Reply.OPEN_ORDERS_END, 1])
+                return
+        if kind == Request.EXECUTIONS and any(trouble.what == "fills last to first" for trouble in self.troubles):
+            session.send.hold = []
+        self.desk.answer(session, fields)
+        session.send.release()
+
+    def _order(self, session: Any, fields: list[str]) -> None:
+        self.orders += 1
+        due = {trouble.what for trouble in self.troubles if trouble.what in AT_ORDER and trouble.nth == self.orders}
+        self.happened += sorted(due - {"roll back ids"})
+        order_id, exchange = int(fields[1]), self.desk.exchange
+        if "kill before the order" in due:
+            self._kill()
+        if "lose the order" in due:
+            return
+        if "cut before the order" in due:
+            _cut(session)
+            return
+        if "10349" in due:
+            session.send(error(10349, "Order TIF was set to DAY based on order preset.", order_id))
+        if "cut after the order" in due or "no word of the order" in due or "kill after the order" in due:
+            session.send.muted = True
+        code = next((int(what.split()[1]) for what in due if what.startswith("refuse")), 0)
+        if code:
+            place, exchange.place = exchange.place, _refusing(exchange.place, code)
+        try:
+            self.desk.answer(session, fields)
+        finally:
+            if code:
+                exchange.place = place
+        order = exchange.find(session.client_id, order_id)
+        if order is not None and "in three parts" in due:
+            order.slices = Slices(3, 1800.0)
+        if order is not None and "in parts till the close" in due:
+            order.slices = Slices(3, 4 * 3600.0)
+        if order is not None and "answer twice" in due:
+            session.send.again()
+        if "kill after the order" in due:
+            self._kill()
+        if "cut after the order" in due:
+            _cut(session)
+        if "no word of the order" in due:
+            session.send.muted = False  # it is the answer that was lost, not the line
+
+    def _due(self, what: str, count: int) -> bool:
+        due = any(trouble.what == what and trouble.nth == count for trouble in self.troubles)
+        if due and what not in self.happened:
+            self.happened.append(what)
+        return due
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.victim, signal.SIGKILL)
+
+
+class _Replies:
+    """What a session sends, one message after the other."""
+
+    def __init__(self, hand: Hand, session: Any, send: Callable[[Any], None]) -> None:
+        self._hand = hand
+        self._session = session
+        self._send = send
+        self._last: list[Any] = []
+        self.muted = False
+        self.hold: list[Any] | None = None
+
+    def __call__(self, message: Any) -> None:
+        hand = self._hand
+        hand.replies += 1
+        if hand._due("kill before the reply", hand.replies):
+            hand._kill()
+            return
+        if self.muted:
+            return
+        if message[0] == Reply.COMMISSION and any(trouble.what == "commissions later" for trouble in hand.troubles):
+            hand.happened.append("commissions later")
+            return
+        if self.hold is not None:
+            self.hold.append(message)
+            return
+        self._pass_on(message)
+        if hand._due("say it twice", hand.replies):
+            self._pass_on(message)
+        if hand._due("kill after the reply", hand.replies):
+            hand._kill()
+
+    def _pass_on(self, message: Any) -> None:
+        self._last = [*self._last[-1:], message]
+        self._send(message)
+
+    def again(self) -> None:
+        for message in self._last:
+            self._send(message)
+
+    def release(self) -> None:
+        """Executions and commissions in reverse; the end of the list where it was."""
+        held, self.hold = self.hold, None
+        if held is None:
+            return
+        ends = [message for message in held if message[0] == Reply.EXECUTIONS_END]
+        rest = [message for message in held if message[0] != Reply.EXECUTIONS_END]
+        before = [message for message in reversed(rest) if message[0] == Reply.EXECUTION]
+        after = [message for message in reversed(rest) if message[0] != Reply.EXECUTION]
+        for message in (*before, *ends, *after):
+            self._pass_on(message)
+
+
+class TroubledTws(SimulatedTws):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.hand = Hand(self._desk)
+        self._desk = self.hand  # type: ignore[assignment]
+
+
+def _cut(session: Any) -> None:
+    session.send.muted = True
+    session._writer.transport.abort()
+
+
+def _refusing(place: Callable[..., Any], code: int) -> Callable[..., Any]:
+    def refuse(ticket: Any) -> Any:
+        return place(ticket, refusal=OrderRefused(code, "Order rejected - reason: a story's."))
+
+    return refuse
