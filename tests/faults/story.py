@@ -104,6 +104,27 @@ class Story:
             raise Broken((self.folder / "said").read_text())
         return process.exitcode
 
+    def at_once(self, step: str, session: date, count: int) -> list[int | None]:
+        """The same errand by several processes that start together, each as a run of its own; their exit codes."""
+        self.tws.hand.begin()
+        made = []
+        for number in range(count):
+            self.runs += 1
+            work = Errand(
+                self.folder, self.port, self.seed, self.script, step, session, f"{step} {session} {number}", number > 0
+            )
+            made.append(processes.Process(target=trader.work, args=(work,), daemon=True))
+        for process in made:
+            process.start()
+        for process in made:
+            process.join(60)
+        codes = [process.exitcode for process in made]
+        self.excuses[session] += sum(code != 0 for code in codes)
+        self.steps.append(f"{step} {session} by {count} at once -> {codes}")
+        if BROKEN in codes or None in codes:
+            raise Broken((self.folder / "said").read_text())
+        return codes
+
     def until_done(self, step: str, session: date, bads: Sequence[Bad] = ()) -> None:
         """The errand, badly as often as told, and then again until it ends well, and once more, which must change nothing."""
         for number, bad in enumerate(bads):
