@@ -2,24 +2,12 @@
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
-from tests.faults.story import Broken, told
-
-
-def tell(seed: int, sessions: int) -> tuple[int, int, str, tuple[str, ...]]:
-    """Seed, processes run, what broke ("" for nothing), the faults that happened."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            story = told(Path(folder), seed, sessions)
-        except Broken as broken:
-            return seed, 0, str(broken), ()
-        return seed, story.runs, "", tuple(story.steps)
+from tests.faults.story import tell
 
 
 def say(text: str) -> None:

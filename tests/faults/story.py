@@ -7,6 +7,7 @@ the second time must be nothing. The oracle looks after each evening.
 
 import multiprocessing
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -216,3 +217,13 @@ def drawn(chance: random.Random, share: float, *, most_marks: int, at_order: boo
         bads.append(bad)
         share *= 0.6
     return bads
+
+
+def tell(seed: int, sessions: int) -> tuple[int, int, str, tuple[str, ...]]:
+    """Seed, processes run, what broke ("" for nothing), the steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            story = told(Path(folder), seed, sessions)
+        except Broken as broken:
+            return seed, 0, str(broken), ()
+        return seed, story.runs, "", tuple(story.steps)
