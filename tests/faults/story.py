@@ -82,13 +82,13 @@ class Story:
     def marks(self) -> list[str]:
         return (self.folder / "marks").read_text().split()
 
-    def errand(self, step: str, session: date, bad: Bad | None = None, *, renew: bool = True) -> int:
+    def errand(self, step: str, session: date, bad: Bad | None = None, *, renew: bool = True, permit: str = "") -> int:
         """One process's work; its exit code, negative when it was killed."""
         bad = bad or Bad()
         self.runs += 1
         (self.folder / "marks").unlink(missing_ok=True)
         name = f"{step} {session} {self.runs}"
-        work = Errand(self.folder, self.port, self.seed, self.script, step, session, name, renew, bad.kill_before)
+        work = Errand(self.folder, self.port, self.seed, self.script, step, session, name, renew, bad.kill_before, permit)
         hand = self.tws.hand
         hand.begin(bad.troubles)
         process = processes.Process(target=trader.work, args=(work,), daemon=True)

@@ -1,5 +1,6 @@
 """The process dies (SIGKILL) at every step between the decision and the record of the fill, and the work is taken up again."""
 
+import shutil
 from itertools import count
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from tests.faults.broker import Trouble
 from tests.faults.story import Bad, Broken, Story, told
 from tests.faults.world import SESSIONS, SLEEVE, at
 from tradebot_core.calendar import xnys
+from tradebot_core.interfaces import Purpose
+from tradebot_core.trading.live import issue_permit
 
 DAY, NEXT, THIRD = SESSIONS[:3]
 BUY, BUY_AND_SELL = (f"{DAY} buy AAA 0.3",), (f"{DAY} buy AAA 0.3", f"{NEXT} buy CCC 0.3", f"{NEXT} sell AAA")
@@ -122,6 +125,51 @@ def test_two_processes_that_submit_at_once_place_each_order_once(tmp_path):
         story.noon(DAY)
         story.evening(NEXT)
         assert states(story) == ["filled", "filled"]
+
+
+def test_a_run_whose_permit_was_given_to_another_wakes_up_and_sends_nothing(tmp_path):
+    with Story(tmp_path, SEED, BUY) as story:
+        story.evening(DAY)
+        story.clock.set(at(xnys().next(DAY), 8))
+        old = issue_permit(story.ledger, xnys(), story.clock.now(), Purpose.SUBMIT)
+        issue_permit(story.ledger, xnys(), story.clock.now(), Purpose.SUBMIT, renew=True)
+        for permit in (old.permit_id, "forged"):
+            assert story.errand("submit", DAY, permit=permit, renew=False) == 0
+        assert (states(story), story.tws.exchange.truth().orders) == ([], [])
+        story.dawn(DAY)
+        assert states(story) == ["working"]
+
+
+def test_a_ledger_restored_from_before_the_sending_adopts_what_the_broker_has(tmp_path):
+    with Story(tmp_path, SEED, BUY) as story:
+        story.evening(DAY)
+        story.clock.set(at(xnys().next(DAY), 8))
+        shutil.copytree(tmp_path / "store", tmp_path / "backup")
+        story.errand("submit", DAY)
+        shutil.rmtree(tmp_path / "store")
+        shutil.copytree(tmp_path / "backup", tmp_path / "store")
+        story.dawn(DAY)
+        assert (states(story), len(story.tws.exchange.truth().orders)) == (["working"], 1)
+        story.noon(DAY)
+        story.evening(NEXT)
+
+
+def test_a_halt_and_the_deadline_stop_a_run_that_was_killed_from_sending_the_rest(tmp_path):
+    with Story(tmp_path, SEED, (f"{DAY} buy AAA 0.3", f"{DAY} buy CCC 0.3")) as story:
+        story.evening(DAY)
+        story.clock.set(at(xnys().next(DAY), 8))
+        story.errand("submit", DAY, Bad(troubles=[Trouble("kill after the order")]))
+        story.ledger.halt("a test", story.clock.now())
+        story.errand("submit", DAY)
+        assert len(story.tws.exchange.truth().orders) == 1
+        story.ledger.resume(story.clock.now())
+        story.clock.set(at(xnys().next(DAY), 9, 26))
+        story.errand("submit", DAY)
+        assert (sorted(states(story)), len(story.tws.exchange.truth().orders)) == (["expired", "sending"], 1)
+        story.noon(DAY)
+        story.excuses[DAY] += 1  # the second order expired, as it should
+        story.evening(NEXT)
+        assert sorted(states(story)) == ["expired", "filled"]
 
 
 # Drawn.
