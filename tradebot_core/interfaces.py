@@ -292,12 +292,18 @@ class Ledger(Journal, Protocol):
     def entries(self, strategy: str, until: date | None = None) -> Sequence[Entry]: ...
 
     def halted(self) -> str | None:
-        """The reason trading was halted by a person, or None."""
+        """The reason trading was halted by a person, in this ledger or by a file HALT beside it, or None."""
         ...
 
     def halt(self, reason: str, at: datetime) -> None: ...
 
-    def resume(self, at: datetime) -> None: ...
+    def resume(self, at: datetime) -> None:
+        """Ends the ledger's halt. A file HALT holds until it is removed."""
+        ...
+
+    def strategies(self) -> Sequence[str]:
+        """Every strategy that ever planned an order, configured today or not."""
+        ...
 
 
 class ExecutionEngine(Protocol):

@@ -16,7 +16,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar, xnys
 from tradebot_core.clock import SampleClock, SystemClock
-from tradebot_core.config import Config, Mode, load_config
+from tradebot_core.config import Config, Mode, UniverseSettings, load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import (
@@ -320,6 +320,12 @@ def build(config: Config, config_path: Path) -> Tradebot:
 
 def load(path: Path) -> Tradebot:
     return build(load_config(path), path)
+
+
+def build_for_orders(config: Config) -> Tradebot:
+    """Ledger and engine, and nothing that may be broken when orders have to be cancelled: no strategy, collector or universe."""
+    bare = {"strategies": (), "collectors": (), "universe": UniverseSettings()}
+    return build(config.model_copy(update=bare), Path())
 
 
 def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:

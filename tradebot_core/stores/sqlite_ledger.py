@@ -16,6 +16,7 @@ from tradebot_core.interfaces import DecisionSet, Permit, Purpose
 from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
+from tradebot_core.stores.halt_file import HaltFile
 
 _TABLES = {
     "venues": "venue TEXT NOT NULL, one INTEGER PRIMARY KEY CHECK (one = 1)",
@@ -315,6 +316,9 @@ class SqliteLedger:
     # The kill switch
 
     def halted(self) -> str | None:
+        by_file = HaltFile(self._path.parent).reason()
+        if by_file is not None:
+            return by_file
         with self._connection() as database:
             row = database.execute("SELECT halted, reason FROM halts ORDER BY sequence DESC LIMIT 1").fetchone()
         return row[1] if row and row[0] else None
@@ -324,6 +328,10 @@ class SqliteLedger:
 
     def resume(self, at: datetime) -> None:
         self._switch(False, "", at)
+
+    def strategies(self) -> Sequence[str]:
+        with self._connection() as database:
+            return [name for (name,) in database.execute("SELECT DISTINCT strategy FROM intents ORDER BY strategy")]
 
     def _switch(self, halted: bool, reason: str, at: datetime) -> None:
         with self._transaction() as database:

@@ -42,7 +42,7 @@ _COMMANDS = {
     "doctor": ("doctor", "Examine the set-up and say how to mend what is wrong."),
     "watch": ("watch", "Follow daily bars at IBKR; an event for each as its session ends."),
     "reconcile": ("reconcile", "Compare open orders of the ledger with the broker."),
-    "halt": ("halt", "Stop all sending of orders at once."),
+    "halt": ("halt", "Stop all sending of orders at once, and cancel the open ones."),
     "resume": ("halt", "End a halt."),
     "simulate-tws": ("simulate_tws", "Serve the sample market as a simulated TWS on a socket."),
 }

@@ -17,6 +17,7 @@ from tradebot_core.config import Config, IbkrSettings
 from tradebot_core.errors import TradebotError
 from tradebot_core.model.tables import SECURITIES
 from tradebot_core.simulation.sample_market import SampleMarket
+from tradebot_core.stores.halt_file import HaltFile
 from tradebot_core.wiring import Tradebot, load
 from tradebot_dagster.cli.output import emit
 
@@ -100,7 +101,9 @@ def _store(bot: Tradebot) -> Finding:
     try:
         halted = bot.store.ledger.halted()
     except TradebotError as error:
-        return Finding(FAIL, "store", error.cause, error.mend)
+        by_file = HaltFile(folder).reason()
+        trading = f" Trading is halted by the file HALT: {by_file}." if by_file is not None else ""
+        return Finding(FAIL, "store", f"{error.cause}{trading}", error.mend)
     if halted is not None:
         return Finding(WARN, "store", f"Trading is halted: {halted}.", "`tradebot resume` ends the halt.")
     return Finding(OK, "store", f"{folder} can be read and written")
