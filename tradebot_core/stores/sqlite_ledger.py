@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError, StoreError
-from tradebot_core.interfaces import DecisionSet, Permit, Purpose
+from tradebot_core.interfaces import Arm, DecisionSet, Permit, Purpose
 from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
@@ -38,6 +38,8 @@ _TABLES = {
     "kind TEXT NOT NULL, security_id INTEGER, symbol TEXT NOT NULL, quantity INTEGER NOT NULL, cash TEXT NOT NULL, "
     "UNIQUE (strategy, entry_key)",
     "halts": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, halted INTEGER NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL",
+    "arms": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, armed INTEGER NOT NULL, account TEXT NOT NULL, operator TEXT NOT NULL, "
+    "at TEXT NOT NULL, expires_at TEXT NOT NULL, fingerprint TEXT NOT NULL, code_version TEXT NOT NULL",
 }
 _APPEND_ONLY = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
@@ -332,6 +334,27 @@ class SqliteLedger:
     def strategies(self) -> Sequence[str]:
         with self._connection() as database:
             return [name for (name,) in database.execute("SELECT DISTINCT strategy FROM intents ORDER BY strategy")]
+
+    def record_arm(self, arm: Arm) -> None:
+        times = (arm.at.isoformat(), arm.expires_at.isoformat())
+        fingerprint = json.dumps(dict(arm.fingerprint), sort_keys=True)
+        row = (int(arm.armed), arm.account, arm.operator, *times, fingerprint, arm.code_version)
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO arms (armed, account, operator, at, expires_at, fingerprint, code_version) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+
+    def last_arm(self) -> Arm | None:
+        with self._connection() as database:
+            row = database.execute(
+                "SELECT armed, account, operator, at, expires_at, fingerprint, code_version FROM arms ORDER BY sequence DESC LIMIT 1"
+            ).fetchone()
+        if row is None:
+            return None
+        armed, account, operator, at, expires_at, fingerprint, code_version = row
+        times = (datetime.fromisoformat(at), datetime.fromisoformat(expires_at))
+        return Arm(bool(armed), account, operator, *times, json.loads(fingerprint), code_version)
 
     def _switch(self, halted: bool, reason: str, at: datetime) -> None:
         with self._transaction() as database:

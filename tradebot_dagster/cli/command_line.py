@@ -44,6 +44,8 @@ _COMMANDS = {
     "reconcile": ("reconcile", "Compare open orders of the ledger with the broker."),
     "halt": ("halt", "Stop all sending of orders at once, and cancel the open ones."),
     "resume": ("halt", "End a halt."),
+    "arm": ("arm", "Allow orders in mode live, for a day at the most."),
+    "disarm": ("arm", "End what `arm` allowed."),
     "simulate-tws": ("simulate_tws", "Serve the sample market as a simulated TWS on a socket."),
 }
 _FOR_PEOPLE_ONLY = {"demo"}  # a story told while it happens: no document at its end
