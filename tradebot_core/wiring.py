@@ -279,7 +279,7 @@ class Tradebot:
             self._engine,
             self.clock,
             self._venue,
-            self.arming.why_not,
+            why_not_armed=self.arming.why_not,
         )
 
     @property

@@ -8,7 +8,7 @@ before that is established.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -99,8 +99,9 @@ class LiveDesk:
     engine_factory: EngineFactory
     clock: Clock
     venue: str  # where orders go; a ledger belongs to one
-    why_not_armed: Callable[[datetime], str]  # why no order may be sent; empty when it is armed, or need not be
     pause: Callable[[float], None] = time.sleep  # seconds between two questions about an order in doubt
+    # Why no order may be sent; empty when it is armed, or need not be. Never to be left out by mistake.
+    why_not_armed: Callable[[datetime], str] = field(kw_only=True)
 
     def decide(
         self, strategy: Strategy, capital: Decimal, session: date, permit_id: str | None, run_id: str, now: datetime
