@@ -126,6 +126,15 @@ def test_orders_of_the_simulated_engine_are_cancelled(live_desk):
     assert live_desk.json("halt", "odd prices")["orders"] == []
 
 
+def test_after_the_end_of_a_halt_cancelled_orders_are_not_sent_again(live_desk):
+    live_desk.json("run-session")
+    live_desk.json("halt", "odd prices")
+    live_desk.json("resume")
+    live_desk.json("run-session")
+    states = live_desk.bot.store.ledger.orders("value_investor").filter("approved")["state"]
+    assert set(states) == {"cancelled"}
+
+
 def test_orders_may_be_kept(live_desk):
     live_desk.json("run-session")
     before = live_desk.bot.store.ledger.open_orders("value_investor")

@@ -153,7 +153,8 @@ def test_orders_that_a_run_could_not_send_are_requested_again_after_a_minute_wit
     (first,) = tick(small, MORNING)
     left_unsent(small, "quality_growth")
     ran(small, "quality_growth", dg.DagsterRunStatus.FAILURE)
-    assert tick(small, MORNING) == "Orders of quality_growth are left to submit; the next run comes in 60 s."
+    soon = [f"Orders of quality_growth are left to submit; the next run comes in {left} s." for left in (60, 59, 58)]
+    assert tick(small, MORNING) in soon
     monkeypatch.setattr(sensors, "_FIRST_WAIT_S", -1.0)
     (again,) = tick(small, MORNING)
     assert (first.run_key[-2:], again.run_key[-2:]) == (":0", ":1")
