@@ -6,7 +6,7 @@ written with ${VARIABLE} or ${VARIABLE:-default}; a relative path is relative to
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, time
 from decimal import Decimal
 from enum import StrEnum
@@ -217,8 +217,11 @@ class Config(Settings):
         return self
 
 
-def load_config(path: Path) -> Config:
-    """Reads and checks a configuration file. Raises ConfigurationError naming file, line and key."""
+def load_config(path: Path, only: Collection[str] | None = None) -> Config:
+    """Reads and checks a configuration file. Raises ConfigurationError naming file, line and key.
+
+    With `only`, no other block of it is looked at: for what has to work while the rest is refused.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -238,6 +241,8 @@ def load_config(path: Path) -> Config:
     if not isinstance(document, CommentedMap):
         raise ConfigurationError(f"{path}: a configuration is a mapping of keys to values.", "See config.yaml for an example.")
     plain = _plain(document)
+    if only is not None:
+        plain = {key: value for key, value in plain.items() if key in only}
     try:
         config = Config.model_validate(plain)
     except ValidationError as error:

@@ -211,6 +211,20 @@ class DecisionSet:
     decided_at: datetime
 
 
+@dataclass(frozen=True)
+class Arm:
+    """A person's word that an account may be traded (`armed`), or may not any more. `fingerprint`: part of the configuration ->
+    digest of it; see trading/arming.py."""
+
+    armed: bool
+    account: str
+    operator: str
+    at: datetime
+    expires_at: datetime
+    fingerprint: Mapping[str, str]
+    code_version: str
+
+
 class Journal(Protocol):
     """Orders, fills and entries of the sleeves. Append-only: a correction is a new entry. Commits before it returns."""
 
@@ -293,12 +307,24 @@ class Ledger(Journal, Protocol):
     def entries(self, strategy: str, until: date | None = None) -> Sequence[Entry]: ...
 
     def halted(self) -> str | None:
-        """The reason trading was halted by a person, or None."""
+        """The reason trading was halted by a person, in this ledger or by a file HALT beside it, or None."""
         ...
 
     def halt(self, reason: str, at: datetime) -> None: ...
 
-    def resume(self, at: datetime) -> None: ...
+    def resume(self, at: datetime) -> None:
+        """Ends the ledger's halt. A file HALT holds until it is removed."""
+        ...
+
+    def strategies(self) -> Sequence[str]:
+        """Every strategy that ever planned an order, configured today or not."""
+        ...
+
+    def record_arm(self, arm: Arm) -> None: ...
+
+    def last_arm(self) -> Arm | None:
+        """The last word on arming, which may be that it ended."""
+        ...
 
 
 class ExecutionEngine(Protocol):

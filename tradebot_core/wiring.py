@@ -16,7 +16,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar, xnys
 from tradebot_core.clock import SampleClock, SystemClock
-from tradebot_core.config import Config, Mode, load_config
+from tradebot_core.config import Config, Mode, UniverseSettings, load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import (
@@ -39,8 +39,10 @@ from tradebot_core.registry import make_collector, make_strategy
 from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.file_store import FileStore
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading.arming import Arming, arming_of
 from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
 from tradebot_core.trading.book_state import BookState
+from tradebot_core.trading.code_version import code_version
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
 from tradebot_core.trading.coverage import Coverage, coverage
 from tradebot_core.trading.data_checks import DataChecks
@@ -269,8 +271,21 @@ class Tradebot:
     @property
     def desk(self) -> LiveDesk:
         return LiveDesk(
-            self.store, self.calendar, self.markets, self.config.risk, self.gate, self._engine, self.clock, self._venue
+            self.store,
+            self.calendar,
+            self.markets,
+            self.config.risk,
+            self.gate,
+            self._engine,
+            self.clock,
+            self._venue,
+            why_not_armed=self.arming.why_not,
         )
+
+    @property
+    def arming(self) -> Arming:
+        fingerprints = {name: sleeve.fingerprint for name, sleeve in self.sleeves.items()}
+        return arming_of(self.config, self.store.ledger, fingerprints, code_version(self.config.allowed_packages))
 
     @property
     def _venue(self) -> str:
@@ -320,6 +335,12 @@ def build(config: Config, config_path: Path) -> Tradebot:
 
 def load(path: Path) -> Tradebot:
     return build(load_config(path), path)
+
+
+def build_for_orders(config: Config) -> Tradebot:
+    """Ledger and engine, and nothing that may be broken when orders have to be cancelled: no strategy, collector or universe."""
+    bare = {"strategies": (), "collectors": (), "universe": UniverseSettings()}
+    return build(config.model_copy(update=bare), Path())
 
 
 def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:

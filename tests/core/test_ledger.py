@@ -13,13 +13,14 @@ import pytest
 
 from tests.contracts.test_journal_contract import APPROVED, AT, DAY, DEPOSIT, NEXT, REFUSED, S, bring, entry, fill_of, order
 from tradebot_core.errors import NotPermitted, StoreError
-from tradebot_core.interfaces import DecisionSet
+from tradebot_core.interfaces import Arm, DecisionSet
 from tradebot_core.model.order import OrderState, RiskVerdict
 from tradebot_core.model.tables import FILLS, ORDERS
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 
 ROOT = Path(__file__).parents[2]
 EXPIRES = AT + timedelta(hours=14)
+ARM = Arm(True, "U1", "jane", AT, EXPIRES, {"risk": "ab", "ibkr": "cd"}, "0.1.0+aa")
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def a_full_life(ledger: SqliteLedger) -> None:
     ledger.record_fill(S, fill_of(order()))
     ledger.record_fill(S, replace(fill_of(order()), version=2))
     ledger.halt("test", AT)
+    ledger.record_arm(ARM)
 
 
 def test_no_line_of_the_ledger_can_be_changed_or_removed(ledger, path):
@@ -199,6 +201,28 @@ def test_the_halt_holds_until_it_is_ended_and_tells_its_reason(ledger, path):
 def test_a_halt_without_a_word_is_a_halt(ledger):
     ledger.halt("", AT)
     assert ledger.halted() is not None
+
+
+# Arming
+
+
+def test_the_last_word_on_arming_comes_back_as_it_was_given(ledger, path):
+    assert ledger.last_arm() is None
+    ledger.record_arm(ARM)
+    assert SqliteLedger(path).last_arm() == ARM
+    over = Arm(False, "U1", "jane", EXPIRES, EXPIRES, {}, "")
+    ledger.record_arm(over)
+    assert SqliteLedger(path).last_arm() == over
+
+
+def test_a_ledger_made_before_there_was_arming_gains_its_table(ledger, path):
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE arms")
+    older = SqliteLedger(path)
+    older.record_arm(ARM)
+    assert older.last_arm() == ARM
+    with sqlite3.connect(path) as database, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        database.execute("DELETE FROM arms")
 
 
 # Damage

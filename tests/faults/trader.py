@@ -103,7 +103,18 @@ def desk_of(errand: Errand, counter: Counter) -> LiveDesk:
     store = Counted(FileStore(errand.folder / "store", calendar), counter)
     markets = GivenMarkets(Prices.drawn(errand.seed))
     gate = LimitGate(LIMITS)
-    return LiveDesk(store, calendar, markets, LIMITS, gate, engine, clock, "the broker of a story", lambda _: time.sleep(0.01))
+    return LiveDesk(
+        store,
+        calendar,
+        markets,
+        LIMITS,
+        gate,
+        engine,
+        clock,
+        "the broker of a story",
+        lambda _: time.sleep(0.01),
+        why_not_armed=lambda _: "",
+    )
 
 
 def run(errand: Errand) -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 import polars as pl
 
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError, StoreError
-from tradebot_core.interfaces import DecisionSet, Permit, Purpose
+from tradebot_core.interfaces import Arm, DecisionSet, Permit, Purpose
 from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, correction_entries, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
+from tradebot_core.stores.halt_file import HaltFile
 
 _TABLES = {
     "venues": "venue TEXT NOT NULL, one INTEGER PRIMARY KEY CHECK (one = 1)",
@@ -42,6 +43,8 @@ _TABLES = {
     "kind TEXT NOT NULL, security_id INTEGER, symbol TEXT NOT NULL, quantity INTEGER NOT NULL, cash TEXT NOT NULL, "
     "UNIQUE (strategy, entry_key)",
     "halts": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, halted INTEGER NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL",
+    "arms": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, armed INTEGER NOT NULL, account TEXT NOT NULL, operator TEXT NOT NULL, "
+    "at TEXT NOT NULL, expires_at TEXT NOT NULL, fingerprint TEXT NOT NULL, code_version TEXT NOT NULL",
 }
 _APPEND_ONLY = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
@@ -325,6 +328,9 @@ class SqliteLedger:
     # The kill switch
 
     def halted(self) -> str | None:
+        by_file = HaltFile(self._path.parent).reason()
+        if by_file is not None:
+            return by_file
         with self._connection() as database:
             row = database.execute("SELECT halted, reason FROM halts ORDER BY sequence DESC LIMIT 1").fetchone()
         return row[1] if row and row[0] else None
@@ -334,6 +340,31 @@ class SqliteLedger:
 
     def resume(self, at: datetime) -> None:
         self._switch(False, "", at)
+
+    def strategies(self) -> Sequence[str]:
+        with self._connection() as database:
+            return [name for (name,) in database.execute("SELECT DISTINCT strategy FROM intents ORDER BY strategy")]
+
+    def record_arm(self, arm: Arm) -> None:
+        times = (arm.at.isoformat(), arm.expires_at.isoformat())
+        fingerprint = json.dumps(dict(arm.fingerprint), sort_keys=True)
+        row = (int(arm.armed), arm.account, arm.operator, *times, fingerprint, arm.code_version)
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO arms (armed, account, operator, at, expires_at, fingerprint, code_version) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+
+    def last_arm(self) -> Arm | None:
+        with self._connection() as database:
+            row = database.execute(
+                "SELECT armed, account, operator, at, expires_at, fingerprint, code_version FROM arms ORDER BY sequence DESC LIMIT 1"
+            ).fetchone()
+        if row is None:
+            return None
+        armed, account, operator, at, expires_at, fingerprint, code_version = row
+        times = (datetime.fromisoformat(at), datetime.fromisoformat(expires_at))
+        return Arm(bool(armed), account, operator, *times, json.loads(fingerprint), code_version)
 
     def _switch(self, halted: bool, reason: str, at: datetime) -> None:
         with self._transaction() as database:

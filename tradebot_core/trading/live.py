@@ -8,7 +8,7 @@ before that is established.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -76,6 +76,7 @@ class Outcome(StrEnum):
     NOTHING_LIVE = "nothing_live"  # no live decisions of that session
     EXPIRED = "expired"  # its time to submit has passed: recorded, never sent
     HALTED = "halted"
+    NOT_ARMED = "not_armed"  # mode live, and no person has armed it: it may be sent once it is
     NOT_PERMITTED = "not_permitted"  # a run without the permit to submit: it only reads
     IN_DOUBT = "in_doubt"  # what became of an order is not known, or it was lost: nothing is added to it
 
@@ -99,6 +100,8 @@ class LiveDesk:
     clock: Clock
     venue: str  # where orders go; a ledger belongs to one
     pause: Callable[[float], None] = time.sleep  # seconds between two questions about an order in doubt
+    # Why no order may be sent; empty when it is armed, or need not be. Never to be left out by mistake.
+    why_not_armed: Callable[[datetime], str] = field(kw_only=True)
 
     def decide(
         self, strategy: Strategy, capital: Decimal, session: date, permit_id: str | None, run_id: str, now: datetime
@@ -278,6 +281,9 @@ class LiveDesk:
         halt = ledger.halted()
         if halt is not None:
             return Submission(Outcome.HALTED, _halted(halt))
+        not_armed = self.why_not_armed(now)
+        if not_armed:
+            return Submission(Outcome.NOT_ARMED, f"{not_armed} Until then nothing is sent.")
         try:
             self._claim(name, session, permit_id, run_id, now, Purpose.SUBMIT)
         except NotPermitted as refusal:
@@ -296,7 +302,7 @@ class LiveDesk:
         return self._send_all(name, session, now, deadline)
 
     def _send_all(self, strategy: str, session: date, now: datetime, deadline: datetime) -> Submission:
-        """Sends what is not with the engine yet. A halt, or the deadline, stops it between two orders."""
+        """Sends what is not with the engine yet. A halt, the end of the arm or the deadline stops it between two orders."""
         ledger, began = self.store.ledger, self.clock.now()
         waiting = [
             (intent, state)
@@ -311,6 +317,9 @@ class LiveDesk:
             moment = now + (self.clock.now() - began)
             if moment >= deadline:
                 return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
+            not_armed = self.why_not_armed(moment)
+            if not_armed:
+                return Submission(Outcome.NOT_ARMED, f"{not_armed} {sent} orders had gone out.")
             assert engine is not None
             send(ledger, engine, strategy, intent, state, moment)
             became = self._settle(strategy, engine, intent)
