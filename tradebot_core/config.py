@@ -126,6 +126,7 @@ class RiskSettings(Settings):
     max_open_gap: Annotated[float, Field(ge=0, le=0.2)] = 0.03  # a purchase is limited to this far above the last close
     max_orders_per_session: Annotated[int, Field(gt=0)] = 20
     min_price: Annotated[Decimal, Field(ge=0)] = Decimal(1)
+    max_price_jump: Annotated[float, Field(gt=0)] = 0.5  # up or down since the session before, splits apart
     restricted: tuple[str, ...] = ()  # symbols never to be bought
 
 

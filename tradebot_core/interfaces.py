@@ -340,6 +340,9 @@ class Situation:
     prices: Mapping[int, Decimal]
     median_dollar_volume: Mapping[int, float]  # of 20 sessions, USD by security_id
     orders_this_session: int
+    # What is not told is not known: it refuses purchases.
+    priced_on: Mapping[int, date] = field(default_factory=dict)  # the session each price is from
+    previous_closes: Mapping[int, Decimal] = field(default_factory=dict)  # of the session before, in the present shares
 
 
 class RiskGate(Protocol):

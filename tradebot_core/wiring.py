@@ -11,12 +11,13 @@ from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar, xnys
 from tradebot_core.clock import SampleClock, SystemClock
-from tradebot_core.config import Config, Mode, load_config
+from tradebot_core.config import Config, Mode, RiskSettings, load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import (
@@ -54,6 +55,9 @@ from tradebot_core.trading.universe import UniverseEntry, read_universe, unresol
 # What coverage looks at.
 _OF_BARS = ("security_id", "session", "known_at", "ingested_at")
 _OF_FIGURES = ("cik", "known_at", "ingested_at", "shares_outstanding", "shares_diluted")
+
+# Limits that books exist without; part of a fingerprint only where they are not at this, what they come as.
+_YOUNGER_LIMITS = {"max_price_jump": 0.5}
 
 _MOST_PROCESSES = 3  # for figures; each takes up to 400 MB, and all together stay below 2 GiB
 
@@ -327,7 +331,7 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
     made_of = {
         "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
         "params": strategy.params.model_dump(mode="json"),
-        "risk": config.risk.model_dump(mode="json"),
+        "risk": _risk_of(config.risk),
         "quality": config.quality.model_dump(mode="json"),
         "costs": config.costs.model_dump(mode="json"),
         "cutoff": config.decision_cutoff.isoformat(),
@@ -338,6 +342,12 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
         made_of["orders"] = str(strategy.orders)
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     return Sleeve(strategy, capital, fingerprint)
+
+
+def _risk_of(risk: RiskSettings) -> dict[str, Any]:
+    """The limits in force; the younger ones only where they are set, so that books made before there were any go on."""
+    made = risk.model_dump(mode="json")
+    return {name: value for name, value in made.items() if name not in _YOUNGER_LIMITS or value != _YOUNGER_LIMITS[name]}
 
 
 def _all_but(table: FactTable, needed: Sequence[str]) -> list[str]:

@@ -34,6 +34,11 @@ def book(cash: str, **held: int) -> Book:
     return Book(Decimal(cash), MappingProxyType(positions))
 
 
+def market_of(known: dict[int, LastPrice], volumes: dict[int, float]) -> SessionMarket:
+    """Prices that stood the session before."""
+    return SessionMarket(DAY, [], {}, known, volumes, {security: last.price for security, last in known.items()})
+
+
 def planned(
     decisions: list[Decision], before: Book, prices: dict[int, str], limits: RiskSettings = LIMITS, volume: float = BIG
 ) -> list[tuple[Side, int, int]]:
@@ -171,7 +176,7 @@ def test_together_the_orders_spend_no_more_than_the_cash_and_the_gate_approves_a
     ]
     limits = LIMITS.model_copy(update={"cash_buffer": buffer, "max_position_weight": 0.4, "max_orders_per_session": 8})
     known = {n: LastPrice(price, DAY) for n, price in enumerate(prices, start=1)}
-    market = SessionMarket(DAY, [], {}, known, dict.fromkeys(known, 1e9))
+    market = market_of(known, dict.fromkeys(known, 1e9))
     orders = plan(LimitGate(limits), limits, "s", decisions, before, market)
     refused = [(intent.key, verdict) for intent, verdict in orders if not verdict.approved]
     # What the book holds already may stand above a limit; then nothing more of that security is bought, or of any.
@@ -183,7 +188,7 @@ def test_together_the_orders_spend_no_more_than_the_cash_and_the_gate_approves_a
 def test_the_gate_counts_the_purchases_it_has_approved_so_far():
     limits = LIMITS.model_copy(update={"max_orders_per_session": 1})
     known = {n: LastPrice(Decimal(10), DAY) for n in (1, 2)}
-    market = SessionMarket(DAY, [], {}, known, {1: BIG, 2: BIG})
+    market = market_of(known, {1: BIG, 2: BIG})
     decisions = [decision(1, Action.BUY, 0.2), decision(2, Action.BUY, 0.2)]
     orders = plan(LimitGate(limits), limits, "s", decisions, book("10000"), market)
     assert [(intent.security_id, verdict.approved, verdict.rule) for intent, verdict in orders] == [
@@ -201,7 +206,7 @@ def test_the_gate_is_told_of_a_book_in_which_approved_purchases_are_paid():
             return LimitGate(LIMITS).check(intent, situation)
 
     known = {n: LastPrice(Decimal(10), DAY) for n in (1, 2)}
-    market = SessionMarket(DAY, [], {}, known, {1: BIG, 2: BIG})
+    market = market_of(known, {1: BIG, 2: BIG})
     plan(Watching(), LIMITS, "s", [decision(1, Action.BUY, 0.3), decision(2, Action.BUY, 0.2)], book("10000"), market)
     assert [around.book.cash for around in seen] == [Decimal(10_000), Decimal(7_000)]
     assert [around.orders_this_session for around in seen] == [0, 1]
@@ -226,7 +231,7 @@ def test_what_a_sale_brought_before_a_day_on_which_banks_are_closed_has_not_sett
 
 def test_what_has_not_settled_buys_nothing():
     known, decisions = {1: LastPrice(Decimal(10), DAY)}, [decision(1, Action.BUY, 0.9)]
-    market = SessionMarket(DAY, [], {}, known, {1: BIG})
+    market = market_of(known, {1: BIG})
 
     def bought(pending: str) -> int:
         orders = plan(LimitGate(LIMITS), LIMITS, "s", decisions, book("1010"), market, unsettled=Decimal(pending))

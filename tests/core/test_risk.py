@@ -1,7 +1,7 @@
 """The risk gate: every limit at its boundary and one step beyond; what is not provably kept does not pass."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -27,6 +27,7 @@ LOOSE = RiskSettings(
     cash_buffer=0.0,
     max_orders_per_session=1000,
     min_price=Decimal(0),
+    max_price_jump=0.5,
 )
 
 
@@ -41,12 +42,23 @@ def situation(
     volume: float | None = 1e9,
     orders: int = 0,
     equity: str | None = None,
+    priced_on: date | None = DAY,
+    before: str | None = None,
 ) -> Situation:
+    """`before` is the close of the session before; the price when it is not told."""
     positions = {AAA: Position(AAA, "AAA", held, Decimal(held), DAY)} if held else {}
     book = Book(Decimal(cash), MappingProxyType(positions))
     worth = Decimal(equity) if equity is not None else book.equity({AAA: Decimal(price)})
     volumes = {} if volume is None else {AAA: volume}
-    return Situation(book, worth, {AAA: Decimal(price)}, volumes, orders)
+    return Situation(
+        book,
+        worth,
+        {AAA: Decimal(price)},
+        volumes,
+        orders,
+        priced_on={AAA: priced_on} if priced_on else {},
+        previous_closes={AAA: Decimal(before or price)},
+    )
 
 
 def verdict(limits: dict, intent: OrderIntent, around: Situation) -> RiskVerdict:
@@ -101,6 +113,20 @@ BOUNDARIES = {
         (order(quantity=2501), situation(cash="75000", held=2500)),
         50_010,
         50_000,
+    ),
+    "stale_price": (
+        {},
+        (order(), situation(priced_on=DAY)),
+        (order(), situation(priced_on=DAY - timedelta(days=1))),
+        1,
+        0,
+    ),
+    "price_jump": (
+        {"max_price_jump": 0.5},
+        (order(), situation(price="15", before="10")),
+        (order(), situation(price="15.0001", before="10")),
+        0.50001,
+        0.5,
     ),
     "cash": (
         {"cash_buffer": 0.02},
@@ -189,6 +215,33 @@ def test_an_equity_that_is_no_positive_number_never_passes(equity, buffer):
 def test_cash_that_is_not_there_is_not_spent(cash):
     refused = verdict({}, order(quantity=1), situation(cash=cash, equity="100000"))
     assert not refused.approved
+
+
+def test_a_fall_is_a_jump_as_a_rise_is():
+    assert verdict({"max_price_jump": 0.5}, order(), situation(price="5", before="10")).approved
+    refused = verdict({"max_price_jump": 0.5}, order(), situation(price="4.9999", before="10"))
+    assert (refused.approved, refused.rule, refused.value) == (False, "price_jump", 0.50001)
+
+
+def test_nothing_is_bought_whose_price_is_of_no_known_session():
+    refused = verdict({}, order(), situation(priced_on=None))
+    assert (refused.approved, refused.rule, refused.value, refused.limit) == (False, "stale_price", None, 0.0)
+
+
+@pytest.mark.parametrize("before", ["NaN", "sNaN", "Infinity", "-Infinity", "0", "-10"])
+def test_nothing_is_bought_whose_close_of_the_session_before_is_no_positive_number(before):
+    refused = verdict({}, order(), situation(before=before))
+    assert (refused.approved, refused.rule, refused.value) == (False, "price_jump", None)
+
+
+def test_nothing_is_bought_that_did_not_trade_in_the_session_before():
+    refused = verdict({}, order(), replace(situation(), previous_closes={}))
+    assert (refused.approved, refused.rule, refused.value, refused.limit) == (False, "price_jump", None, 0.5)
+
+
+@pytest.mark.parametrize("around", [situation(held=100, priced_on=None), situation(held=100, price="1000", before="1")])
+def test_what_is_held_is_sold_on_an_old_price_and_after_a_jump(around):
+    assert verdict({}, order(Side.SELL), around).approved
 
 
 amounts = st.decimals(min_value="1", max_value="100000", places=2)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from math import isfinite
 
@@ -55,6 +56,11 @@ class LimitGate:
         volume = situation.median_dollar_volume.get(intent.security_id)
         allowed = volume * settings.max_order_volume_share if volume is not None else 0.0
         yield _Limit("max_order_volume_share", notional, allowed, isfinite(allowed) and float(notional) <= allowed)
+        age = _days_between(situation.priced_on.get(intent.security_id), intent.session)
+        yield _Limit("stale_price", age, 0, age == 0)
+        jump = _jump(price, situation.previous_closes.get(intent.security_id))
+        most = Decimal(str(settings.max_price_jump))
+        yield _Limit("price_jump", jump, most, jump is not None and jump <= most)
         equity, cash = situation.equity, situation.book.cash
         yield _Limit("known_equity", equity, 0, equity.is_finite() and equity > 0)
         yield _Limit("known_cash", cash, 0, cash.is_finite() and cash > 0)
@@ -67,6 +73,15 @@ class LimitGate:
         spendable = cash - equity * Decimal(str(settings.cash_buffer))
         worst = intent.quantity * (intent.limit_price or price)
         yield _Limit("cash", worst, spendable, worst <= spendable)
+
+
+def _days_between(priced_on: date | None, session: date) -> int | None:
+    return (session - priced_on).days if priced_on is not None else None
+
+
+def _jump(price: Decimal, before: Decimal | None) -> Decimal | None:
+    """The change since the session before, as a share of its close; None where that is not known."""
+    return abs(price / before - 1) if before is not None and before.is_finite() and before > 0 else None
 
 
 def _number(value: float | Decimal | None) -> float | None:

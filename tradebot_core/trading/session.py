@@ -7,7 +7,7 @@ journal, the engine and the clock they hand in.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import ROUND_FLOOR, Decimal
 
@@ -39,7 +39,8 @@ class SessionMarket:
     """What the market looked like at a session's cut-off, as far as one sleeve needs it.
 
     `candidates` in order of preference; `verdicts` of the layers on at least the held securities; `prices` of at least the
-    candidates and the held; `volumes` are 20-session median dollar volumes.
+    candidates and the held; `volumes` are 20-session median dollar volumes; `previous_closes` those of the session before, in
+    the shares of this one (a security that did not trade then has none).
     """
 
     session: date
@@ -47,6 +48,7 @@ class SessionMarket:
     verdicts: Mapping[int, Verdict]
     prices: Mapping[int, LastPrice]
     volumes: Mapping[int, float]
+    previous_closes: Mapping[int, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,9 @@ def plan(
 ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
     """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill;
     `unsettled` cash (trading/settlement.py) pays for no purchase."""
-    prices = {security: last.price for security, last in market.prices.items()}
+    concerned = {*(decision.security_id for decision in decisions), *book.positions} & market.prices.keys()
+    prices = {security: market.prices[security].price for security in concerned}
+    priced_on = {security: market.prices[security].session for security in concerned}
     equity = sleeve_equity(book, market.prices)
     book = replace(book, cash=book.cash - unsettled)
     promised = book  # the book with the approved purchases paid, so that the limits hold for all of them together
@@ -247,7 +251,18 @@ def plan(
         verdict = (
             RiskVerdict(False, "corporate_action_at_next_open")
             if intent.security_id in voided
-            else gate.check(intent, Situation(promised, equity, prices, market.volumes, approved))
+            else gate.check(
+                intent,
+                Situation(
+                    promised,
+                    equity,
+                    prices,
+                    market.volumes,
+                    approved,
+                    priced_on,
+                    market.previous_closes,
+                ),
+            )
         )
         orders.append((intent, verdict))
         if verdict.approved and intent.side is Side.BUY:
