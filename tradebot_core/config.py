@@ -121,6 +121,7 @@ class RiskSettings(Settings):
     max_order_notional: Annotated[Decimal, Field(gt=0)] = Decimal(10_000)
     max_order_volume_share: Share = 0.01  # of the 20-day median dollar volume
     max_position_weight: Share = 0.2  # of the sleeve's equity
+    max_sector_weight: Share = 0.4  # of the sleeve's equity, in one industry
     max_gross_exposure: Share = 1.0  # of the sleeve's equity; margin is never used
     cash_buffer: Annotated[float, Field(ge=0, lt=1)] = 0.02  # share of equity that stays in cash
     max_open_gap: Annotated[float, Field(ge=0, le=0.2)] = 0.03  # a purchase is limited to this far above the last close

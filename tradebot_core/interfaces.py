@@ -343,6 +343,7 @@ class Situation:
     # What is not told is not known: it refuses purchases.
     priced_on: Mapping[int, date] = field(default_factory=dict)  # the session each price is from
     previous_closes: Mapping[int, Decimal] = field(default_factory=dict)  # of the session before, in the present shares
+    industries: Mapping[int, str | None] | None = None  # None of one: unknown; None of all: no source tells any industry
 
 
 class RiskGate(Protocol):

@@ -57,8 +57,9 @@ _OF_BARS = ("security_id", "session", "known_at", "ingested_at")
 _OF_FIGURES = ("cik", "known_at", "ingested_at", "shares_outstanding", "shares_diluted")
 
 # Limits that books exist without; part of a fingerprint only where they are not at this, what they come as.
-_YOUNGER_LIMITS = {"max_price_jump": 0.5}
+_YOUNGER_LIMITS = {"max_price_jump": 0.5, "max_sector_weight": 0.4}
 
+_NO_INDUSTRY = "No industry was known when the first session was decided: risk.max_sector_weight limits nothing until one is."
 _MOST_PROCESSES = 3  # for figures; each takes up to 400 MB, and all together stay below 2 GiB
 
 
@@ -247,16 +248,21 @@ class Tradebot:
         """How much of the universe there was to see in consecutive sessions."""
         until, ever = self.calendar.cutoff(sessions[-1]), datetime.max.replace(tzinfo=UTC)
         unknown = unresolved(self.markets.universe or (), self.store.read(SECURITIES, as_of=ever))
+        securities = self.store.read_versions(SECURITIES, as_of=until)
+        caveats = [caveat for collector in self.collectors.values() if (caveat := getattr(collector, "caveat", ""))]
+        told = securities.filter(pl.col("industry").is_not_null())["known_at"].min()
+        if told is None or told > self.calendar.cutoff(sessions[0]):
+            caveats.append(_NO_INDUSTRY)
         return coverage(
             sessions,
             self.calendar,
-            self.store.read_versions(SECURITIES, as_of=until),
+            securities,
             self.markets.members(),
             self.store.read_versions(BARS, as_of=until, start=sessions[0], end=sessions[-1], without=_all_but(BARS, _OF_BARS)),
             self.store.read(ACTIONS, as_of=until, end=sessions[-1]),
             self.store.read_versions(FUNDAMENTALS, as_of=until, without=_all_but(FUNDAMENTALS, _OF_FIGURES)),
             [entry.symbol for entry in unknown],
-            [caveat for collector in self.collectors.values() if (caveat := getattr(collector, "caveat", ""))],
+            caveats,
         )
 
     def _equity_before(self, name: str, start: date) -> float:

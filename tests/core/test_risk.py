@@ -16,7 +16,7 @@ from tradebot_core.model.portfolio import Book, Position
 from tradebot_core.trading.risk import LimitGate
 
 DAY = date(2024, 6, 28)
-AAA = 100
+AAA, BBB, CCC = 100, 200, 300
 NAN, INF = float("nan"), float("inf")
 # So loose that only the limit under test can bind.
 LOOSE = RiskSettings(
@@ -28,6 +28,7 @@ LOOSE = RiskSettings(
     max_orders_per_session=1000,
     min_price=Decimal(0),
     max_price_jump=0.5,
+    max_sector_weight=1.0,
 )
 
 
@@ -242,6 +243,46 @@ def test_nothing_is_bought_that_did_not_trade_in_the_session_before():
 @pytest.mark.parametrize("around", [situation(held=100, priced_on=None), situation(held=100, price="1000", before="1")])
 def test_what_is_held_is_sold_on_an_old_price_and_after_a_jump(around):
     assert verdict({}, order(Side.SELL), around).approved
+
+
+def among(industries: dict[int, str | None] | None, **held: int) -> Situation:
+    """Equity 100,000, every price 10; `b` and `c` shares of two other securities are held."""
+    positions = {n: Position(n, "OTHER", held[name], Decimal(1), DAY) for name, n in (("b", BBB), ("c", CCC)) if name in held}
+    around, prices = situation(equity="100000"), dict.fromkeys((AAA, BBB, CCC), Decimal(10))
+    cash = Decimal(100_000) - sum(10 * shares for shares in held.values())
+    return replace(around, book=Book(cash, MappingProxyType(positions)), prices=prices, industries=industries)
+
+
+def test_purchases_and_what_is_held_of_the_same_industry_stay_within_its_weight():
+    limits, industries = {"max_sector_weight": 0.4}, {AAA: "Oil", BBB: "Oil", CCC: "Steel"}
+    assert verdict(limits, order(quantity=1000), among(industries, b=3000, c=3000)).approved
+    refused = verdict(limits, order(quantity=1001), among(industries, b=3000, c=3000))
+    assert refused == RiskVerdict(False, "max_sector_weight", 40_010.0, 40_000.0)
+
+
+def test_securities_of_unknown_industry_count_as_one_industry():
+    limits = {"max_sector_weight": 0.4}
+    for unknown in ({AAA: None, BBB: None, CCC: "Steel"}, {CCC: "Steel"}):
+        assert verdict(limits, order(quantity=1000), among(unknown, b=3000, c=3000)).approved
+        refused = verdict(limits, order(quantity=1001), among(unknown, b=3000, c=3000))
+        assert refused == RiskVerdict(False, "max_sector_weight", 40_010.0, 40_000.0)
+
+
+def test_where_nobody_tells_an_industry_none_is_limited():
+    assert verdict({"max_sector_weight": 0.4}, order(quantity=2000), among(None, b=3000)).approved
+
+
+@pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", None])
+def test_nothing_is_bought_beside_a_holding_whose_worth_is_no_number(price):
+    around = among({AAA: "Oil", BBB: "Oil"}, b=1)
+    prices = {AAA: Decimal(10)} | ({BBB: Decimal(price)} if price else {})
+    refused = verdict({}, order(quantity=1), replace(around, prices=prices))
+    assert (refused.approved, refused.rule, refused.value) == (False, "max_sector_weight", None)
+
+
+def test_what_is_held_is_sold_however_much_its_industry_weighs():
+    around = replace(situation(held=100), industries={AAA: "Oil"})
+    assert verdict({"max_sector_weight": 0.001}, order(Side.SELL), around).approved
 
 
 amounts = st.decimals(min_value="1", max_value="100000", places=2)

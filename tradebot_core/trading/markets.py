@@ -10,6 +10,7 @@ import polars as pl
 from tradebot_core.model.decision import Candidate, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
+from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import LateWord
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import Close, LastPrice, SessionMarket
@@ -57,6 +58,7 @@ class MarketHistory:
         late: Sequence[LateWord] = (),
         outsiders: Outsiders | None = None,
         before: Mapping[int, LastPrice] = MappingProxyType({}),
+        industries: Industries | None = None,
     ) -> None:
         """`bars` one version per security and session, `layers` in order, `panel_columns` (of the universe) with session,
         security_id, close and median_dollar_volume_20d; `outsiders` judges what is held and outside of the universe;
@@ -67,6 +69,7 @@ class MarketHistory:
         self._panel = SessionRows(panel_columns.select("session", "security_id", "close", "median_dollar_volume_20d"))
         self._late = late
         self._outsiders = outsiders
+        self._industries = industries
         self._prices: dict[int, LastPrice] = dict(before)
         self._previous: dict[int, LastPrice] = {}  # as they stood before the session in hand, in its shares
         self._session_before: date | None = None
@@ -99,7 +102,9 @@ class MarketHistory:
         if self._outsiders is not None:
             verdicts |= self._outsiders.verdicts(session, held)
         concerned = {*(candidate.security_id for candidate in candidates), *held}
-        return SessionMarket(session, candidates, verdicts, self._prices, volumes, self._previous_closes(concerned))
+        industries = self._industries.of(session, concerned) if self._industries is not None else None
+        previous = self._previous_closes(concerned)
+        return SessionMarket(session, candidates, verdicts, self._prices, volumes, previous, industries)
 
     def _previous_closes(self, concerned: Set[int]) -> dict[int, Decimal]:
         found = {security: self._previous[security] for security in concerned & self._previous.keys()}

@@ -18,6 +18,7 @@ from tradebot_core.model.tables import ACTIONS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.backtest import Backtest, BacktestWalk
 from tradebot_core.trading.event_bus import EventBus
+from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import late_words
 from tradebot_core.trading.layers import evaluate_layers
 from tradebot_core.trading.markets import MarketHistory, closes_of
@@ -81,7 +82,10 @@ def replay(
         )
         late = late_words(versions, [session], calendar)
         outsiders = Outsiders(strategy, outside, quality)
-        walk.step(session, MarketHistory(bars, actions, verdicts, panel, late, outsiders, before))
+        walk.step(
+            session,
+            MarketHistory(bars, actions, verdicts, panel, late, outsiders, before, Industries(memory.securities, calendar)),
+        )
         for name, rows in verdicts.items():
             seen[name].append(rows)
 

@@ -1,6 +1,6 @@
 """The risk gate: the hard limits of the configuration. An order passes only when every limit is provably kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -67,6 +67,11 @@ class LimitGate:
         position = notional + (held.quantity * price if held else 0)
         most = equity * Decimal(str(settings.max_position_weight))
         yield _Limit("max_position_weight", position, most, position <= most)
+        if situation.industries is not None:
+            beside = _held_beside(intent.security_id, situation, situation.industries)
+            sector = notional + beside if beside is not None else None
+            most = equity * Decimal(str(settings.max_sector_weight))
+            yield _Limit("max_sector_weight", sector, most, sector is not None and sector <= most)
         invested = equity - cash + notional
         most = equity * Decimal(str(settings.max_gross_exposure))
         yield _Limit("max_gross_exposure", invested, most, invested <= most)
@@ -82,6 +87,15 @@ def _days_between(priced_on: date | None, session: date) -> int | None:
 def _jump(price: Decimal, before: Decimal | None) -> Decimal | None:
     """The change since the session before, as a share of its close; None where that is not known."""
     return abs(price / before - 1) if before is not None and before.is_finite() and before > 0 else None
+
+
+def _held_beside(security: int, situation: Situation, industries: Mapping[int, str | None]) -> Decimal | None:
+    """What is held of the security's industry, USD; all whose industry is unknown count as one. None when a price is not known."""
+    held = [p for other, p in situation.book.positions.items() if industries.get(other) == industries.get(security)]
+    prices = [situation.prices.get(position.security_id) for position in held]
+    if not all(price is not None and price.is_finite() for price in prices):
+        return None
+    return sum((p.quantity * situation.prices[p.security_id] for p in held), Decimal(0))
 
 
 def _number(value: float | Decimal | None) -> float | None:

@@ -40,7 +40,8 @@ class SessionMarket:
 
     `candidates` in order of preference; `verdicts` of the layers on at least the held securities; `prices` of at least the
     candidates and the held; `volumes` are 20-session median dollar volumes; `previous_closes` those of the session before, in
-    the shares of this one (a security that did not trade then has none).
+    the shares of this one (a security that did not trade then has none); `industries` of the candidates and the
+    held, None when no source tells any.
     """
 
     session: date
@@ -49,6 +50,7 @@ class SessionMarket:
     prices: Mapping[int, LastPrice]
     volumes: Mapping[int, float]
     previous_closes: Mapping[int, Decimal] = field(default_factory=dict)
+    industries: Mapping[int, str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -261,6 +263,7 @@ def plan(
                     approved,
                     priced_on,
                     market.previous_closes,
+                    market.industries,
                 ),
             )
         )

@@ -16,6 +16,7 @@ from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
 from tradebot_core.quant.panel import build_panel, first_bar_needed
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import LateWord, late_words
 from tradebot_core.trading.layers import evaluate_next, reads_of, reads_of_all
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory, closes_of
@@ -98,7 +99,9 @@ class StoredMarkets:
         bars = self._bars([self.calendar.previous(sessions[0]), *sessions])
         before = closes_of(bars.filter(pl.col("session") < sessions[0]))
         bars = bars.filter(pl.col("session") >= sessions[0])
-        return MarketHistory(bars, actions, layers, panel, late, Outsiders(strategy, outside, self.quality), before)
+        outsiders = Outsiders(strategy, outside, self.quality)
+        industries = Industries(self.store.read_versions(SECURITIES, as_of=until), self.calendar)
+        return MarketHistory(bars, actions, layers, panel, late, outsiders, before, industries)
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""
