@@ -126,6 +126,9 @@ class RiskSettings(Settings):
     cash_buffer: Annotated[float, Field(ge=0, lt=1)] = 0.02  # share of equity that stays in cash
     max_open_gap: Annotated[float, Field(ge=0, le=0.2)] = 0.03  # a purchase is limited to this far above the last close
     max_orders_per_session: Annotated[int, Field(gt=0)] = 20
+    max_unfilled_orders: Annotated[int, Field(gt=0)] = 3  # of one security and side in the last `unfilled_sessions`
+    unfilled_sessions: Annotated[int, Field(gt=0, le=20)] = 5
+    max_drawdown: Share = 0.25  # below the sleeve's highest equity; beyond it nothing is bought
     min_price: Annotated[Decimal, Field(ge=0)] = Decimal(1)
     max_price_jump: Annotated[float, Field(gt=0)] = 0.5  # up or down since the session before, splits apart
     restricted: tuple[str, ...] = ()  # symbols never to be bought

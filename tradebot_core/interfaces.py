@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import polars as pl
 
 from tradebot_core.model.event import Event, EventType
-from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict
+from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry
 from tradebot_core.model.tables import ABSENT_COLUMNS, ACTIONS, BARS, FactTable, ResultTable
 
@@ -243,6 +243,10 @@ class Journal(Protocol):
         """The fold of the entries up to and including session `until`."""
         ...
 
+    def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
+        """How many orders of each security and side, decided from `since` on and before `before`, went out and have no fill."""
+        ...
+
 
 class Ledger(Journal, Protocol):
     """The journal of real (paper or live) sleeves, with the right to trade and the kill switch."""
@@ -290,6 +294,14 @@ class Ledger(Journal, Protocol):
         ...
 
     def entries(self, strategy: str, until: date | None = None) -> Sequence[Entry]: ...
+
+    def mark(self, strategy: str, session: date, equity: Decimal) -> None:
+        """Keeps the sleeve's equity at a session's close; the first word on a session stands."""
+        ...
+
+    def peak(self, strategy: str, until: date) -> Decimal:
+        """What was deposited until then, and the most that was ever above it at a close that was marked."""
+        ...
 
     def halted(self) -> str | None:
         """The reason trading was halted by a person, or None."""
@@ -344,6 +356,8 @@ class Situation:
     priced_on: Mapping[int, date] = field(default_factory=dict)  # the session each price is from
     previous_closes: Mapping[int, Decimal] = field(default_factory=dict)  # of the session before, in the present shares
     industries: Mapping[int, str | None] | None = None  # None of one: unknown; None of all: no source tells any industry
+    peak: Decimal | None = None  # highest equity at a close since the sleeve was opened, deposits added
+    unfilled: Mapping[tuple[int, Side], int] = field(default_factory=dict)  # sent in the last sessions, without any fill
 
 
 class RiskGate(Protocol):

@@ -57,7 +57,13 @@ _OF_BARS = ("security_id", "session", "known_at", "ingested_at")
 _OF_FIGURES = ("cik", "known_at", "ingested_at", "shares_outstanding", "shares_diluted")
 
 # Limits that books exist without; part of a fingerprint only where they are not at this, what they come as.
-_YOUNGER_LIMITS = {"max_price_jump": 0.5, "max_sector_weight": 0.4}
+_YOUNGER_LIMITS = {
+    "max_price_jump": 0.5,
+    "max_sector_weight": 0.4,
+    "max_unfilled_orders": 3,
+    "unfilled_sessions": 5,
+    "max_drawdown": 0.25,
+}
 
 _NO_INDUSTRY = "No industry was known when the first session was decided: risk.max_sector_weight limits nothing until one is."
 _MOST_PROCESSES = 3  # for figures; each takes up to 400 MB, and all together stay below 2 GiB

@@ -151,7 +151,9 @@ def trade(data: Data, rule: Rule, start: date, end: date, capital: int, unit: in
         wanted = rule(session, book, prices, outcome.equity)
         orders = [_intent(session, security, data.symbols[security], n, close.prices) for security, n in wanted.items() if n]
         priced_on = {security: last.session for security, last in close.prices.items()}
-        situation = Situation(book, outcome.equity, prices, dict.fromkeys(prices, 1e15), 0, priced_on, prices)
+        situation = Situation(
+            book, outcome.equity, prices, dict.fromkeys(prices, 1e15), 0, priced_on, prices, peak=outcome.equity
+        )
         journal.commit_orders(NAME, session, [(order, gate.check(order, situation)) for order in orders], clock.now())
         for order, state in list(journal.open_orders(NAME)):
             send(journal, engine, NAME, order, state, clock.now())

@@ -14,6 +14,7 @@ from tests.contracts.test_journal_contract import APPROVED, AT, DAY, DEPOSIT, NE
 from tradebot_core.errors import NotPermitted, StoreError
 from tradebot_core.interfaces import DecisionSet
 from tradebot_core.model.order import OrderState, RiskVerdict
+from tradebot_core.model.portfolio import Entry, EntryKind, usd
 from tradebot_core.model.tables import FILLS, ORDERS
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 
@@ -39,6 +40,7 @@ def a_full_life(ledger: SqliteLedger) -> None:
     ledger.post(S, [DEPOSIT])
     bring(ledger, order(), OrderState.SENDING, OrderState.FILLED)
     ledger.record_fill(S, fill_of(order()))
+    ledger.mark(S, DAY, usd("1000"))
     ledger.halt("test", AT)
 
 
@@ -48,7 +50,7 @@ def test_no_line_of_the_ledger_can_be_changed_or_removed(ledger, path):
     with sqlite3.connect(path) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         tables = [name for name in tables if not name.startswith("sqlite_")]
-        assert len(tables) == 10
+        assert len(tables) == 11
         for table in tables:
             (column, *_), *_ = [row[1:] for row in database.execute(f"PRAGMA table_info({table})")]
             assert database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] > 0, table
@@ -268,3 +270,29 @@ def test_many_openings_of_a_fresh_ledger_at_once_all_succeed(path):
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(opened, range(24))) == [Decimal("1000.0000")] * 24
+
+
+def test_the_peak_is_the_highest_equity_and_a_deposit_is_no_gain(ledger):
+    assert ledger.peak(S, DAY) == 0
+    ledger.post(S, [DEPOSIT])
+    assert ledger.peak(S, DAY) == 1000  # of a ledger without marks: at least what was put in
+    for session, equity in ((DAY, "1200"), (NEXT, "900")):
+        ledger.mark(S, session, usd(equity))
+    assert ledger.peak(S, NEXT) == 1200
+    ledger.post(S, [Entry("deposit:more", NEXT, EntryKind.DEPOSIT, usd("500"))])
+    assert (ledger.peak(S, DAY), ledger.peak(S, NEXT)) == (1200, 1700)
+
+
+def test_the_first_word_on_the_equity_of_a_session_stands(ledger):
+    ledger.mark(S, DAY, usd("1000"))
+    ledger.mark(S, DAY, usd("5000"))
+    assert ledger.peak(S, DAY) == 1000
+
+
+def test_a_ledger_made_before_equity_was_kept_gains_the_table(ledger, path):
+    ledger.post(S, [DEPOSIT])
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE marks")
+    again = SqliteLedger(path)
+    again.mark(S, DAY, usd("1300"))
+    assert again.peak(S, DAY) == 1300

@@ -29,6 +29,7 @@ LOOSE = RiskSettings(
     min_price=Decimal(0),
     max_price_jump=0.5,
     max_sector_weight=1.0,
+    max_drawdown=1.0,
 )
 
 
@@ -45,6 +46,8 @@ def situation(
     equity: str | None = None,
     priced_on: date | None = DAY,
     before: str | None = None,
+    peak: str | None = None,
+    unfilled: int = 0,
 ) -> Situation:
     """`before` is the close of the session before; the price when it is not told."""
     positions = {AAA: Position(AAA, "AAA", held, Decimal(held), DAY)} if held else {}
@@ -59,6 +62,8 @@ def situation(
         orders,
         priced_on={AAA: priced_on} if priced_on else {},
         previous_closes={AAA: Decimal(before or price)},
+        peak=worth if peak is None else Decimal(peak),
+        unfilled={(AAA, Side.BUY): unfilled, (AAA, Side.SELL): 0, (BBB, Side.BUY): 99},
     )
 
 
@@ -128,6 +133,20 @@ BOUNDARIES = {
         (order(), situation(price="15.0001", before="10")),
         0.50001,
         0.5,
+    ),
+    "repeat_orders": (
+        {"max_unfilled_orders": 3},
+        (order(), situation(unfilled=2)),
+        (order(), situation(unfilled=3)),
+        4,
+        3,
+    ),
+    "drawdown_stop": (
+        {"max_drawdown": 0.25},
+        (order(), situation(cash="75000", peak="100000")),
+        (order(), situation(cash="74999", peak="100000")),
+        0.25001,
+        0.25,
     ),
     "cash": (
         {"cash_buffer": 0.02},
@@ -243,6 +262,27 @@ def test_nothing_is_bought_that_did_not_trade_in_the_session_before():
 @pytest.mark.parametrize("around", [situation(held=100, priced_on=None), situation(held=100, price="1000", before="1")])
 def test_what_is_held_is_sold_on_an_old_price_and_after_a_jump(around):
     assert verdict({}, order(Side.SELL), around).approved
+
+
+@pytest.mark.parametrize("peak", ["NaN", "sNaN", "Infinity", "-Infinity", "0", "-1"])
+def test_nothing_is_bought_below_a_peak_that_is_no_positive_number(peak):
+    refused = verdict({}, order(quantity=1), situation(peak=peak))
+    assert (refused.approved, refused.rule, refused.value) == (False, "drawdown_stop", None)
+
+
+def test_nothing_is_bought_when_the_peak_is_not_known_and_what_is_held_is_sold():
+    around = replace(situation(held=100), peak=None)
+    refused = verdict({}, order(quantity=1), around)
+    assert (refused.approved, refused.rule, refused.value, refused.limit) == (False, "drawdown_stop", None, 1.0)
+    assert verdict({}, order(Side.SELL), around).approved
+    assert verdict({"max_drawdown": 0.25}, order(Side.SELL), situation(held=100, peak="10000000")).approved
+
+
+def test_sales_that_found_nobody_are_not_repeated_for_ever_either():
+    around = replace(situation(held=100), unfilled={(AAA, Side.SELL): 3})
+    assert verdict({"max_unfilled_orders": 4}, order(Side.SELL), around).approved
+    refused = verdict({"max_unfilled_orders": 3}, order(Side.SELL), around)
+    assert refused == RiskVerdict(False, "repeat_orders", 4.0, 3.0)
 
 
 def among(industries: dict[int, str | None] | None, **held: int) -> Situation:

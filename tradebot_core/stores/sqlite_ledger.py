@@ -3,7 +3,8 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -13,7 +14,7 @@ import polars as pl
 
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError, StoreError
 from tradebot_core.interfaces import DecisionSet, Permit, Purpose
-from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
+from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
 
@@ -36,6 +37,7 @@ _TABLES = {
     "entries": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, strategy TEXT NOT NULL, entry_key TEXT NOT NULL, session TEXT NOT NULL, "
     "kind TEXT NOT NULL, security_id INTEGER, symbol TEXT NOT NULL, quantity INTEGER NOT NULL, cash TEXT NOT NULL, "
     "UNIQUE (strategy, entry_key)",
+    "marks": "strategy TEXT NOT NULL, session TEXT NOT NULL, equity TEXT NOT NULL, PRIMARY KEY (strategy, session)",
     "halts": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, halted INTEGER NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL",
 }
 _APPEND_ONLY = "".join(
@@ -311,6 +313,42 @@ class SqliteLedger:
                 "Nothing is decided until it is explained: compare the broker's statement with `tradebot export fills` and the "
                 "corporate actions; a missing action, once collected, completes it.",
             ) from None
+
+    # What the limits look back on
+
+    def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
+        def last(state: OrderState) -> str:
+            return f"(SELECT MAX(sequence) FROM order_states s WHERE s.order_key = intents.order_key AND s.state = '{state}')"
+
+        with self._connection() as database:
+            rows = database.execute(  # an order that could not be sent at all went back from sending to new
+                "SELECT intent FROM intents WHERE strategy = ? AND session >= ? AND session < ? "
+                f"AND {last(OrderState.SENDING)} > {last(OrderState.NEW)} "
+                "AND NOT EXISTS (SELECT 1 FROM fills WHERE fills.order_key = intents.order_key)",
+                (strategy, since.isoformat(), before.isoformat()),
+            ).fetchall()
+        orders = [OrderIntent.from_dict(json.loads(intent)) for (intent,) in rows]
+        return Counter((order.security_id, order.side) for order in orders)
+
+    def mark(self, strategy: str, session: date, equity: Decimal) -> None:
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO marks VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (strategy, session.isoformat(), str(equity))
+            )
+
+    def peak(self, strategy: str, until: date) -> Decimal:
+        with self._connection() as database:
+            marks = database.execute(
+                "SELECT session, equity FROM marks WHERE strategy = ? AND session <= ?", (strategy, until.isoformat())
+            ).fetchall()
+            deposits = [
+                (entry.session.isoformat(), entry.cash)
+                for entry in _read_entries(database, strategy, until)
+                if entry.kind is EntryKind.DEPOSIT
+            ]
+        # A deposit is no gain: what counts is how far the equity was above all that had been deposited by then.
+        gains = [Decimal(equity) - sum(cash for on, cash in deposits if on <= session) for session, equity in marks]
+        return max([Decimal(0), *gains]) + sum((cash for _, cash in deposits), Decimal(0))
 
     # The kill switch
 

@@ -28,7 +28,7 @@ from tradebot_core.trading import rows
 from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
 from tradebot_core.trading.late_actions import late_entries
-from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills, take_status
+from tradebot_core.trading.session import Past, action_entries, decide, plan, send, sleeve_equity, take_fills, take_status
 from tradebot_core.trading.settlement import unsettled
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
 
@@ -117,6 +117,7 @@ class LiveDesk:
         self.record(strategy, session, now)
         book = ledger.book(name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
+        ledger.mark(name, session, sleeve_equity(book, market.prices))
         made = decide(strategy, market, book, self.limits)
         if ledger.live_decisions(name, session) is not None:  # another live run was faster; what it sealed stays as it is
             raise NotPermitted(f"{name} was decided for {session} by another run meanwhile.", "Run the step again to see it.")
@@ -316,7 +317,12 @@ class LiveDesk:
         voided = self.markets.voided(self.calendar.next(session), now)
         pending = unsettled(self.store.ledger.entries(strategy.name, session), session, self.calendar)
         decisions = rows.to_decisions(stored)
-        return plan(self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending)
+        past = self._past(strategy.name, session)
+        return plan(self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending, past)
+
+    def _past(self, strategy: str, session: date) -> Past:
+        ledger, back = self.store.ledger, self.calendar.offset(session, -self.limits.unfilled_sessions)
+        return Past(ledger.peak(strategy, session), ledger.unfilled(strategy, back, session))
 
     def _expire(self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime) -> None:
         """Keeps on record what was decided too late to be sent. Orders committed in time but never sent expire as well."""

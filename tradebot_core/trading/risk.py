@@ -43,6 +43,8 @@ class LimitGate:
         yield _Limit(
             "max_orders_per_session", orders, settings.max_orders_per_session, orders <= settings.max_orders_per_session
         )
+        repeated = situation.unfilled.get((intent.security_id, intent.side), 0) + 1
+        yield _Limit("repeat_orders", repeated, settings.max_unfilled_orders, repeated <= settings.max_unfilled_orders)
         held = situation.book.positions.get(intent.security_id)
         if intent.side is Side.SELL:
             shares = held.quantity if held else 0
@@ -64,6 +66,9 @@ class LimitGate:
         equity, cash = situation.equity, situation.book.cash
         yield _Limit("known_equity", equity, 0, equity.is_finite() and equity > 0)
         yield _Limit("known_cash", cash, 0, cash.is_finite() and cash > 0)
+        fallen = _drawdown(equity, situation.peak)
+        most = Decimal(str(settings.max_drawdown))
+        yield _Limit("drawdown_stop", fallen, most, fallen is not None and fallen <= most)
         position = notional + (held.quantity * price if held else 0)
         most = equity * Decimal(str(settings.max_position_weight))
         yield _Limit("max_position_weight", position, most, position <= most)
@@ -87,6 +92,11 @@ def _days_between(priced_on: date | None, session: date) -> int | None:
 def _jump(price: Decimal, before: Decimal | None) -> Decimal | None:
     """The change since the session before, as a share of its close; None where that is not known."""
     return abs(price / before - 1) if before is not None and before.is_finite() and before > 0 else None
+
+
+def _drawdown(equity: Decimal, peak: Decimal | None) -> Decimal | None:
+    """How far below its peak, as a share of it; None where the peak is not known."""
+    return 1 - equity / peak if peak is not None and peak.is_finite() and peak > 0 else None
 
 
 def _held_beside(security: int, situation: Situation, industries: Mapping[int, str | None]) -> Decimal | None:

@@ -63,6 +63,16 @@ class Close:
     late: Sequence[LateWord] = ()
 
 
+@dataclass(frozen=True)
+class Past:
+    """What the limits look back on: the sleeve's highest equity so far (None: this is its first session) and, by security and
+    side, how many orders of the last sessions went out without any fill."""
+
+    peak: Decimal | None = None
+    unfilled: Mapping[tuple[int, Side], int] = field(default_factory=dict)
+
+
+_FIRST_SESSION = Past()
 BookBefore = Callable[[date], Book]  # the book before the open of a session
 
 
@@ -218,10 +228,11 @@ def submit(
     now: datetime,
     style: OrderStyle = OrderStyle.OPEN_AUCTION,
     unsettled: Decimal = _NOTHING,
+    past: Past = _FIRST_SESSION,
 ) -> None:
     """Plans, checks, commits and sends. Called again for the same session it plans nothing anew and sends nothing twice."""
     book = journal.book(strategy, market.session)
-    orders = plan(gate, limits, strategy, decisions, book, market, style=style, unsettled=unsettled)
+    orders = plan(gate, limits, strategy, decisions, book, market, style=style, unsettled=unsettled, past=past)
     journal.commit_orders(strategy, market.session, orders, now)
     for intent, state in journal.open_orders(strategy):
         if intent.session == market.session:
@@ -238,6 +249,7 @@ def plan(
     voided: Collection[int] = (),
     style: OrderStyle = OrderStyle.OPEN_AUCTION,
     unsettled: Decimal = _NOTHING,
+    past: Past = _FIRST_SESSION,
 ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
     """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill;
     `unsettled` cash (trading/settlement.py) pays for no purchase."""
@@ -245,6 +257,7 @@ def plan(
     prices = {security: market.prices[security].price for security in concerned}
     priced_on = {security: market.prices[security].session for security in concerned}
     equity = sleeve_equity(book, market.prices)
+    peak = max(equity, past.peak) if past.peak is not None else equity
     book = replace(book, cash=book.cash - unsettled)
     promised = book  # the book with the approved purchases paid, so that the limits hold for all of them together
     orders: list[tuple[OrderIntent, RiskVerdict]] = []
@@ -264,6 +277,8 @@ def plan(
                     priced_on,
                     market.previous_closes,
                     market.industries,
+                    peak,
+                    past.unfilled,
                 ),
             )
         )
