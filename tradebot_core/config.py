@@ -128,6 +128,8 @@ class RiskSettings(Settings):
     max_orders_per_session: Annotated[int, Field(gt=0)] = 20
     max_unfilled_orders: Annotated[int, Field(gt=0)] = 3  # of one security and side in the last `unfilled_sessions`
     unfilled_sessions: Annotated[int, Field(gt=0, le=20)] = 5
+    max_account_orders_per_day: Annotated[int, Field(gt=0)] = 50  # of all sleeves
+    max_rejected_orders: Annotated[int, Field(gt=0)] = 3  # by the broker in a session; then the rest is not sent
     max_drawdown: Share = 0.25  # below the sleeve's highest equity; beyond it nothing is bought
     min_price: Annotated[Decimal, Field(ge=0)] = Decimal(1)
     max_price_jump: Annotated[float, Field(gt=0)] = 0.5  # up or down since the session before, splits apart

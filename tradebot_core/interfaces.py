@@ -5,7 +5,7 @@ RiskGate approves; an ExecutionEngine places; the Ledger remembers. Every reader
 but the Clock.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -211,6 +211,15 @@ class DecisionSet:
     decided_at: datetime
 
 
+@dataclass(frozen=True)
+class OtherOrders:
+    """What the account's other sleeves have had approved in the session: how many orders, and on which securities and sides. A
+    sleeve of a backtest has the account to itself."""
+
+    count: int = 0
+    sides: frozenset[tuple[int, Side]] = frozenset()
+
+
 class Journal(Protocol):
     """Orders, fills and entries of the sleeves. Append-only: a correction is a new entry. Commits before it returns."""
 
@@ -295,6 +304,20 @@ class Ledger(Journal, Protocol):
 
     def entries(self, strategy: str, until: date | None = None) -> Sequence[Entry]: ...
 
+    def commit_plan(
+        self,
+        strategy: str,
+        session: date,
+        plan: Callable[[OtherOrders], Sequence[tuple[OrderIntent, RiskVerdict]]],
+        at: datetime,
+    ) -> bool:
+        """As `commit_orders`, of a plan that is told what the other sleeves have had approved. No other sleeve commits between."""
+        ...
+
+    def rejected(self, session: date) -> int:
+        """How many orders decided in the session the broker has rejected, of all sleeves."""
+        ...
+
     def mark(self, strategy: str, session: date, equity: Decimal) -> None:
         """Keeps the sleeve's equity at a session's close; the first word on a session stands."""
         ...
@@ -358,6 +381,7 @@ class Situation:
     industries: Mapping[int, str | None] | None = None  # None of one: unknown; None of all: no source tells any industry
     peak: Decimal | None = None  # highest equity at a close since the sleeve was opened, deposits added
     unfilled: Mapping[tuple[int, Side], int] = field(default_factory=dict)  # sent in the last sessions, without any fill
+    others: OtherOrders = OtherOrders()
 
 
 class RiskGate(Protocol):

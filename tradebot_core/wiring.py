@@ -63,6 +63,8 @@ _YOUNGER_LIMITS = {
     "max_unfilled_orders": 3,
     "unfilled_sessions": 5,
     "max_drawdown": 0.25,
+    "max_account_orders_per_day": 50,
+    "max_rejected_orders": 3,
 }
 
 _NO_INDUSTRY = "No industry was known when the first session was decided: risk.max_sector_weight limits nothing until one is."

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 
 from tests.contracts.test_journal_contract import APPROVED, AT, DAY, DEPOSIT, NEXT, REFUSED, S, bring, entry, fill_of, order
 from tradebot_core.errors import NotPermitted, StoreError
-from tradebot_core.interfaces import DecisionSet
-from tradebot_core.model.order import OrderState, RiskVerdict
+from tradebot_core.interfaces import DecisionSet, OtherOrders
+from tradebot_core.model.order import OrderState, RiskVerdict, Side
 from tradebot_core.model.portfolio import Entry, EntryKind, usd
 from tradebot_core.model.tables import FILLS, ORDERS
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
@@ -296,3 +297,42 @@ def test_a_ledger_made_before_equity_was_kept_gains_the_table(ledger, path):
     again = SqliteLedger(path)
     again.mark(S, DAY, usd("1300"))
     assert again.peak(S, DAY) == 1300
+
+
+def test_a_plan_is_told_of_the_approved_orders_of_the_other_sleeves_in_its_session(ledger):
+    ledger.commit_orders(S, DAY, [(order(1), APPROVED), (order(2), REFUSED)], AT)
+    ledger.commit_orders(S, NEXT, [(order(3, session=NEXT), APPROVED)], AT)
+    told = []
+    assert ledger.commit_plan("other", DAY, lambda others: told.append(others) or [], AT)
+    assert told == [OtherOrders(1, frozenset({(1, Side.BUY)}))]
+    assert not ledger.commit_plan(S, DAY, lambda others: told.append(others) or [], AT)
+    assert len(told) == 1
+
+
+def test_a_plan_that_fails_leaves_nothing_committed(ledger):
+    def failing(others):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ledger.commit_plan(S, DAY, failing, AT)
+    assert not ledger.is_planned(S, DAY)
+
+
+def test_of_sleeves_that_plan_at_once_each_is_told_of_those_before_it(path):
+    names = [f"sleeve {n}" for n in range(4)]
+    SqliteLedger(path)
+
+    def plan(name: str) -> int:
+        seen = []
+        intent = replace(order(1), key=f"{name}|1", strategy=name)
+        SqliteLedger(path).commit_plan(name, DAY, lambda others: seen.append(others.count) or [(intent, APPROVED)], AT)
+        return seen[0]
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert sorted(pool.map(plan, names)) == [0, 1, 2, 3]
+
+
+def test_the_orders_that_the_broker_rejected_are_counted_by_their_session(ledger):
+    bring(ledger, order(1), OrderState.SENDING, OrderState.REJECTED)
+    bring(ledger, order(2, session=NEXT), OrderState.SENDING, OrderState.WORKING)
+    assert (ledger.rejected(DAY), ledger.rejected(NEXT)) == (1, 0)

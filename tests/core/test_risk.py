@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradebot_core.config import RiskSettings
-from tradebot_core.interfaces import Situation
+from tradebot_core.interfaces import OtherOrders, Situation
 from tradebot_core.model.order import OrderIntent, RiskVerdict, Side, order_key
 from tradebot_core.model.portfolio import Book, Position
 from tradebot_core.trading.risk import LimitGate
@@ -133,6 +133,20 @@ BOUNDARIES = {
         (order(), situation(price="15.0001", before="10")),
         0.50001,
         0.5,
+    ),
+    "max_account_orders_per_day": (
+        {"max_account_orders_per_day": 5},
+        (order(), replace(situation(orders=2), others=OtherOrders(2))),
+        (order(), replace(situation(orders=2), others=OtherOrders(3))),
+        6,
+        5,
+    ),
+    "opposite_order": (
+        {},
+        (order(), replace(situation(), others=OtherOrders(2, frozenset({(AAA, Side.BUY), (BBB, Side.SELL)})))),
+        (order(), replace(situation(), others=OtherOrders(1, frozenset({(AAA, Side.SELL)})))),
+        1,
+        0,
     ),
     "repeat_orders": (
         {"max_unfilled_orders": 3},
@@ -283,6 +297,11 @@ def test_sales_that_found_nobody_are_not_repeated_for_ever_either():
     assert verdict({"max_unfilled_orders": 4}, order(Side.SELL), around).approved
     refused = verdict({"max_unfilled_orders": 3}, order(Side.SELL), around)
     assert refused == RiskVerdict(False, "repeat_orders", 4.0, 3.0)
+
+
+def test_what_another_sleeve_buys_is_not_sold_in_the_same_session():
+    around = replace(situation(held=100), others=OtherOrders(1, frozenset({(AAA, Side.BUY)})))
+    assert verdict({}, order(Side.SELL), around) == RiskVerdict(False, "opposite_order", 1.0, 0.0)
 
 
 def among(industries: dict[int, str | None] | None, **held: int) -> Situation:

@@ -4,7 +4,7 @@ import json
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError, StoreError
-from tradebot_core.interfaces import DecisionSet, Permit, Purpose
+from tradebot_core.interfaces import DecisionSet, OtherOrders, Permit, Purpose
 from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
@@ -191,13 +191,28 @@ class SqliteLedger:
     def commit_orders(
         self, strategy: str, session: date, orders: Sequence[tuple[OrderIntent, RiskVerdict]], at: datetime
     ) -> bool:
+        return self.commit_plan(strategy, session, lambda _: orders, at)
+
+    def commit_plan(
+        self,
+        strategy: str,
+        session: date,
+        plan: Callable[[OtherOrders], Sequence[tuple[OrderIntent, RiskVerdict]]],
+        at: datetime,
+    ) -> bool:
         with self._transaction() as database:
             planned = database.execute(
                 "INSERT INTO plans VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (strategy, session.isoformat(), at.isoformat())
             )
             if planned.rowcount == 0:
                 return False
-            for intent, verdict in orders:
+            approved = database.execute(
+                "SELECT intent FROM intents WHERE session = ? AND strategy <> ? AND approved = 1",
+                (session.isoformat(), strategy),
+            ).fetchall()
+            others = [OrderIntent.from_dict(json.loads(text)) for (text,) in approved]
+            seen = OtherOrders(len(others), frozenset((order.security_id, order.side) for order in others))
+            for intent, verdict in plan(seen):
                 text = json.dumps(intent.to_dict(), sort_keys=True)
                 database.execute(
                     "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -329,6 +344,14 @@ class SqliteLedger:
             ).fetchall()
         orders = [OrderIntent.from_dict(json.loads(intent)) for (intent,) in rows]
         return Counter((order.security_id, order.side) for order in orders)
+
+    def rejected(self, session: date) -> int:
+        with self._connection() as database:
+            (count,) = database.execute(
+                f"SELECT COUNT(*) FROM intents JOIN ({_LAST_STATE}) USING (order_key) WHERE session = ? AND state = ?",
+                (session.isoformat(), str(OrderState.REJECTED)),
+            ).fetchone()
+        return count
 
     def mark(self, strategy: str, session: date, equity: Decimal) -> None:
         with self._transaction() as database:

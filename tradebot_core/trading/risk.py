@@ -43,6 +43,16 @@ class LimitGate:
         yield _Limit(
             "max_orders_per_session", orders, settings.max_orders_per_session, orders <= settings.max_orders_per_session
         )
+        orders += situation.others.count
+        yield _Limit(
+            "max_account_orders_per_day",
+            orders,
+            settings.max_account_orders_per_day,
+            orders <= settings.max_account_orders_per_day,
+        )
+        opposite = Side.SELL if intent.side is Side.BUY else Side.BUY
+        against = int((intent.security_id, opposite) in situation.others.sides)
+        yield _Limit("opposite_order", against, 0, against <= 0)
         repeated = situation.unfilled.get((intent.security_id, intent.side), 0) + 1
         yield _Limit("repeat_orders", repeated, settings.max_unfilled_orders, repeated <= settings.max_unfilled_orders)
         held = situation.book.positions.get(intent.security_id)

@@ -13,7 +13,7 @@ from decimal import ROUND_FLOOR, Decimal
 
 from tradebot_core.config import RiskSettings
 from tradebot_core.errors import ExecutionError, OrderUnknown, StrategyError, TradebotError
-from tradebot_core.interfaces import ExecutionEngine, Journal, RiskGate, Situation
+from tradebot_core.interfaces import ExecutionEngine, Journal, OtherOrders, RiskGate, Situation
 from tradebot_core.model.decision import Candidate, Decision, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, OrderStyle, RiskVerdict, Side
@@ -72,7 +72,7 @@ class Past:
     unfilled: Mapping[tuple[int, Side], int] = field(default_factory=dict)
 
 
-_FIRST_SESSION = Past()
+_FIRST_SESSION, _NO_OTHERS = Past(), OtherOrders()
 BookBefore = Callable[[date], Book]  # the book before the open of a session
 
 
@@ -250,6 +250,7 @@ def plan(
     style: OrderStyle = OrderStyle.OPEN_AUCTION,
     unsettled: Decimal = _NOTHING,
     past: Past = _FIRST_SESSION,
+    others: OtherOrders = _NO_OTHERS,
 ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
     """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill;
     `unsettled` cash (trading/settlement.py) pays for no purchase."""
@@ -279,6 +280,7 @@ def plan(
                     market.industries,
                     peak,
                     past.unfilled,
+                    others,
                 ),
             )
         )
