@@ -12,7 +12,7 @@ from tests.markets import XNYS
 from tradebot_core.config import RiskSettings
 from tradebot_core.interfaces import Situation
 from tradebot_core.model.decision import Action, Decision
-from tradebot_core.model.order import OrderIntent, OrderStyle, OrderType, Side
+from tradebot_core.model.order import OrderIntent, OrderStyle, OrderType, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position
 from tradebot_core.trading.rebalance import plan_orders
 from tradebot_core.trading.risk import LimitGate
@@ -183,6 +183,38 @@ def test_together_the_orders_spend_no_more_than_the_cash_and_the_gate_approves_a
     assert {verdict.rule for _, verdict in refused} <= {"min_price"}
     spent = sum((intent.notional for intent, verdict in orders if intent.side is Side.BUY and verdict.approved), Decimal(0))
     assert spent <= max(Decimal(0), before.cash)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([Action.BUY, Action.SELL]), weights), min_size=1, max_size=8),
+    st.lists(st.integers(0, 300), min_size=8, max_size=8),
+    st.lists(st.decimals(min_value="0.5", max_value="400", places=4), min_size=8, max_size=8),
+    st.decimals(min_value="100", max_value="100000", places=2),
+    st.floats(min_value=0, max_value=0.2),
+    st.sampled_from(OrderStyle),
+    st.integers(1, 8),
+)
+def test_every_planned_order_has_one_verdict_and_those_approved_are_paid_at_their_limits_with_commission(
+    acts, held, prices, cash, gap, style, most
+):
+    before = book(str(cash), **{f"s{n + 1}": shares for n, shares in enumerate(held) if shares})
+    decisions = [
+        decision(n, action, weight) for n, (action, weight) in enumerate(acts, start=1) if action is Action.BUY or held[n - 1]
+    ]
+    limits = LIMITS.model_copy(update={"max_open_gap": gap, "max_orders_per_session": most})
+    known = {n: LastPrice(price, DAY) for n, price in enumerate(prices, start=1)}
+    market = market_of(known, dict.fromkeys(known, 1e9))
+    worth = {n: last.price for n, last in known.items()}
+    wanted = plan_orders("s", decisions, before, before.equity(worth), worth, market.volumes, limits, style)
+    orders = plan(LimitGate(limits), limits, "s", decisions, before, market, style=style)
+    assert [intent for intent, _ in orders] == list(wanted)
+    assert len({intent.key for intent in wanted}) == len(wanted)
+    assert all(isinstance(verdict, RiskVerdict) and verdict.rule for _, verdict in orders)
+    approved = [intent for intent, verdict in orders if verdict.approved and intent.side is Side.BUY]
+    assert all(intent.limit_price is not None for intent in approved)
+    # IBKR takes at most 1 % of the trade's value.
+    assert sum(intent.quantity * intent.limit_price * Decimal("1.01") for intent in approved) <= before.cash
 
 
 def test_the_gate_counts_the_purchases_it_has_approved_so_far():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from math import isfinite
 from types import MappingProxyType
 
 import pytest
@@ -356,24 +357,43 @@ def limit_pairs(draw) -> tuple[RiskSettings, RiskSettings]:
         return sorted((draw(values), draw(values)))
 
     loose, tight = {}, {}
-    for name in ("max_order_volume_share", "max_position_weight", "max_gross_exposure"):
+    for name in ("max_order_volume_share", "max_position_weight", "max_gross_exposure", "max_sector_weight", "max_drawdown"):
         tight[name], loose[name] = two(shares)
     tight["max_order_notional"], loose["max_order_notional"] = two(amounts)
     tight["max_orders_per_session"], loose["max_orders_per_session"] = two(st.integers(1, 10))
+    tight["max_price_jump"], loose["max_price_jump"] = two(shares)
+    for name in ("max_unfilled_orders", "max_account_orders_per_day"):
+        tight[name], loose[name] = two(st.integers(1, 20))
     loose["cash_buffer"], tight["cash_buffer"] = two(st.floats(min_value=0, max_value=0.5))
     loose["min_price"], tight["min_price"] = two(st.decimals(min_value="0", max_value="50", places=2))
     loose["restricted"], tight["restricted"] = (), draw(st.sampled_from([(), ("AAA",), ("BBB",)]))
     return RiskSettings(**loose), RiskSettings(**tight)
 
 
-situations = st.builds(
+prices = st.decimals(min_value="0.01", max_value="100", places=2).map(str)
+plain_situations = st.builds(
     situation,
     cash=amounts.map(str),
     held=st.integers(0, 2000),
-    price=st.decimals(min_value="0.01", max_value="100", places=2).map(str),
+    price=prices,
     volume=st.none() | st.floats(min_value=0, max_value=1e7) | st.just(NAN),
     orders=st.integers(0, 10),
+    priced_on=st.sampled_from([DAY, DAY, DAY - timedelta(days=1), None]),
+    before=st.none() | prices,
+    peak=st.none() | amounts.map(str),
+    unfilled=st.integers(0, 5),
 )
+
+
+@st.composite
+def situations_(draw) -> Situation:
+    """With an industry or none, and other sleeves or none."""
+    others = OtherOrders(draw(st.integers(0, 20)), draw(st.frozensets(st.tuples(st.just(AAA), st.sampled_from(Side)))))
+    industries = draw(st.sampled_from([None, {}, {AAA: "Oil"}]))
+    return replace(draw(plain_situations), others=others, industries=industries)
+
+
+situations = situations_()
 orders = st.builds(order, side=st.sampled_from(Side), quantity=st.integers(0, 2000))
 
 
@@ -383,6 +403,41 @@ def test_tightening_a_limit_never_turns_a_refusal_into_a_pass(limits, intent, ar
     loose, tight = limits
     if not LimitGate(loose).check(intent, around).approved:
         assert not LimitGate(tight).check(intent, around).approved
+
+
+NO_NUMBERS = [NAN, INF, -INF]
+
+
+@st.composite
+def spoilt(draw) -> Situation:
+    """A situation in which one of the numbers that a purchase is judged by is none."""
+    around = draw(plain_situations.map(lambda s: replace(s, industries={AAA: "Oil"})))
+    bad = draw(st.sampled_from([*map(Decimal, ("NaN", "sNaN", "Infinity", "-Infinity"))]))
+    return draw(
+        st.sampled_from(
+            [
+                replace(around, prices={AAA: bad}),
+                replace(around, previous_closes={AAA: bad}),
+                replace(around, equity=bad),
+                replace(around, peak=bad),
+                replace(around, book=replace(around.book, cash=bad)),
+                replace(around, median_dollar_volume={AAA: draw(st.sampled_from(NO_NUMBERS))}),
+                replace(around, priced_on={}),
+                replace(around, previous_closes={}),
+                replace(around, peak=None),
+            ]
+        )
+    )
+
+
+@settings(deadline=None)
+@given(limit_pairs(), st.integers(1, 2000), spoilt())
+def test_nothing_is_bought_where_a_number_is_missing_or_none(limits, quantity, around):
+    for chosen in (*limits, LOOSE):
+        refused = LimitGate(chosen).check(order(quantity=quantity), around)
+        assert not refused.approved
+        assert refused.rule != "within_limits"
+        assert refused.value is None or isfinite(refused.value)
 
 
 @settings(deadline=None)
@@ -400,5 +455,10 @@ def test_what_passes_keeps_every_limit(limits, intent, around):
     assert notional <= settings.max_order_notional
     assert float(notional) <= around.median_dollar_volume[AAA] * settings.max_order_volume_share
     assert float(notional + shares_held * price) <= float(around.equity) * settings.max_position_weight * (1 + 1e-12)
+    assert around.priced_on[AAA] == intent.session
+    assert abs(float(price / around.previous_closes[AAA]) - 1) <= settings.max_price_jump * (1 + 1e-12)
+    assert float(around.equity) >= float(around.peak) * (1 - settings.max_drawdown) * (1 - 1e-12)
+    assert around.unfilled[AAA, intent.side] < settings.max_unfilled_orders
+    assert (AAA, Side.SELL) not in around.others.sides
     assert float(around.book.cash - notional) >= float(around.equity) * settings.cash_buffer * (1 - 1e-12)
     assert "AAA" not in settings.restricted
