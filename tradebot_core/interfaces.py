@@ -5,7 +5,7 @@ RiskGate approves; an ExecutionEngine places; the Ledger remembers. Every reader
 but the Clock.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import polars as pl
 
 from tradebot_core.model.event import Event, EventType
-from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict
+from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry
 from tradebot_core.model.tables import ABSENT_COLUMNS, ACTIONS, BARS, FactTable, ResultTable
 
@@ -225,6 +225,15 @@ class Arm:
     code_version: str
 
 
+@dataclass(frozen=True)
+class OtherOrders:
+    """What the account's other sleeves have had approved in the session: how many orders, and on which securities and sides. A
+    sleeve of a backtest has the account to itself."""
+
+    count: int = 0
+    sides: frozenset[tuple[int, Side]] = frozenset()
+
+
 class Journal(Protocol):
     """Orders, fills and entries of the sleeves. Append-only: a correction is a new entry. Commits before it returns."""
 
@@ -256,6 +265,10 @@ class Journal(Protocol):
 
     def book(self, strategy: str, until: date) -> Book:
         """The fold of the entries up to and including session `until`."""
+        ...
+
+    def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
+        """How many orders of each security and side, decided from `since` on and before `before`, went out and have no fill."""
         ...
 
 
@@ -305,6 +318,28 @@ class Ledger(Journal, Protocol):
         ...
 
     def entries(self, strategy: str, until: date | None = None) -> Sequence[Entry]: ...
+
+    def commit_plan(
+        self,
+        strategy: str,
+        session: date,
+        plan: Callable[[OtherOrders], Sequence[tuple[OrderIntent, RiskVerdict]]],
+        at: datetime,
+    ) -> bool:
+        """As `commit_orders`, of a plan that is told what the other sleeves have had approved. No other sleeve commits between."""
+        ...
+
+    def rejected(self, session: date) -> int:
+        """How many orders decided in the session the broker has rejected, of all sleeves."""
+        ...
+
+    def mark(self, strategy: str, session: date, equity: Decimal) -> None:
+        """Keeps the sleeve's equity at a session's close; the first word on a session stands."""
+        ...
+
+    def peak(self, strategy: str, until: date) -> Decimal:
+        """What was deposited until then, and the most that was ever above it at a close that was marked."""
+        ...
 
     def halted(self) -> str | None:
         """The reason trading was halted by a person, in this ledger or by a file HALT beside it, or None."""
@@ -367,6 +402,13 @@ class Situation:
     prices: Mapping[int, Decimal]
     median_dollar_volume: Mapping[int, float]  # of 20 sessions, USD by security_id
     orders_this_session: int
+    # What is not told is not known: it refuses purchases.
+    priced_on: Mapping[int, date] = field(default_factory=dict)  # the session each price is from
+    previous_closes: Mapping[int, Decimal] = field(default_factory=dict)  # of the session before, in the present shares
+    industries: Mapping[int, str | None] | None = None  # None of one: unknown; None of all: no source tells any industry
+    peak: Decimal | None = None  # highest equity at a close since the sleeve was opened, deposits added
+    unfilled: Mapping[tuple[int, Side], int] = field(default_factory=dict)  # sent in the last sessions, without any fill
+    others: OtherOrders = OtherOrders()
 
 
 class RiskGate(Protocol):

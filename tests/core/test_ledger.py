@@ -13,8 +13,9 @@ import pytest
 
 from tests.contracts.test_journal_contract import APPROVED, AT, DAY, DEPOSIT, NEXT, REFUSED, S, bring, entry, fill_of, order
 from tradebot_core.errors import NotPermitted, StoreError
-from tradebot_core.interfaces import Arm, DecisionSet
-from tradebot_core.model.order import OrderState, RiskVerdict
+from tradebot_core.interfaces import Arm, DecisionSet, OtherOrders
+from tradebot_core.model.order import OrderState, RiskVerdict, Side
+from tradebot_core.model.portfolio import Entry, EntryKind, usd
 from tradebot_core.model.tables import FILLS, ORDERS
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 
@@ -42,6 +43,7 @@ def a_full_life(ledger: SqliteLedger) -> None:
     bring(ledger, order(), OrderState.SENDING, OrderState.FILLED)
     ledger.record_fill(S, fill_of(order()))
     ledger.record_fill(S, replace(fill_of(order()), version=2))
+    ledger.mark(S, DAY, usd("1000"))
     ledger.halt("test", AT)
     ledger.record_arm(ARM)
 
@@ -294,3 +296,68 @@ def test_many_openings_of_a_fresh_ledger_at_once_all_succeed(path):
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(opened, range(24))) == [Decimal("1000.0000")] * 24
+
+
+def test_the_peak_is_the_highest_equity_and_a_deposit_is_no_gain(ledger):
+    assert ledger.peak(S, DAY) == 0
+    ledger.post(S, [DEPOSIT])
+    assert ledger.peak(S, DAY) == 1000  # of a ledger without marks: at least what was put in
+    for session, equity in ((DAY, "1200"), (NEXT, "900")):
+        ledger.mark(S, session, usd(equity))
+    assert ledger.peak(S, NEXT) == 1200
+    ledger.post(S, [Entry("deposit:more", NEXT, EntryKind.DEPOSIT, usd("500"))])
+    assert (ledger.peak(S, DAY), ledger.peak(S, NEXT)) == (1200, 1700)
+
+
+def test_the_first_word_on_the_equity_of_a_session_stands(ledger):
+    ledger.mark(S, DAY, usd("1000"))
+    ledger.mark(S, DAY, usd("5000"))
+    assert ledger.peak(S, DAY) == 1000
+
+
+def test_a_ledger_made_before_equity_was_kept_gains_the_table(ledger, path):
+    ledger.post(S, [DEPOSIT])
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE marks")
+    again = SqliteLedger(path)
+    again.mark(S, DAY, usd("1300"))
+    assert again.peak(S, DAY) == 1300
+
+
+def test_a_plan_is_told_of_the_approved_orders_of_the_other_sleeves_in_its_session(ledger):
+    ledger.commit_orders(S, DAY, [(order(1), APPROVED), (order(2), REFUSED)], AT)
+    ledger.commit_orders(S, NEXT, [(order(3, session=NEXT), APPROVED)], AT)
+    told = []
+    assert ledger.commit_plan("other", DAY, lambda others: told.append(others) or [], AT)
+    assert told == [OtherOrders(1, frozenset({(1, Side.BUY)}))]
+    assert not ledger.commit_plan(S, DAY, lambda others: told.append(others) or [], AT)
+    assert len(told) == 1
+
+
+def test_a_plan_that_fails_leaves_nothing_committed(ledger):
+    def failing(others):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ledger.commit_plan(S, DAY, failing, AT)
+    assert not ledger.is_planned(S, DAY)
+
+
+def test_of_sleeves_that_plan_at_once_each_is_told_of_those_before_it(path):
+    names = [f"sleeve {n}" for n in range(4)]
+    SqliteLedger(path)
+
+    def plan(name: str) -> int:
+        seen = []
+        intent = replace(order(1), key=f"{name}|1", strategy=name)
+        SqliteLedger(path).commit_plan(name, DAY, lambda others: seen.append(others.count) or [(intent, APPROVED)], AT)
+        return seen[0]
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert sorted(pool.map(plan, names)) == [0, 1, 2, 3]
+
+
+def test_the_orders_that_the_broker_rejected_are_counted_by_their_session(ledger):
+    bring(ledger, order(1), OrderState.SENDING, OrderState.REJECTED)
+    bring(ledger, order(2, session=NEXT), OrderState.SENDING, OrderState.WORKING)
+    assert (ledger.rejected(DAY), ledger.rejected(NEXT)) == (1, 0)

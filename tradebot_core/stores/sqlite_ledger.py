@@ -3,7 +3,8 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
@@ -13,8 +14,8 @@ from pathlib import Path
 import polars as pl
 
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError, StoreError
-from tradebot_core.interfaces import Arm, DecisionSet, Permit, Purpose
-from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
+from tradebot_core.interfaces import Arm, DecisionSet, OtherOrders, Permit, Purpose
+from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, correction_entries, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
 from tradebot_core.stores.halt_file import HaltFile
@@ -42,6 +43,7 @@ _TABLES = {
     "entries": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, strategy TEXT NOT NULL, entry_key TEXT NOT NULL, session TEXT NOT NULL, "
     "kind TEXT NOT NULL, security_id INTEGER, symbol TEXT NOT NULL, quantity INTEGER NOT NULL, cash TEXT NOT NULL, "
     "UNIQUE (strategy, entry_key)",
+    "marks": "strategy TEXT NOT NULL, session TEXT NOT NULL, equity TEXT NOT NULL, PRIMARY KEY (strategy, session)",
     "halts": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, halted INTEGER NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL",
     "arms": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, armed INTEGER NOT NULL, account TEXT NOT NULL, operator TEXT NOT NULL, "
     "at TEXT NOT NULL, expires_at TEXT NOT NULL, fingerprint TEXT NOT NULL, code_version TEXT NOT NULL",
@@ -199,13 +201,28 @@ class SqliteLedger:
     def commit_orders(
         self, strategy: str, session: date, orders: Sequence[tuple[OrderIntent, RiskVerdict]], at: datetime
     ) -> bool:
+        return self.commit_plan(strategy, session, lambda _: orders, at)
+
+    def commit_plan(
+        self,
+        strategy: str,
+        session: date,
+        plan: Callable[[OtherOrders], Sequence[tuple[OrderIntent, RiskVerdict]]],
+        at: datetime,
+    ) -> bool:
         with self._transaction() as database:
             planned = database.execute(
                 "INSERT INTO plans VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (strategy, session.isoformat(), at.isoformat())
             )
             if planned.rowcount == 0:
                 return False
-            for intent, verdict in orders:
+            approved = database.execute(
+                "SELECT intent FROM intents WHERE session = ? AND strategy <> ? AND approved = 1",
+                (session.isoformat(), strategy),
+            ).fetchall()
+            others = [OrderIntent.from_dict(json.loads(text)) for (text,) in approved]
+            seen = OtherOrders(len(others), frozenset((order.security_id, order.side) for order in others))
+            for intent, verdict in plan(seen):
                 text = json.dumps(intent.to_dict(), sort_keys=True)
                 database.execute(
                     "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -324,6 +341,50 @@ class SqliteLedger:
                 "Nothing is decided until it is explained: compare the broker's statement with `tradebot export fills` and the "
                 "corporate actions; a missing action, once collected, completes it.",
             ) from None
+
+    # What the limits look back on
+
+    def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
+        def last(state: OrderState) -> str:
+            return f"(SELECT MAX(sequence) FROM order_states s WHERE s.order_key = intents.order_key AND s.state = '{state}')"
+
+        with self._connection() as database:
+            rows = database.execute(  # an order that could not be sent at all went back from sending to new
+                "SELECT intent FROM intents WHERE strategy = ? AND session >= ? AND session < ? "
+                f"AND {last(OrderState.SENDING)} > {last(OrderState.NEW)} "
+                "AND NOT EXISTS (SELECT 1 FROM fills WHERE fills.order_key = intents.order_key)",
+                (strategy, since.isoformat(), before.isoformat()),
+            ).fetchall()
+        orders = [OrderIntent.from_dict(json.loads(intent)) for (intent,) in rows]
+        return Counter((order.security_id, order.side) for order in orders)
+
+    def rejected(self, session: date) -> int:
+        with self._connection() as database:
+            (count,) = database.execute(
+                f"SELECT COUNT(*) FROM intents JOIN ({_LAST_STATE}) USING (order_key) WHERE session = ? AND state = ?",
+                (session.isoformat(), str(OrderState.REJECTED)),
+            ).fetchone()
+        return count
+
+    def mark(self, strategy: str, session: date, equity: Decimal) -> None:
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO marks VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (strategy, session.isoformat(), str(equity))
+            )
+
+    def peak(self, strategy: str, until: date) -> Decimal:
+        with self._connection() as database:
+            marks = database.execute(
+                "SELECT session, equity FROM marks WHERE strategy = ? AND session <= ?", (strategy, until.isoformat())
+            ).fetchall()
+            deposits = [
+                (entry.session.isoformat(), entry.cash)
+                for entry in _read_entries(database, strategy, until)
+                if entry.kind is EntryKind.DEPOSIT
+            ]
+        # A deposit is no gain: what counts is how far the equity was above all that had been deposited by then.
+        gains = [Decimal(equity) - sum(cash for on, cash in deposits if on <= session) for session, equity in marks]
+        return max([Decimal(0), *gains]) + sum((cash for _, cash in deposits), Decimal(0))
 
     # The kill switch
 

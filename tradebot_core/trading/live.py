@@ -12,13 +12,24 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 
 import polars as pl
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import RiskSettings
 from tradebot_core.errors import ConfigurationError, NotPermitted, ReconciliationError
-from tradebot_core.interfaces import Clock, DataStore, DecisionSet, ExecutionEngine, Ledger, Permit, Purpose, RiskGate
+from tradebot_core.interfaces import (
+    Clock,
+    DataStore,
+    DecisionSet,
+    ExecutionEngine,
+    Ledger,
+    OtherOrders,
+    Permit,
+    Purpose,
+    RiskGate,
+)
 from tradebot_core.model.decision import Decision
 from tradebot_core.model.order import TERMINAL_STATES, OrderIntent, OrderState, RiskVerdict
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, usd
@@ -28,7 +39,17 @@ from tradebot_core.trading import rows
 from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
 from tradebot_core.trading.late_actions import late_entries
-from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills, take_late, take_status
+from tradebot_core.trading.session import (
+    Past,
+    action_entries,
+    decide,
+    plan,
+    send,
+    sleeve_equity,
+    take_fills,
+    take_late,
+    take_status,
+)
 from tradebot_core.trading.settlement import unsettled
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
 
@@ -78,6 +99,7 @@ class Outcome(StrEnum):
     HALTED = "halted"
     NOT_ARMED = "not_armed"  # mode live, and no person has armed it: it may be sent once it is
     NOT_PERMITTED = "not_permitted"  # a run without the permit to submit: it only reads
+    REJECT_BREAKER = "reject_breaker"  # the broker rejected too many: the rest of the session's orders is cancelled here
     IN_DOUBT = "in_doubt"  # what became of an order is not known, or it was lost: nothing is added to it
 
 
@@ -120,6 +142,7 @@ class LiveDesk:
         self.record(strategy, session, now)
         book = ledger.book(name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
+        ledger.mark(name, session, sleeve_equity(book, market.prices))
         made = decide(strategy, market, book, self.limits)
         if ledger.live_decisions(name, session) is not None:  # another live run was faster; what it sealed stays as it is
             raise NotPermitted(f"{name} was decided for {session} by another run meanwhile.", "Run the step again to see it.")
@@ -298,11 +321,12 @@ class LiveDesk:
                 f"What became of {', '.join(doubtful)} is not known, so nothing is sent. See `tradebot reconcile`; "
                 "look the order up at the broker, then `tradebot reconcile --expire ORDER_KEY` if it never traded.",
             )
-        ledger.commit_orders(name, session, self._plan(strategy, session, stored, now), now)
+        ledger.commit_plan(name, session, self._plan(strategy, session, stored, now), now)
         return self._send_all(name, session, now, deadline)
 
     def _send_all(self, strategy: str, session: date, now: datetime, deadline: datetime) -> Submission:
-        """Sends what is not with the engine yet. A halt, the end of the arm or the deadline stops it between two orders."""
+        """Sends what is not with the engine yet. A halt, the end of the arm, the deadline, or a broker that rejects one order after
+        the other stops it between two orders."""
         ledger, began = self.store.ledger, self.clock.now()
         waiting = [
             (intent, state)
@@ -315,6 +339,9 @@ class LiveDesk:
             if halt is not None:
                 return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
             moment = now + (self.clock.now() - began)
+            rejected = ledger.rejected(session)
+            if rejected >= self.limits.max_rejected_orders:
+                return self._break_off(waiting[sent:], rejected, moment)
             if moment >= deadline:
                 return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
             not_armed = self.why_not_armed(moment)
@@ -327,6 +354,18 @@ class LiveDesk:
                 return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - sent - 1} orders wait.")
         return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
 
+    def _break_off(self, rest: Sequence[tuple[OrderIntent, OrderState]], rejected: int, now: datetime) -> Submission:
+        """What was never sent is over; an order in doubt stays in doubt."""
+        limit = self.limits.max_rejected_orders
+        unsent = [intent for intent, state in rest if state is OrderState.NEW]
+        for intent in unsent:
+            why = f"reject_breaker: the broker rejected {rejected} orders of the session, the limit is {limit}."
+            self.store.ledger.record_state(intent.key, OrderState.CANCELLED, now, why)
+        return Submission(
+            Outcome.REJECT_BREAKER,
+            f"The broker rejected {rejected} orders of the session (max_rejected_orders {limit}): {len(unsent)} were not sent.",
+        )
+
     def _settle(self, strategy: str, engine: ExecutionEngine, intent: OrderIntent) -> OrderState | None:
         """Finds out about an order in doubt where the engine does not know at once; None when it is in no doubt."""
         states = {order.key: state for order, state in self.store.ledger.open_orders(strategy)}
@@ -336,19 +375,27 @@ class LiveDesk:
 
     def _plan(
         self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime
-    ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
+    ) -> Callable[[OtherOrders], tuple[tuple[OrderIntent, RiskVerdict], ...]]:
+        """All that the plan needs, but what the other sleeves have had approved by then."""
         book = self.store.ledger.book(strategy.name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
         voided = self.markets.voided(self.calendar.next(session), now)
         pending = unsettled(self.store.ledger.entries(strategy.name, session), session, self.calendar)
         decisions = rows.to_decisions(stored)
-        return plan(self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending)
+        past = self._past(strategy.name, session)
+        told = (self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending, past)
+        return partial(plan, *told)
+
+    def _past(self, strategy: str, session: date) -> Past:
+        ledger, back = self.store.ledger, self.calendar.offset(session, -self.limits.unfilled_sessions)
+        return Past(ledger.peak(strategy, session), ledger.unfilled(strategy, back, session))
 
     def _expire(self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime) -> None:
         """Keeps on record what was decided too late to be sent. Orders committed in time but never sent expire as well."""
         ledger = self.store.ledger
         expired = tuple(
-            (intent, RiskVerdict(False, "decision_expired")) for intent, _ in self._plan(strategy, session, stored, now)
+            (intent, RiskVerdict(False, "decision_expired"))
+            for intent, _ in self._plan(strategy, session, stored, now)(OtherOrders())
         )
         ledger.commit_orders(strategy.name, session, expired, now)
         for intent, state in ledger.open_orders(strategy.name):
