@@ -54,7 +54,7 @@ def test_no_line_of_the_ledger_can_be_changed_or_removed(ledger, path):
     with sqlite3.connect(path) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         tables = [name for name in tables if not name.startswith("sqlite_")]
-        assert len(tables) == 11
+        assert {"intents", "order_states", "fills", "entries", "halts", "arms"} <= set(tables)
         for table in tables:
             (column, *_), *_ = [row[1:] for row in database.execute(f"PRAGMA table_info({table})")]
             assert database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] > 0, table

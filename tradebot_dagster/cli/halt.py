@@ -63,7 +63,7 @@ def halt(config_path: Path, reason: str, keep_orders: bool) -> int:
     left = [_reference(order.order_key, found) for order in attempt.orders if order.problem]
     if left:
         problems.append(f"May still be open: {', '.join(left)}. Cancel in TWS what it shows under these references.")
-    done = "Orders at the broker stay there." if keep_orders else "No other order of Tradebot is open at the broker."
+    done = "Orders at the broker stay there." if keep_orders else "The ledger knows of no other open order."
     emit({"halted": reason, "orders": attempt.orders, "problems": problems}, "\n".join(problems) or done)
     return 1 if problems else 0
 
