@@ -21,6 +21,7 @@ from tradebot_core.interfaces import Purpose
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict, Side, order_key
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
+from tradebot_core.stores.sqlite_ledger import SqliteLedger
 from tradebot_core.trading.live import (
     Decided,
     LiveDesk,
@@ -880,7 +881,11 @@ def test_after_too_many_rejections_the_rest_of_the_session_is_not_sent(tmp_path)
     desk = three_orders(tmp_path, engine, 2)
     submission = desk.submit(day(0))
     assert submission.outcome is Outcome.REJECT_BREAKER
-    assert submission.note == "The broker rejected 2 orders of the session (max_rejected_orders 2): 1 were not sent."
+    assert submission.note == (
+        "The broker rejected 2 orders of the session (max_rejected_orders 2): 1 were not sent. "
+        "Trading is halted; `tradebot resume` ends the halt."
+    )
+    assert desk.ledger.halted() == f"the broker rejected 2 orders of {day(0)}"
     assert (len(engine.received), sorted(desk.states().values())) == (2, ["cancelled", "rejected", "rejected"])
     (why,) = desk.ledger.orders("scripted").filter(pl.col("state") == "cancelled")["detail"]
     assert why == "reject_breaker: the broker rejected 2 orders of the session, the limit is 2."
@@ -888,9 +893,46 @@ def test_after_too_many_rejections_the_rest_of_the_session_is_not_sent(tmp_path)
     assert len(engine.received) == 2
 
 
+def test_a_broker_that_rejects_the_last_order_too_halts_the_sessions_that_follow(tmp_path):
+    desk = three_orders(tmp_path, FakeEngine(on_submit=reject), 3)
+    assert desk.submit(day(0)).outcome is Outcome.REJECT_BREAKER
+    desk.decide(day(1))
+    assert desk.submit(day(1)).outcome is Outcome.HALTED
+
+
+def test_after_resume_the_cancelled_orders_stay_unsent_and_nothing_halts_again(tmp_path):
+    engine = FakeEngine(on_submit=reject)
+    desk = three_orders(tmp_path, engine, 2)
+    desk.submit(day(0))
+    desk.ledger.resume(evening(day(0)))
+    assert desk.submit(day(0)).outcome is Outcome.SUBMITTED
+    assert (len(engine.received), desk.ledger.halted()) == (2, None)
+
+
+def test_a_run_killed_between_the_halt_and_the_cancelling_sends_nothing_more(tmp_path, monkeypatch):
+    engine = FakeEngine(on_submit=reject)
+    desk = three_orders(tmp_path, engine, 2)
+    record = SqliteLedger.record_state
+
+    def killed(ledger, key, state, *rest):
+        if state is OrderState.CANCELLED:
+            raise Crash
+        return record(ledger, key, state, *rest)
+
+    monkeypatch.setattr(SqliteLedger, "record_state", killed)
+    with pytest.raises(Crash):
+        desk.submit(day(0))
+    monkeypatch.undo()
+    assert desk.submit(day(0)).outcome is Outcome.HALTED
+    desk.ledger.resume(evening(day(0)))
+    assert desk.submit(day(0)).outcome is Outcome.REJECT_BREAKER
+    assert (len(engine.received), desk.ledger.halted()) == (2, None)
+    assert sorted(desk.states().values()) == ["cancelled", "rejected", "rejected"]
+
+
 def test_fewer_rejections_than_the_limit_stop_nothing(tmp_path):
     engine = FakeEngine(on_submit=reject)
-    desk = three_orders(tmp_path, engine, 3)
+    desk = three_orders(tmp_path, engine, 4)
     assert desk.submit(day(0)).outcome is Outcome.SUBMITTED
     assert (len(engine.received), set(desk.states().values())) == (3, {"rejected"})
 

@@ -334,14 +334,15 @@ class LiveDesk:
             if intent.session == session and state in (OrderState.NEW, OrderState.SENDING, OrderState.UNKNOWN)
         ]
         engine = self.engine_factory() if waiting else None
+        before = ledger.rejected(session)
         for sent, (intent, state) in enumerate(waiting):
             halt = ledger.halted()
             if halt is not None:
                 return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
             moment = now + (self.clock.now() - began)
             rejected = ledger.rejected(session)
-            if rejected >= self.limits.max_rejected_orders:
-                return self._break_off(waiting[sent:], rejected, moment)
+            if state is OrderState.NEW and rejected >= self.limits.max_rejected_orders:
+                return self._break_off(waiting[sent:], session, rejected, moment, halt=rejected > before)
             if moment >= deadline:
                 return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
             not_armed = self.why_not_armed(moment)
@@ -352,18 +353,27 @@ class LiveDesk:
             became = self._settle(strategy, engine, intent)
             if became is OrderState.LOST or became in IN_DOUBT:
                 return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - sent - 1} orders wait.")
+        rejected = ledger.rejected(session)
+        if rejected > before and rejected >= self.limits.max_rejected_orders:
+            return self._break_off((), session, rejected, now + (self.clock.now() - began), halt=True)
         return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
 
-    def _break_off(self, rest: Sequence[tuple[OrderIntent, OrderState]], rejected: int, now: datetime) -> Submission:
-        """What was never sent is over; an order in doubt stays in doubt."""
+    def _break_off(
+        self, rest: Sequence[tuple[OrderIntent, OrderState]], session: date, rejected: int, now: datetime, *, halt: bool
+    ) -> Submission:
+        """What was never sent is over; an order in doubt stays in doubt. `halt`: the run that met the rejections halts all trading,
+        and first of all; one that finds them after `tradebot resume` does not halt again."""
         limit = self.limits.max_rejected_orders
+        if halt:
+            self.store.ledger.halt(f"the broker rejected {rejected} orders of {session}", now)
         unsent = [intent for intent, state in rest if state is OrderState.NEW]
         for intent in unsent:
             why = f"reject_breaker: the broker rejected {rejected} orders of the session, the limit is {limit}."
             self.store.ledger.record_state(intent.key, OrderState.CANCELLED, now, why)
         return Submission(
             Outcome.REJECT_BREAKER,
-            f"The broker rejected {rejected} orders of the session (max_rejected_orders {limit}): {len(unsent)} were not sent.",
+            f"The broker rejected {rejected} orders of the session (max_rejected_orders {limit}): {len(unsent)} were not sent."
+            + (" Trading is halted; `tradebot resume` ends the halt." if halt else ""),
         )
 
     def _settle(self, strategy: str, engine: ExecutionEngine, intent: OrderIntent) -> OrderState | None:
