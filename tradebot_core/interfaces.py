@@ -415,3 +415,63 @@ class RiskGate(Protocol):
     """Between every strategy and every engine, in every mode."""
 
     def check(self, intent: OrderIntent, situation: Situation) -> RiskVerdict: ...
+
+
+@dataclass(frozen=True)
+class BrokerPosition:
+    con_id: int
+    symbol: str
+    quantity: Decimal
+    average_cost: Decimal  # USD a share
+
+
+@dataclass(frozen=True)
+class BrokerOrderLine:
+    """One order as the broker lists it. `quantity` and `filled` are None where the broker leaves them out."""
+
+    perm_id: int
+    reference: str  # orderRef; "" for an order placed by hand
+    con_id: int
+    symbol: str
+    side: str  # BUY | SELL
+    status: str  # in the broker's words
+    is_open: bool
+    quantity: Decimal | None
+    filled: Decimal | None
+
+
+@dataclass(frozen=True)
+class BrokerExecutionLine:
+    """One execution of the day in its latest correction."""
+
+    execution_id: str
+    reference: str
+    con_id: int
+    symbol: str
+    side: str  # BOT | SLD
+    quantity: Decimal
+    price: Decimal
+    at: datetime
+
+
+@dataclass(frozen=True)
+class BrokerAccount:
+    """What the broker says of one account. USD; a value that the broker did not send is None, never 0.
+
+    Orders and executions reach back to midnight, New York; two orders of one reference are both listed.
+    """
+
+    account: str
+    at: datetime  # the broker's clock, UTC
+    positions: Mapping[int, BrokerPosition]  # by con_id, without those that are closed
+    cash: Decimal | None
+    settled_cash: Decimal | None
+    net_liquidation: Decimal | None
+    orders: Sequence[BrokerOrderLine]
+    executions: Sequence[BrokerExecutionLine]
+
+
+class AccountReader(Protocol):
+    def account(self) -> BrokerAccount:
+        """Asked afresh at each call. Raises ExecutionError when the broker does not answer."""
+        ...
