@@ -1,6 +1,6 @@
 # Two commands are all a newcomer needs: `make run` and `make test`. Each sets up what it needs from uv.lock.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo fresh up test lint format
+.PHONY: help setup run demo fresh up test faults lint format
 
 UV_VERSION := 0.13.9
 PYTHON ?= python3
@@ -39,6 +39,9 @@ up: setup  ## Only the Dagster UI and daemon, with config.yaml
 
 test: setup lint  ## Everything that must hold
 	@$(BIN)/python -m pytest -n auto
+
+faults: setup  ## Kills and broker faults, drawn from SEEDS seeds (500) from FIRST (0) on
+	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0)
 
 lint: setup
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/lint-imports --no-cache

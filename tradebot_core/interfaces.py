@@ -228,7 +228,8 @@ class Journal(Protocol):
         ...
 
     def record_fill(self, strategy: str, fill: Fill) -> bool:
-        """Enters the trade and its commission. False when the execution is known already."""
+        """Enters the trade and its commission. False when the execution is known already; a ledger enters a higher version of it,
+        which has other terms, as its correction."""
         ...
 
     def post(self, strategy: str, entries: Sequence[Entry]) -> int:

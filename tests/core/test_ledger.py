@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -39,6 +40,7 @@ def a_full_life(ledger: SqliteLedger) -> None:
     ledger.post(S, [DEPOSIT])
     bring(ledger, order(), OrderState.SENDING, OrderState.FILLED)
     ledger.record_fill(S, fill_of(order()))
+    ledger.record_fill(S, replace(fill_of(order()), version=2))
     ledger.halt("test", AT)
 
 
@@ -48,7 +50,7 @@ def test_no_line_of_the_ledger_can_be_changed_or_removed(ledger, path):
     with sqlite3.connect(path) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         tables = [name for name in tables if not name.startswith("sqlite_")]
-        assert len(tables) == 10
+        assert len(tables) == 11
         for table in tables:
             (column, *_), *_ = [row[1:] for row in database.execute(f"PRAGMA table_info({table})")]
             assert database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] > 0, table

@@ -21,7 +21,13 @@ AT_ORDER = (
 )  # fmt: skip
 AT_REQUEST = ("kill at the request", "cut at the request", "no answer", "mute from the request on", "hide open orders twice")
 AT_REPLY = ("kill before the reply", "kill after the reply", "say it twice", "commissions later", "fills last to first")
-KILLS = ("kill before the order", "kill after the order", "kill at the request", "kill before the reply", "kill after the reply")
+KILLS = (
+    "kill before the order",
+    "kill after the order",
+    "kill at the request",
+    "kill before the reply",
+    "kill after the reply",
+)
 
 
 @dataclass
@@ -66,6 +72,7 @@ class Hand:
         kind = int(fields[0])
         if self._due("kill at the request", self.requests):
             self._kill()
+            return
         if self._due("cut at the request", self.requests):
             _cut(session)
             return
@@ -92,32 +99,32 @@ class Hand:
         self.orders += 1
         due = {trouble.what for trouble in self.troubles if trouble.what in AT_ORDER and trouble.nth == self.orders}
         self.happened += sorted(due - {"roll back ids"})
-        order_id, exchange = int(fields[1]), self.desk.exchange
         if "kill before the order" in due:
             self._kill()
-        if "lose the order" in due:
-            return
-        if "cut before the order" in due:
+        elif "cut before the order" in due:
             _cut(session)
-            return
+        elif "lose the order" not in due:
+            self._take(session, fields, due)
+
+    def _take(self, session: Any, fields: list[str], due: set[str]) -> None:
+        order_id, exchange = int(fields[1]), self.desk.exchange
         if "10349" in due:
             session.send(error(10349, "Order TIF was set to DAY based on order preset.", order_id))
-        if "cut after the order" in due or "no word of the order" in due or "kill after the order" in due:
-            session.send.muted = True
-        code = next((int(what.split()[1]) for what in due if what.startswith("refuse")), 0)
-        if code:
-            place, exchange.place = exchange.place, _refusing(exchange.place, code)
+        session.send.muted |= bool(due & {"cut after the order", "no word of the order", "kill after the order"})
+        refused = next((int(what.split()[1]) for what in due if what.startswith("refuse")), 0)
+        place = exchange.place
+        if refused:
+            exchange.place = _refusing(place, refused)
         try:
             self.desk.answer(session, fields)
         finally:
-            if code:
-                exchange.place = place
+            exchange.place = place
         order = exchange.find(session.client_id, order_id)
-        if order is not None and "in three parts" in due:
-            order.slices = Slices(3, 1800.0)
-        if order is not None and "in parts till the close" in due:
-            order.slices = Slices(3, 4 * 3600.0)
-        if order is not None and "answer twice" in due:
+        slices = {"in three parts": Slices(3, 1800.0), "in parts till the close": Slices(3, 4 * 3600.0)}
+        for what in due & slices.keys():
+            if order is not None:
+                order.slices = slices[what]
+        if "answer twice" in due:
             session.send.again()
         if "kill after the order" in due:
             self._kill()

@@ -35,7 +35,9 @@ def breaks(ledger: SqliteLedger, truth: AccountState, session: date, excuses: Ma
     for key, row in known.items():
         orders = at_broker.get(key)
         yield from _of_state(key, OrderState(row["state"]), orders[0] if orders else None, row, session)
-    missing = Counter(row["session"] for key, row in known.items() if row["approved"] and key not in at_broker and row["state"] in _MISSING)
+    missing = Counter(
+        row["session"] for key, row in known.items() if row["approved"] and key not in at_broker and row["state"] in _MISSING
+    )
     for of, count in missing.items():
         if count > excuses.get(of, 0):
             yield f"{count} orders of {of} were not placed, and {excuses.get(of, 0)} runs went wrong"

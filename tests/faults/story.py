@@ -7,6 +7,7 @@ the second time must be nothing. The oracle looks after each evening.
 
 import multiprocessing
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -81,13 +82,13 @@ class Story:
     def marks(self) -> list[str]:
         return (self.folder / "marks").read_text().split()
 
-    def errand(self, step: str, session: date, bad: Bad | None = None, *, renew: bool = True) -> int:
+    def errand(self, step: str, session: date, bad: Bad | None = None, *, renew: bool = True, permit: str = "") -> int:
         """One process's work; its exit code, negative when it was killed."""
         bad = bad or Bad()
         self.runs += 1
         (self.folder / "marks").unlink(missing_ok=True)
         name = f"{step} {session} {self.runs}"
-        work = Errand(self.folder, self.port, self.seed, self.script, step, session, name, renew, bad.kill_before)
+        work = Errand(self.folder, self.port, self.seed, self.script, step, session, name, renew, bad.kill_before, permit)
         hand = self.tws.hand
         hand.begin(bad.troubles)
         process = processes.Process(target=trader.work, args=(work,), daemon=True)
@@ -103,6 +104,27 @@ class Story:
         if process.exitcode == BROKEN:
             raise Broken((self.folder / "said").read_text())
         return process.exitcode
+
+    def at_once(self, step: str, session: date, count: int) -> list[int | None]:
+        """The same errand by several processes that start together, each as a run of its own; their exit codes."""
+        self.tws.hand.begin()
+        made = []
+        for number in range(count):
+            self.runs += 1
+            work = Errand(
+                self.folder, self.port, self.seed, self.script, step, session, f"{step} {session} {number}", number > 0
+            )
+            made.append(processes.Process(target=trader.work, args=(work,), daemon=True))
+        for process in made:
+            process.start()
+        for process in made:
+            process.join(60)
+        codes = [process.exitcode for process in made]
+        self.excuses[session] += sum(code != 0 for code in codes)
+        self.steps.append(f"{step} {session} by {count} at once -> {codes}")
+        if BROKEN in codes or None in codes:
+            raise Broken((self.folder / "said").read_text())
+        return codes
 
     def until_done(self, step: str, session: date, bads: Sequence[Bad] = ()) -> None:
         """The errand, badly as often as told, and then again until it ends well, and once more, which must change nothing."""
@@ -195,3 +217,13 @@ def drawn(chance: random.Random, share: float, *, most_marks: int, at_order: boo
         bads.append(bad)
         share *= 0.6
     return bads
+
+
+def tell(seed: int, sessions: int) -> tuple[int, int, str, tuple[str, ...]]:
+    """Seed, processes run, what broke ("" for nothing), the steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            story = told(Path(folder), seed, sessions)
+        except Broken as broken:
+            return seed, 0, str(broken), ()
+        return seed, story.runs, "", tuple(story.steps)

@@ -48,6 +48,7 @@ class Errand:
     run: str
     renew: bool = False
     kill_before: int = 0
+    permit: str = ""  # instead of one that is issued
 
 
 class Counter:
@@ -86,10 +87,10 @@ class Counted:
 
 def hurry() -> None:
     """The broker of a story answers at once or never."""
-    connection.answer.__kwdefaults__["timeout_s"] = 0.8
-    connection._CLOCK_TIMEOUTS_S = (0.4, 0.4)
-    connection._ID_RELEASE_S = 0.2
-    orders._COMMISSION_TIMEOUT_S = 0.3
+    connection.answer.__kwdefaults__["timeout_s"] = 0.4
+    connection._CLOCK_TIMEOUTS_S = (0.2, 0.2)
+    connection._ID_RELEASE_S = 0.1
+    orders._COMMISSION_TIMEOUT_S = 0.15
 
 
 def desk_of(errand: Errand, counter: Counter) -> LiveDesk:
@@ -97,7 +98,7 @@ def desk_of(errand: Errand, counter: Counter) -> LiveDesk:
     settings = IbkrSettings(port=errand.port, account=ACCOUNT)
 
     def engine() -> Any:
-        return Counted(IbkrEngine(settings, Mode.PAPER, CON_IDS, acknowledge_timeout_s=0.6), counter)
+        return Counted(IbkrEngine(settings, Mode.PAPER, CON_IDS, acknowledge_timeout_s=0.3), counter)
 
     store = Counted(FileStore(errand.folder / "store", calendar), counter)
     markets = GivenMarkets(Prices.drawn(errand.seed))
@@ -114,7 +115,7 @@ def run(errand: Errand) -> str:
     else:
         purpose = Purpose.DECIDE if errand.step == "decide" else Purpose.SUBMIT
         permit = issue_permit(ledger, desk.calendar, now, purpose, renew=errand.renew)
-        permit_id = permit.permit_id if permit else None
+        permit_id = errand.permit or (permit.permit_id if permit else None)
         if errand.step == "decide":
             decided = desk.decide(strategy, CAPITAL, errand.session, permit_id, errand.run, now)
             done = f"live={decided.live} {decided.note}"

@@ -178,6 +178,7 @@ def _fill(order_key: str, done: BrokerExecution) -> Fill:
         price=done.price,
         commission=done.commission,
         filled_at=done.at,
+        version=done.version,
     )
 
 

@@ -36,6 +36,7 @@ class BrokerExecution:
     price: Decimal
     commission: Decimal | None
     at: datetime
+    version: int = 1  # higher when the exchange has corrected it
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,13 @@ def _execution(execution_id: str, fill: Fill) -> BrokerExecution:
         usd(done.price),
         usd(report.commission) if report.execId else None,
         done.time.astimezone(UTC),
+        _version(done.execId),
     )
+
+
+def _version(execution_id: str) -> int:
+    last = execution_id.rpartition(".")[2]
+    return int(last) if last.isascii() and last.isdigit() else 1
 
 
 async def _wait(ib: IB, reached: Callable[[], bool], timeout_s: float) -> None:

@@ -171,7 +171,8 @@ class RiskVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """One execution. `execution_id` is unique at the broker; price in USD a share, commission in USD (positive is a cost)."""
+    """One execution. `execution_id` is unique at the broker; price in USD a share, commission in USD (positive is a cost). An
+    execution that the exchange corrects comes again, under the same id and with a higher `version`."""
 
     execution_id: str
     order_key: str
@@ -183,6 +184,7 @@ class Fill:
     price: Decimal
     commission: Decimal
     filled_at: datetime
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)

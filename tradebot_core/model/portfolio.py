@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 from types import MappingProxyType
 
-from tradebot_core.model.order import Fill
+from tradebot_core.model.order import Fill, Side
 
 _PRICE_STEP = Decimal("0.0001")
 
@@ -23,6 +23,7 @@ def usd(amount: float | str | Decimal) -> Decimal:
 class EntryKind(StrEnum):
     DEPOSIT = "deposit"
     TRADE = "trade"
+    CORRECTION = "correction"  # of a trade: its reversal and what takes its place
     COMMISSION = "commission"
     DIVIDEND = "dividend"
     SPLIT = "split"
@@ -45,7 +46,7 @@ class Entry:
 
 def fold_order(entry: Entry) -> tuple[date, bool]:
     """Corporate actions take effect before the open, so they come before the session's trades, whenever they were entered."""
-    return entry.session, entry.kind in (EntryKind.TRADE, EntryKind.COMMISSION)
+    return entry.session, entry.kind in (EntryKind.TRADE, EntryKind.COMMISSION, EntryKind.CORRECTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Book:
         cost = held.cost if held else Decimal(0)
         if entry.kind is EntryKind.TRADE:
             cost = cost - entry.cash if entry.quantity > 0 else usd(cost * after / before)
+        elif entry.kind is EntryKind.CORRECTION:
+            cost = cost - entry.cash if entry.cash or not before else usd(cost * after / before)
         opened = held.opened if held else entry.session
         positions[entry.security_id] = Position(entry.security_id, entry.symbol, after, cost, opened)
         return replace(book, positions=MappingProxyType(positions))
@@ -121,3 +124,27 @@ def fill_entries(fill: Fill) -> tuple[Entry, ...]:
         fill.symbol,
     )
     return (trade, commission)
+
+
+def correction_entries(old: Fill, new: Fill) -> tuple[Entry, ...]:
+    """What turns the lines of an execution into those of its correction: a reversal and the new terms, linked by the execution's id.
+
+    Dated to the execution, whose session's book was wrong. Shares are added before they are taken, so that the book is never short
+    between two lines. Of a corrected sale the shares change on a line of their own: what they had cost is not in its price.
+    """
+
+    def entry(name: str, kind: EntryKind, cash: Decimal, quantity: int = 0) -> Entry:
+        key = f"{name}:{new.execution_id}:{new.version}"
+        return Entry(key, old.session, kind, cash, quantity, old.security_id, old.symbol)
+
+    was, now, corrected = old.quantity * old.price, new.quantity * new.price, EntryKind.CORRECTION
+    if old.side is Side.BUY:
+        lines = [entry("correction", corrected, -now, new.quantity), entry("reversal", corrected, was, -old.quantity)]
+    else:
+        lines = [entry("reversal", corrected, -was), entry("correction", corrected, now)]
+        if old.quantity != new.quantity:
+            lines.append(entry("correction_shares", corrected, Decimal(0), old.quantity - new.quantity))
+    if old.commission != new.commission:
+        lines.append(entry("reversal_commission", EntryKind.COMMISSION, old.commission))
+        lines.append(entry("correction_commission", EntryKind.COMMISSION, -new.commission))
+    return tuple(lines)

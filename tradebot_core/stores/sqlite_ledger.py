@@ -5,6 +5,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ import polars as pl
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError, StoreError
 from tradebot_core.interfaces import DecisionSet, Permit, Purpose
 from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
-from tradebot_core.model.portfolio import Book, Entry, EntryKind, fill_entries, fold_order
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, correction_entries, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
 
 _TABLES = {
@@ -33,6 +34,10 @@ _TABLES = {
     "fills": "execution_id TEXT PRIMARY KEY, strategy TEXT NOT NULL, order_key TEXT NOT NULL REFERENCES intents, "
     "session TEXT NOT NULL, security_id INTEGER NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL, "
     "quantity INTEGER NOT NULL CHECK (quantity > 0), price TEXT NOT NULL, commission TEXT NOT NULL, filled_at TEXT NOT NULL",
+    # The terms that take the place of a fill's, by the exchange's correction; the highest version counts.
+    "corrections": "execution_id TEXT NOT NULL REFERENCES fills (execution_id), version INTEGER NOT NULL, "
+    "quantity INTEGER NOT NULL CHECK (quantity > 0), price TEXT NOT NULL, commission TEXT NOT NULL, "
+    "PRIMARY KEY (execution_id, version)",
     "entries": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, strategy TEXT NOT NULL, entry_key TEXT NOT NULL, session TEXT NOT NULL, "
     "kind TEXT NOT NULL, security_id INTEGER, symbol TEXT NOT NULL, quantity INTEGER NOT NULL, cash TEXT NOT NULL, "
     "UNIQUE (strategy, entry_key)",
@@ -46,6 +51,8 @@ _APPEND_ONLY = "".join(
 )
 _ONE_LIVE_SET = "CREATE UNIQUE INDEX IF NOT EXISTS one_live_set ON decision_sets (strategy, session) WHERE live = 1;"
 _LAST_STATE = "SELECT order_key, state, detail, MAX(sequence) FROM order_states GROUP BY order_key"
+_CORRECTED = ("quantity", "price", "commission")
+_LAST_CORRECTION = "SELECT execution_id, quantity, price, commission, MAX(version) FROM corrections GROUP BY execution_id"
 
 
 class SqliteLedger:
@@ -255,7 +262,9 @@ class SqliteLedger:
                 ),
             )
             if done.rowcount == 0:
-                return False
+                return _correct(database, strategy, fill)
+            if fill.version > 1:
+                _insert_correction(database, fill)
             _insert_entries(database, strategy, fill_entries(fill))
             return True
 
@@ -288,11 +297,12 @@ class SqliteLedger:
         return pl.DataFrame(records, schema={**ORDERS.schema, "state": pl.String, "detail": pl.String})
 
     def fills(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:
-        columns = [c for c in FILLS.schema if c != "session"]
+        """Each execution once, in its latest terms."""
+        columns = [f"COALESCE(c.{c}, f.{c})" if c in _CORRECTED else f"f.{c}" for c in FILLS.schema if c != "session"]
         with self._connection() as database:
             rows = database.execute(
-                f"SELECT session, {', '.join(columns)} FROM fills WHERE strategy = ? AND session BETWEEN ? AND ? "
-                "ORDER BY session, execution_id",
+                f"SELECT f.session, {', '.join(columns)} FROM fills f LEFT JOIN ({_LAST_CORRECTION}) c USING (execution_id) "
+                "WHERE f.strategy = ? AND f.session BETWEEN ? AND ? ORDER BY f.session, f.execution_id",
                 (strategy, _from(start), _until(end)),
             ).fetchall()
         typed = [(date.fromisoformat(row[0]), *row[1:-1], datetime.fromisoformat(row[-1])) for row in rows]
@@ -333,6 +343,31 @@ class SqliteLedger:
 def _unknown_order(order_key: str) -> ExecutionError:
     return ExecutionError(
         f"There is no order {order_key} in the ledger.", "Compare the ledger with the broker: tradebot reconcile."
+    )
+
+
+def _correct(database: sqlite3.Connection, strategy: str, fill: Fill) -> bool:
+    """Enters the correction of an execution that was entered before; False when it is not newer or changes nothing."""
+    version, quantity, price, commission = database.execute(
+        "SELECT COALESCE(c.version, 1), COALESCE(c.quantity, f.quantity), COALESCE(c.price, f.price), "
+        "COALESCE(c.commission, f.commission) FROM fills f LEFT JOIN corrections c USING (execution_id) "
+        "WHERE f.execution_id = ? ORDER BY c.version DESC LIMIT 1",
+        (fill.execution_id,),
+    ).fetchone()
+    if fill.version <= version:
+        return False
+    _insert_correction(database, fill)
+    entered = replace(fill, quantity=quantity, price=Decimal(price), commission=Decimal(commission))
+    if (entered.quantity, entered.price, entered.commission) == (fill.quantity, fill.price, fill.commission):
+        return False
+    _insert_entries(database, strategy, correction_entries(entered, fill))
+    return True
+
+
+def _insert_correction(database: sqlite3.Connection, fill: Fill) -> None:
+    database.execute(
+        "INSERT INTO corrections VALUES (?, ?, ?, ?, ?)",
+        (fill.execution_id, fill.version, fill.quantity, str(fill.price), str(fill.commission)),
     )
 
 

@@ -142,8 +142,14 @@ def unbalanced_sessions(equity: pl.DataFrame, entries: pl.DataFrame) -> pl.DataF
 
 
 def trades_without_their_fill(fills: pl.DataFrame, entries: Iterable[Entry]) -> pl.DataFrame:
-    """Trades of the ledger that differ from the execution they name, and executions that were not entered."""
-    entered = {entry.key: (entry.quantity, entry.cash) for entry in entries if entry.kind is EntryKind.TRADE}
+    """Trades of the ledger that differ, with their corrections, from the execution they name, and executions not entered."""
+    entered: dict[str, tuple[int, Decimal]] = {}
+    for entry in entries:
+        if entry.kind in (EntryKind.TRADE, EntryKind.CORRECTION):
+            # A correction is keyed reversal:EXECUTION:VERSION and so on (model.portfolio.correction_entries).
+            key = entry.key if entry.kind is EntryKind.TRADE else f"fill:{entry.key.partition(':')[2].rpartition(':')[0]}"
+            quantity, cash = entered.get(key, (0, Decimal(0)))
+            entered[key] = (quantity + entry.quantity, cash + entry.cash)
     executed = {}
     for row in fills.iter_rows(named=True):
         signed = row["quantity"] if row["side"] == "buy" else -row["quantity"]

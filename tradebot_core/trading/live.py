@@ -15,12 +15,12 @@ from enum import StrEnum
 
 import polars as pl
 
-from tradebot_core.calendar import TradingCalendar
+from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import RiskSettings
 from tradebot_core.errors import ConfigurationError, NotPermitted, ReconciliationError
 from tradebot_core.interfaces import Clock, DataStore, DecisionSet, ExecutionEngine, Ledger, Permit, Purpose, RiskGate
 from tradebot_core.model.decision import Decision
-from tradebot_core.model.order import OrderIntent, OrderState, RiskVerdict
+from tradebot_core.model.order import TERMINAL_STATES, OrderIntent, OrderState, RiskVerdict
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Strategy
@@ -28,7 +28,7 @@ from tradebot_core.trading import rows
 from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
 from tradebot_core.trading.late_actions import late_entries
-from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills, take_status
+from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills, take_late, take_status
 from tradebot_core.trading.settlement import unsettled
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
 
@@ -197,7 +197,24 @@ class LiveDesk:
             for intent, _ in ledger.open_orders(name):
                 if intent.session < session:
                     self._settle(name, engine, intent)
+        self._look_again(name, session, now)
         self._post_actions(name, ledger.entries(name), session)
+
+    def _look_again(self, strategy: str, session: date, now: datetime) -> None:
+        """Asks once more about the orders of the day that have ended: an exchange may have corrected an execution since, and one that
+        was given up for lost may have traded. Later than that day a broker shows nothing of it."""
+        if now.astimezone(NEW_YORK).date() != session:
+            return
+        before = self.calendar.previous(session)
+        ended = [
+            key
+            for key, state in self.store.ledger.orders(strategy, before, before).select("order_key", "state").iter_rows()
+            if state in TERMINAL_STATES and state != OrderState.REFUSED
+        ]
+        engine = self.engine_factory() if ended else None
+        for key in ended:
+            assert engine is not None
+            take_late(self.store.ledger, strategy, key, engine.get_order_status(key), now)
 
     def orders_past_their_open(self, strategy: str, now: datetime) -> list[OrderIntent]:
         """Orders without a final state whose session of filling has opened."""

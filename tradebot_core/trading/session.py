@@ -106,6 +106,14 @@ def take_status(journal: Journal, strategy: str, intent: OrderIntent, status: Or
         journal.record_state(intent.key, status.state, now, status.detail, status.broker_order_id)
 
 
+def take_late(journal: Journal, strategy: str, order_key: str, status: OrderStatus, now: datetime) -> None:
+    """Records what an order that has ended did all the same: its executions, corrections of them, and that it is filled."""
+    for fill in status.fills:
+        journal.record_fill(strategy, fill)
+    if status.state is OrderState.FILLED:
+        journal.record_state(order_key, OrderState.FILLED, now, status.detail, status.broker_order_id)
+
+
 def _price(prices: Mapping[int, LastPrice], security_id: int) -> Decimal | None:
     last = prices.get(security_id)
     return last.price if last is not None else None

@@ -1,0 +1,47 @@
+"""Tells many stories: `python -m tests.faults --seeds 2000`, or one again, with all it did: `python -m tests.faults --seed 17`."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from tests.faults.story import tell
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=500, help="how many stories")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seed", type=int, help="only this one, told in full")
+    parser.add_argument("--sessions", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2)
+    asked = parser.parse_args(arguments)
+    if asked.seed is not None:
+        _, runs, broken, steps = tell(asked.seed, asked.sessions)
+        say(broken or "\n".join(steps))
+        return 1 if broken else 0
+    began, runs, failed = time.monotonic(), 0, []
+    seeds = range(asked.first, asked.first + asked.seeds)
+    with ProcessPoolExecutor(asked.processes, get_context("spawn")) as pool:
+        for number, (seed, done, broken, _) in enumerate(pool.map(tell, seeds, [asked.sessions] * len(seeds)), 1):
+            runs += done
+            if broken:
+                failed.append(seed)
+                say(f"{broken}\nAgain: python -m tests.faults --seed {seed} --sessions {asked.sessions}\n")
+            if number % 50 == 0:
+                say(f"{number} stories, {runs} processes, {time.monotonic() - began:.0f} s, broken: {failed}")
+    say(
+        f"{len(seeds)} stories of {asked.sessions} sessions, {runs} processes, {time.monotonic() - began:.0f} s, broken: {failed}"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
