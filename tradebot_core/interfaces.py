@@ -226,6 +226,18 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class ExternalEntry:
+    """A change of what the account holds beside the sleeves: shares of a listing, or cash (`con_id` None), USD."""
+
+    con_id: int | None
+    quantity: Decimal
+    cash: Decimal
+    reason: str
+    at: datetime
+    operator: str
+
+
+@dataclass(frozen=True)
 class OtherOrders:
     """What the account's other sleeves have had approved in the session: how many orders, and on which securities and sides. A
     sleeve of a backtest has the account to itself."""
@@ -354,6 +366,12 @@ class Ledger(Journal, Protocol):
     def strategies(self) -> Sequence[str]:
         """Every strategy that ever planned an order, configured today or not."""
         ...
+
+    def external(self) -> Sequence[ExternalEntry]:
+        """The account's part beside the sleeves, as it was entered, oldest first."""
+        ...
+
+    def record_external(self, entries: Sequence[ExternalEntry]) -> None: ...
 
     def record_arm(self, arm: Arm) -> None: ...
 

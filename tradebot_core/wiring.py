@@ -40,6 +40,7 @@ from tradebot_core.registry import make_collector, make_strategy
 from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.file_store import FileStore
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading.account_reconciliation import AccountReconciler
 from tradebot_core.trading.arming import Arming, arming_of
 from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
 from tradebot_core.trading.book_state import BookState
@@ -297,8 +298,19 @@ class Tradebot:
             self._engine,
             self.clock,
             self._venue,
+            reconciler=None if self.config.ibkr is None or self.config.mode is Mode.DRY_RUN else self.account_reconciler,
             why_not_armed=self.arming.why_not,
         )
+
+    def account_reconciler(self) -> AccountReconciler:
+        """Of the account of the ibkr block. Raises UsageError when there is none."""
+        if self.config.ibkr is None:
+            raise UsageError("There is no ibkr block, so there is no account to compare the ledger with.")
+        from tradebot_core.ibkr.account import IbkrAccountReader  # noqa: PLC0415  ib_async is only loaded where it is used
+        from tradebot_core.ibkr.orders import order_reference  # noqa: PLC0415
+
+        reader = IbkrAccountReader(self.config.ibkr, self.config.mode)
+        return AccountReconciler(self.store.ledger, self.calendar, self.sleeves, reader, self._con_ids, order_reference)
 
     @property
     def arming(self) -> Arming:

@@ -22,6 +22,7 @@ from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
+from tradebot_core.trading.account_comparison import Line, LineKind
 from tradebot_core.trading.live import (
     Decided,
     LiveDesk,
@@ -960,3 +961,65 @@ def test_the_orders_of_all_sleeves_count_for_the_account(tmp_path, limit, state,
     desk.ledger.commit_orders("other", day(0), [(bought, RiskVerdict(True, "within_limits"))], evening(day(0)))
     desk.submit(day(0))
     assert desk.ledger.orders("scripted").select("state", "rule").rows() == [(state, rule)]
+
+
+# The account
+
+
+@dataclass
+class FakeReconciler:
+    """Says what a test wants of the account."""
+
+    said: Sequence[Line]
+    asked: int = 0
+
+    def lines(self, now: datetime) -> Sequence[Line]:
+        self.asked += 1
+        return self.said
+
+    def con_ids(self) -> dict[int, int]:
+        return {security_of("AAA"): 101, security_of("BBB"): 102}
+
+
+def position_break(con_id: int) -> Line:
+    return Line(LineKind.POSITION, "AAA", "0", "7", False, "the broker holds +7 shares against the ledger", con_id=con_id)
+
+
+def submit_beside(desk: Desk, reconciler: FakeReconciler) -> Submission:
+    now = evening(day(0))
+    permit = issue_permit(desk.ledger, XNYS, now, Purpose.SUBMIT)
+    assert permit is not None
+    beside = replace(desk.desk(now), reconciler=lambda: reconciler)
+    return beside.submit(desk.strategy, day(0), permit.permit_id, "submit", now)
+
+
+def test_while_cash_or_orders_differ_from_the_account_nothing_is_sent_and_nothing_is_lost(tmp_path):
+    engine = FakeEngine()
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.decide(day(0))
+    cash = Line(LineKind.CASH, "USD", "10000", "9000", False, "the broker has -1000 USD against the ledger")
+    refused = submit_beside(desk, FakeReconciler([cash]))
+    assert refused.outcome is Outcome.BREAK
+    assert "cash USD: the broker has -1000 USD against the ledger" in refused.note
+    assert (engine.received, desk.ledger.is_planned("scripted", day(0))) == ([], False)
+    assert submit_beside(desk, FakeReconciler([replace(cash, passed=True)])).outcome is Outcome.SUBMITTED
+    assert len(engine.received) == 1
+
+
+def test_a_position_that_differs_stops_the_orders_of_that_security_alone(tmp_path):
+    engine = FakeEngine()
+    desk = a_desk(tmp_path, f"{day(0)} buy AAA 0.3", f"{day(0)} buy BBB 0.3", engine=lambda: engine)
+    desk.decide(day(0))
+    assert submit_beside(desk, FakeReconciler([position_break(101)])).outcome is Outcome.SUBMITTED
+    assert desk.states() == {"buy AAA": "refused", "buy BBB": "working"}
+    rules = dict(desk.ledger.orders("scripted").select("symbol", "rule").iter_rows())
+    assert rules["AAA"] == "reconciliation_break"
+
+
+def test_the_account_is_compared_once_before_the_orders_are_planned(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=FakeEngine)
+    desk.decide(day(0))
+    reconciler = FakeReconciler([])
+    for _ in range(2):
+        submit_beside(desk, reconciler)
+    assert reconciler.asked == 1

@@ -98,7 +98,7 @@ def _executions(fills: Iterable[Fill], account: str) -> Sequence[BrokerExecution
             latest[fill.execution.execId.rpartition(".")[0]] = fill  # a correction: the same id, its last part higher
     return [
         BrokerExecutionLine(
-            fill.execution.execId,
+            execution_id,  # what every correction keeps of it, as the ledger has it
             fill.execution.orderRef,
             fill.contract.conId,
             fill.contract.symbol,
@@ -107,5 +107,5 @@ def _executions(fills: Iterable[Fill], account: str) -> Sequence[BrokerExecution
             usd(fill.execution.price),
             fill.execution.time.astimezone(UTC),
         )
-        for fill in latest.values()
+        for execution_id, fill in latest.items()
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError, StoreError
-from tradebot_core.interfaces import Arm, DecisionSet, OtherOrders, Permit, Purpose
+from tradebot_core.interfaces import Arm, DecisionSet, ExternalEntry, OtherOrders, Permit, Purpose
 from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, correction_entries, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
@@ -47,6 +47,8 @@ _TABLES = {
     "halts": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, halted INTEGER NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL",
     "arms": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, armed INTEGER NOT NULL, account TEXT NOT NULL, operator TEXT NOT NULL, "
     "at TEXT NOT NULL, expires_at TEXT NOT NULL, fingerprint TEXT NOT NULL, code_version TEXT NOT NULL",
+    "external": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, con_id INTEGER, quantity TEXT NOT NULL, cash TEXT NOT NULL, "
+    "reason TEXT NOT NULL, at TEXT NOT NULL, operator TEXT NOT NULL",
 }
 _APPEND_ONLY = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
@@ -405,6 +407,23 @@ class SqliteLedger:
     def strategies(self) -> Sequence[str]:
         with self._connection() as database:
             return [name for (name,) in database.execute("SELECT DISTINCT strategy FROM intents ORDER BY strategy")]
+
+    def external(self) -> Sequence[ExternalEntry]:
+        with self._connection() as database:
+            rows = database.execute(
+                "SELECT con_id, quantity, cash, reason, at, operator FROM external ORDER BY sequence"
+            ).fetchall()
+        return [
+            ExternalEntry(con_id, Decimal(quantity), Decimal(cash), reason, datetime.fromisoformat(at), operator)
+            for con_id, quantity, cash, reason, at, operator in rows
+        ]
+
+    def record_external(self, entries: Sequence[ExternalEntry]) -> None:
+        with self._transaction() as database:
+            database.executemany(
+                "INSERT INTO external (con_id, quantity, cash, reason, at, operator) VALUES (?, ?, ?, ?, ?, ?)",
+                [(e.con_id, f"{e.quantity:f}", f"{e.cash:f}", e.reason, e.at.isoformat(), e.operator) for e in entries],
+            )
 
     def record_arm(self, arm: Arm) -> None:
         times = (arm.at.isoformat(), arm.expires_at.isoformat())

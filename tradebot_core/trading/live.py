@@ -7,7 +7,7 @@ before that is established.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -36,6 +36,7 @@ from tradebot_core.model.portfolio import Book, Entry, EntryKind, usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import rows
+from tradebot_core.trading.account_reconciliation import AccountReconciler, broken, of_account
 from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
 from tradebot_core.trading.late_actions import late_entries
@@ -100,6 +101,7 @@ class Outcome(StrEnum):
     NOT_ARMED = "not_armed"  # mode live, and no person has armed it: it may be sent once it is
     NOT_PERMITTED = "not_permitted"  # a run without the permit to submit: it only reads
     REJECT_BREAKER = "reject_breaker"  # the broker rejected too many: the rest of the session's orders is cancelled here
+    BREAK = "break"  # the account and the ledger differ, and nobody has explained it
     IN_DOUBT = "in_doubt"  # what became of an order is not known, or it was lost: nothing is added to it
 
 
@@ -122,6 +124,7 @@ class LiveDesk:
     clock: Clock
     venue: str  # where orders go; a ledger belongs to one
     pause: Callable[[float], None] = time.sleep  # seconds between two questions about an order in doubt
+    reconciler: Callable[[], AccountReconciler] | None = None  # None: the engine has no account beside the ledger
     # Why no order may be sent; empty when it is armed, or need not be. Never to be left out by mistake.
     why_not_armed: Callable[[datetime], str] = field(kw_only=True)
 
@@ -321,7 +324,20 @@ class LiveDesk:
                 f"What became of {', '.join(doubtful)} is not known, so nothing is sent. See `tradebot reconcile`; "
                 "look the order up at the broker, then `tradebot reconcile --expire ORDER_KEY` if it never traded.",
             )
-        ledger.commit_plan(name, session, self._plan(strategy, session, stored, now), now)
+        broken_securities: frozenset[int] = frozenset()
+        if self.reconciler is not None and not ledger.is_planned(name, session):
+            reconciler = self.reconciler()
+            lines = reconciler.lines(now)
+            account = of_account(lines)
+            if account:
+                return Submission(
+                    Outcome.BREAK,
+                    f"The account and the ledger differ ({account[0].kind} {account[0].what}: {account[0].reason}), so nothing is sent. "
+                    "See `tradebot reconcile`.",
+                )
+            listings = {line.con_id for line in broken(lines)}
+            broken_securities = frozenset(security for security, of in reconciler.con_ids().items() if of in listings)
+        ledger.commit_plan(name, session, self._plan(strategy, session, stored, now, broken_securities), now)
         return self._send_all(name, session, now, deadline)
 
     def _send_all(self, strategy: str, session: date, now: datetime, deadline: datetime) -> Submission:
@@ -384,7 +400,7 @@ class LiveDesk:
         return settle_doubt(self.store.ledger, engine, self.calendar, strategy, intent, self.clock, self.pause)
 
     def _plan(
-        self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime
+        self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime, blocked: Collection[int] = ()
     ) -> Callable[[OtherOrders], tuple[tuple[OrderIntent, RiskVerdict], ...]]:
         """All that the plan needs, but what the other sleeves have had approved by then."""
         book = self.store.ledger.book(strategy.name, session)
@@ -394,7 +410,7 @@ class LiveDesk:
         decisions = rows.to_decisions(stored)
         past = self._past(strategy.name, session)
         told = (self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending, past)
-        return partial(plan, *told)
+        return partial(plan, *told, broken=blocked)
 
     def _past(self, strategy: str, session: date) -> Past:
         ledger, back = self.store.ledger, self.calendar.offset(session, -self.limits.unfilled_sessions)

@@ -259,9 +259,11 @@ def plan(
     unsettled: Decimal = _NOTHING,
     past: Past = _FIRST_SESSION,
     others: OtherOrders = _NO_OTHERS,
+    broken: Collection[int] = (),
 ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
     """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill;
-    `unsettled` cash (trading/settlement.py) pays for no purchase."""
+    `unsettled` cash (trading/settlement.py) pays for no purchase; of `broken` securities the broker holds another number than the
+    ledger (trading/account_reconciliation.py)."""
     concerned = {*(decision.security_id for decision in decisions), *book.positions} & market.prices.keys()
     prices = {security: market.prices[security].price for security in concerned}
     priced_on = {security: market.prices[security].session for security in concerned}
@@ -275,6 +277,8 @@ def plan(
         verdict = (
             RiskVerdict(False, "corporate_action_at_next_open")
             if intent.security_id in voided
+            else RiskVerdict(False, "reconciliation_break")
+            if intent.security_id in broken
             else gate.check(
                 intent,
                 Situation(

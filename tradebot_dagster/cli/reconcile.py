@@ -1,25 +1,36 @@
-"""`tradebot reconcile`: the ledger's open orders against the broker's word on them."""
+"""`tradebot reconcile`: the ledger against the broker's account: orders, executions, positions, cash."""
 
+from getpass import getuser
 from pathlib import Path
 
 import click
 
 from tradebot_core.errors import UsageError
 from tradebot_core.model.order import OrderState
+from tradebot_core.trading.account_comparison import Line
+from tradebot_core.trading.account_reconciliation import broken
 from tradebot_core.trading.reconciliation import OrderCheck, check_open_orders
-from tradebot_core.wiring import load
+from tradebot_core.wiring import Tradebot, load
 from tradebot_dagster.cli.output import emit
 
 
 @click.command()
 @click.option("--expire", metavar="ORDER_KEY", help="State that this order never traded: you have looked it up at the broker.")
+@click.option(
+    "--accept-external",
+    metavar="REASON",
+    help="Enter every difference of positions and cash as the account's own, beside the sleeves: you know where it comes from.",
+)
 @click.pass_obj
-def reconcile(config_path: Path, expire: str | None) -> int:
-    """Compare every open order of the ledger with the broker: PASS or BREAK, one line each. Nothing is changed.
+def reconcile(config_path: Path, expire: str | None, accept_external: str | None) -> int:
+    """Compare the ledger with the broker: PASS or BREAK, one line for each order, execution, position and the cash.
 
-    With --expire, an order whose fate is unknown is entered as expired on your word, and its sleeve trades again.
+    While a break stands, the order run sends nothing of that security, or nothing at all when it is of an order or of cash.
 
-    Exit code 1 on any BREAK: halt, and find out which of the two is right.
+    With --expire, an order whose fate is unknown is entered as expired on your word, and its sleeve trades again. With
+    --accept-external, what you bought, sold, paid in or took out by hand is entered as external; the bot never touches it.
+
+    Exit code 1 on any BREAK.
 
     \b
     Example: tradebot reconcile --json
@@ -37,10 +48,29 @@ def reconcile(config_path: Path, expire: str | None) -> int:
     if waiting:  # without open orders no broker is called
         engine = bot.desk.engine_factory()
         checks = [check for name in waiting for check in check_open_orders(ledger, engine, name)]
-    breaks = [check for check in checks if not check.agrees]
-    document = {"passed": not breaks, "breaks": len(breaks), "orders": checks}
-    emit(document, "\n".join(map(_line, checks)) or "PASS  no order is open.")
+    lines = _account_lines(bot, accept_external)
+    breaks = sum(not check.agrees for check in checks) + len(broken(lines))
+    document = {"passed": not breaks, "breaks": breaks, "orders": checks, "account": lines}
+    text = [*map(_line, checks), *map(_account_line, lines)]
+    emit(document, "\n".join(text) or "PASS  no order is open.")
     return 1 if breaks else 0
+
+
+def _account_lines(bot: Tradebot, accept_external: str | None) -> tuple[Line, ...]:
+    """Without an ibkr block there is no account beside the ledger."""
+    if accept_external is not None and not accept_external.strip():
+        raise UsageError("An external change needs its reason.", 'Write it in quotes: --accept-external "bought by hand".')
+    if bot.config.ibkr is None:
+        if accept_external is not None:
+            raise UsageError("There is no ibkr block, so there is no account that could hold anything external.")
+        return ()
+    reconciler, now = bot.account_reconciler(), bot.clock.now()
+    return reconciler.lines(now) if accept_external is None else reconciler.accept(accept_external.strip(), getuser(), now)
+
+
+def _account_line(line: Line) -> str:
+    text = f"{'PASS ' if line.passed else 'BREAK'} {line.kind} {line.what}: ledger {line.ledger}, broker {line.broker}; {line.reason}"
+    return f"{text}\n      {line.command}" if line.command else text
 
 
 def _line(check: OrderCheck) -> str:
