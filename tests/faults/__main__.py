@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
 from tests.faults.story import tell
@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began, runs, failed = time.monotonic(), 0, []
     seeds = range(asked.first, asked.first + asked.seeds)
     with ProcessPoolExecutor(asked.processes, get_context("spawn")) as pool:
-        for number, (seed, done, broken, _) in enumerate(pool.map(tell, seeds, [asked.sessions] * len(seeds)), 1):
+        stories = [pool.submit(tell, seed, asked.sessions) for seed in seeds]
+        for number, story in enumerate(as_completed(stories), 1):
+            seed, done, broken, _ = story.result()
             runs += done
             if broken:
                 failed.append(seed)

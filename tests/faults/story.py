@@ -5,6 +5,7 @@ record after it. An errand may end badly several times; then it is done again un
 the second time must be nothing. The oracle looks after each evening.
 """
 
+import faulthandler
 import multiprocessing
 import random
 import tempfile
@@ -29,6 +30,7 @@ from tradebot_core.simulation.tws import serving
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 
 STEPS = ("decide", "submit", "record")
+_STORY_HANGS_S = 180.0
 _MOST_RUNS = 8  # of one errand, before the story is taken to hang
 
 processes = multiprocessing.get_context("forkserver")
@@ -222,8 +224,11 @@ def drawn(chance: random.Random, share: float, *, most_marks: int, at_order: boo
 def tell(seed: int, sessions: int) -> tuple[int, int, str, tuple[str, ...]]:
     """Seed, processes run, what broke ("" for nothing), the steps."""
     with tempfile.TemporaryDirectory() as folder:
+        faulthandler.dump_traceback_later(_STORY_HANGS_S)  # where it stands, should it hang
         try:
             story = told(Path(folder), seed, sessions)
         except Broken as broken:
             return seed, 0, str(broken), ()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         return seed, story.runs, "", tuple(story.steps)

@@ -30,8 +30,8 @@ REFUSED = 3  # exit code of a run that ended in an error of ours, which names it
 BROKEN = 4  # of one that ended in any other
 
 _MARKS = {
-    "write_results", "require_venue", "claim_permit", "issue_permit", "seal_decisions", "commit_orders", "record_state",
-    "record_fill", "post", "submit", "get_order_status",
+    "write_results", "require_venue", "claim_permit", "issue_permit", "seal_decisions", "commit_orders", "commit_plan", "mark",
+    "record_state", "record_fill", "post", "submit", "get_order_status",
 }  # fmt: skip
 
 
