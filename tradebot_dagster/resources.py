@@ -15,6 +15,7 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.interfaces import DataStore, Ledger
 from tradebot_core.quant.performance import Performance
+from tradebot_core.trading.account_comparison import Line
 from tradebot_core.trading.collection import Collected
 from tradebot_core.trading.coverage import Coverage
 from tradebot_core.trading.data_checks import DataChecks
@@ -110,6 +111,13 @@ class Execution:
         if permitted:
             desk.record(self._tradebot.sleeve(name).strategy, session, now)
         return permitted
+
+    def account_lines(self, session: date, permit_id: str | None, run_id: str) -> Sequence[Line] | None:
+        """The broker's account against the ledger; None when the run does not hold the session's permit: then nobody is asked."""
+        desk, now = self._tradebot.desk, self._now
+        if not any(desk.holds_permit(name, session, permit_id, run_id, now) for name in self._tradebot.sleeves):
+            return None
+        return self._tradebot.account_reconciler().lines(now)
 
     def record_fills(self) -> dict[str, int]:
         """Asks the engine about the orders past their open: by strategy, how many now have a final state."""

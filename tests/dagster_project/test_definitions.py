@@ -11,7 +11,7 @@ from tradebot_dagster import definitions
 from tradebot_dagster.defs import definitions_of
 
 ROOT = Path(definitions.__file__).parents[1]
-LIVE = {"decisions", "orders", "positions"}
+LIVE = {"decisions", "orders", "positions", "account"}
 
 
 @pytest.fixture
@@ -31,6 +31,7 @@ def test_the_configuration_as_it_comes_gives_these_assets(config: Path) -> None:
     defs = definitions_of(load(config))
     dg.Definitions.validate_loadable(defs)
     assert sorted(spec.key.to_user_string() for spec in assets(defs)) == [
+        "account",
         "contract_details",
         "corporate_actions",
         "fundamentals",

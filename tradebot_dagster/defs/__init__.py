@@ -3,6 +3,7 @@
 import dagster as dg
 
 from tradebot_core.wiring import Tradebot
+from tradebot_dagster.defs.account import account_assets
 from tradebot_dagster.defs.backtests import backtest_assets
 from tradebot_dagster.defs.collect import collector_assets
 from tradebot_dagster.defs.fills import fills_sensor, record_fills
@@ -22,6 +23,7 @@ def definitions_of(tradebot: Tradebot) -> dg.Definitions:
     for sleeve in tradebot.sleeves.values():
         for assets_of in (layer_assets, live_assets, backtest_assets):
             assets += assets_of(sleeve, tradebot, partitions)
+    assets += account_assets(tradebot, partitions)
     sensors = [failure_sensor(tradebot.config.data_store.path / "alerts.jsonl")]
     if tradebot.sleeves:
         sensors.append(order_sensor(tradebot, partitions))

@@ -248,6 +248,18 @@ def of_positions(asset: dg.AssetKey, strategy: str) -> Checks:
     return Checks(asset, [Check("ledger_matches_fills", description, True, differing)])
 
 
+def of_account(asset: dg.AssetKey) -> Checks:
+    description = (
+        "Orders, executions, positions and cash are at the broker as in the ledger. `tradebot reconcile` shows each line and what to "
+        "do; while one differs, the order run sends nothing of that security, or nothing at all."
+    )
+
+    def differing(lines: pl.DataFrame, _: Sequence[date]) -> pl.DataFrame:
+        return lines.filter(~pl.col("passed"))
+
+    return Checks(asset, [Check("account_agrees", description, True, differing)])
+
+
 # Backtest
 
 

@@ -6,6 +6,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from tradebot_core.wiring import Sleeve, Tradebot
+from tradebot_dagster.defs.account import ACCOUNT, has_account
 from tradebot_dagster.defs.backtests import backtest_key, performance_key
 from tradebot_dagster.defs.live import decisions_key, orders_key, positions_key
 from tradebot_dagster.defs.strategies import layer_keys
@@ -32,6 +33,8 @@ def session_jobs(tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> lis
         return dg.define_asset_job(name, selection, partitions_def=partitions, description=description)
 
     live = [key for s in sleeves for key in (*layer_keys(s), decisions_key(s.name), positions_key(s.name))]
+    if has_account(tradebot):
+        live.append(ACCOUNT)
     backtests = [
         job(
             backtest_job_name(s.name),

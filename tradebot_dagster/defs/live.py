@@ -49,7 +49,7 @@ def _decisions_asset(sleeve: Sleeve, tradebot: Tradebot, partitions: dg.Partitio
     soundness = checks.of_decisions(key, tradebot.config.risk.max_position_weight)
 
     def decide(context: dg.AssetExecutionContext, execution: Execution, sessions: Sequence[date]) -> Report:
-        permit = _permit_of(context, sessions)
+        permit = permit_of(context, sessions)
         sets = {session: execution.decide(name, session, permit, context.run_id) for session in sessions}
         made = rows.frame(DECISIONS, rows.of_decisions([decision for found in sets.values() for decision in found.decisions]))
         last = sets[sessions[-1]]
@@ -85,7 +85,7 @@ def _orders_asset(sleeve: Sleeve, partitions: dg.PartitionsDefinition) -> dg.Ass
     soundness = checks.of_orders(key, name)
 
     def submit(context: dg.AssetExecutionContext, execution: Execution, sessions: Sequence[date]) -> Report:
-        permit = _permit_of(context, sessions)
+        permit = permit_of(context, sessions)
         outcomes = {session: execution.submit(name, session, permit, context.run_id) for session in sessions}
         placed = execution.ledger.orders(name, sessions[0], sessions[-1])
         summary = {
@@ -119,7 +119,7 @@ def _positions_asset(sleeve: Sleeve, tradebot: Tradebot, partitions: dg.Partitio
 
     def record(context: dg.AssetExecutionContext, execution: Execution, sessions: Sequence[date]) -> Report:
         session = sessions[-1]
-        recorded = execution.record(name, session, _permit_of(context, sessions), context.run_id)
+        recorded = execution.record(name, session, permit_of(context, sessions), context.run_id)
         held = execution.holdings(name, session)
         summary = {
             "sessions": range_of(sessions),
@@ -152,7 +152,7 @@ def _source(recorded: bool, is_open: bool) -> str:
     return "The engine was asked for fills." if recorded else "The ledger as it stands; no engine was asked."
 
 
-def _permit_of(context: dg.AssetExecutionContext, sessions: Sequence[date]) -> str | None:
+def permit_of(context: dg.AssetExecutionContext, sessions: Sequence[date]) -> str | None:
     """A permit is for one session and one run: a range, a backfill and a re-execution have none, whatever tags they copied."""
     run = context.run
     if len(sessions) > 1 or {BACKFILL_ID_TAG, PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG} & run.tags.keys():
