@@ -297,7 +297,7 @@ class LiveDesk:
 
     def _send_all(self, strategy: str, session: date, now: datetime, deadline: datetime) -> Submission:
         """Sends what is not with the engine yet. A halt, or the deadline, stops it between two orders."""
-        ledger, began = self.store.ledger, self.clock.now()
+        ledger = self.store.ledger
         waiting = [
             (intent, state)
             for intent, state in ledger.open_orders(strategy)
@@ -308,7 +308,7 @@ class LiveDesk:
             halt = ledger.halted()
             if halt is not None:
                 return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
-            moment = now + (self.clock.now() - began)
+            moment = self.clock.now()  # not from `now`: the process may have slept since
             if moment >= deadline:
                 return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
             assert engine is not None
