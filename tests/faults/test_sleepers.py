@@ -15,9 +15,8 @@ import pytest
 
 from tests.faults import trader
 from tests.faults.story import Story, processes
-from tests.faults.trader import BROKEN, REFUSED, Errand
+from tests.faults.trader import REFUSED, Errand
 from tests.faults.world import SESSIONS, SLEEVE, at
-from tradebot_core.calendar import xnys
 
 DAY, NEXT = SESSIONS[:2]
 SCRIPT = (f"{DAY} buy AAA 0.3", f"{DAY} buy CCC 0.3")
