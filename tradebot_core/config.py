@@ -6,7 +6,7 @@ written with ${VARIABLE} or ${VARIABLE:-default}; a relative path is relative to
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, time
 from decimal import Decimal
 from enum import StrEnum
@@ -121,11 +121,18 @@ class RiskSettings(Settings):
     max_order_notional: Annotated[Decimal, Field(gt=0)] = Decimal(10_000)
     max_order_volume_share: Share = 0.01  # of the 20-day median dollar volume
     max_position_weight: Share = 0.2  # of the sleeve's equity
+    max_sector_weight: Share = 0.4  # of the sleeve's equity, in one industry
     max_gross_exposure: Share = 1.0  # of the sleeve's equity; margin is never used
     cash_buffer: Annotated[float, Field(ge=0, lt=1)] = 0.02  # share of equity that stays in cash
     max_open_gap: Annotated[float, Field(ge=0, le=0.2)] = 0.03  # a purchase is limited to this far above the last close
     max_orders_per_session: Annotated[int, Field(gt=0)] = 20
+    max_unfilled_orders: Annotated[int, Field(gt=0)] = 3  # of one security and side in the last `unfilled_sessions`
+    unfilled_sessions: Annotated[int, Field(gt=0, le=20)] = 5
+    max_account_orders_per_day: Annotated[int, Field(gt=0)] = 50  # of all sleeves
+    max_rejected_orders: Annotated[int, Field(gt=0)] = 3  # by the broker in a session; then the rest is not sent
+    max_drawdown: Share = 0.25  # below the sleeve's highest equity; beyond it nothing is bought
     min_price: Annotated[Decimal, Field(ge=0)] = Decimal(1)
+    max_price_jump: Annotated[float, Field(gt=0)] = 0.5  # up or down since the session before, splits apart
     restricted: tuple[str, ...] = ()  # symbols never to be bought
 
 
@@ -217,8 +224,11 @@ class Config(Settings):
         return self
 
 
-def load_config(path: Path) -> Config:
-    """Reads and checks a configuration file. Raises ConfigurationError naming file, line and key."""
+def load_config(path: Path, only: Collection[str] | None = None) -> Config:
+    """Reads and checks a configuration file. Raises ConfigurationError naming file, line and key.
+
+    With `only`, no other block of it is looked at: for what has to work while the rest is refused.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -238,6 +248,8 @@ def load_config(path: Path) -> Config:
     if not isinstance(document, CommentedMap):
         raise ConfigurationError(f"{path}: a configuration is a mapping of keys to values.", "See config.yaml for an example.")
     plain = _plain(document)
+    if only is not None:
+        plain = {key: value for key, value in plain.items() if key in only}
     try:
         config = Config.model_validate(plain)
     except ValidationError as error:

@@ -5,7 +5,7 @@ RiskGate approves; an ExecutionEngine places; the Ledger remembers. Every reader
 but the Clock.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import polars as pl
 
 from tradebot_core.model.event import Event, EventType
-from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict
+from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry
 from tradebot_core.model.tables import ABSENT_COLUMNS, ACTIONS, BARS, FactTable, ResultTable
 
@@ -211,6 +211,29 @@ class DecisionSet:
     decided_at: datetime
 
 
+@dataclass(frozen=True)
+class Arm:
+    """A person's word that an account may be traded (`armed`), or may not any more. `fingerprint`: part of the configuration ->
+    digest of it; see trading/arming.py."""
+
+    armed: bool
+    account: str
+    operator: str
+    at: datetime
+    expires_at: datetime
+    fingerprint: Mapping[str, str]
+    code_version: str
+
+
+@dataclass(frozen=True)
+class OtherOrders:
+    """What the account's other sleeves have had approved in the session: how many orders, and on which securities and sides. A
+    sleeve of a backtest has the account to itself."""
+
+    count: int = 0
+    sides: frozenset[tuple[int, Side]] = frozenset()
+
+
 class Journal(Protocol):
     """Orders, fills and entries of the sleeves. Append-only: a correction is a new entry. Commits before it returns."""
 
@@ -242,6 +265,10 @@ class Journal(Protocol):
 
     def book(self, strategy: str, until: date) -> Book:
         """The fold of the entries up to and including session `until`."""
+        ...
+
+    def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
+        """How many orders of each security and side, decided from `since` on and before `before`, went out and have no fill."""
         ...
 
 
@@ -292,13 +319,47 @@ class Ledger(Journal, Protocol):
 
     def entries(self, strategy: str, until: date | None = None) -> Sequence[Entry]: ...
 
+    def commit_plan(
+        self,
+        strategy: str,
+        session: date,
+        plan: Callable[[OtherOrders], Sequence[tuple[OrderIntent, RiskVerdict]]],
+        at: datetime,
+    ) -> bool:
+        """As `commit_orders`, of a plan that is told what the other sleeves have had approved. No other sleeve commits between."""
+        ...
+
+    def rejected(self, session: date) -> int:
+        """How many orders decided in the session the broker has rejected, of all sleeves."""
+        ...
+
+    def mark(self, strategy: str, session: date, equity: Decimal) -> None:
+        """Keeps the sleeve's equity at a session's close; the first word on a session stands."""
+        ...
+
+    def peak(self, strategy: str, until: date) -> Decimal:
+        """What was deposited until then, and the most that was ever above it at a close that was marked."""
+        ...
+
     def halted(self) -> str | None:
-        """The reason trading was halted by a person, or None."""
+        """The reason trading was halted by a person, in this ledger or by a file HALT beside it, or None."""
         ...
 
     def halt(self, reason: str, at: datetime) -> None: ...
 
-    def resume(self, at: datetime) -> None: ...
+    def resume(self, at: datetime) -> None:
+        """Ends the ledger's halt. A file HALT holds until it is removed."""
+        ...
+
+    def strategies(self) -> Sequence[str]:
+        """Every strategy that ever planned an order, configured today or not."""
+        ...
+
+    def record_arm(self, arm: Arm) -> None: ...
+
+    def last_arm(self) -> Arm | None:
+        """The last word on arming, which may be that it ended."""
+        ...
 
 
 class ExecutionEngine(Protocol):
@@ -341,9 +402,76 @@ class Situation:
     prices: Mapping[int, Decimal]
     median_dollar_volume: Mapping[int, float]  # of 20 sessions, USD by security_id
     orders_this_session: int
+    # What is not told is not known: it refuses purchases.
+    priced_on: Mapping[int, date] = field(default_factory=dict)  # the session each price is from
+    previous_closes: Mapping[int, Decimal] = field(default_factory=dict)  # of the session before, in the present shares
+    industries: Mapping[int, str | None] | None = None  # None of one: unknown; None of all: no source tells any industry
+    peak: Decimal | None = None  # highest equity at a close since the sleeve was opened, deposits added
+    unfilled: Mapping[tuple[int, Side], int] = field(default_factory=dict)  # sent in the last sessions, without any fill
+    others: OtherOrders = OtherOrders()
 
 
 class RiskGate(Protocol):
     """Between every strategy and every engine, in every mode."""
 
     def check(self, intent: OrderIntent, situation: Situation) -> RiskVerdict: ...
+
+
+@dataclass(frozen=True)
+class BrokerPosition:
+    con_id: int
+    symbol: str
+    quantity: Decimal
+    average_cost: Decimal  # USD a share
+
+
+@dataclass(frozen=True)
+class BrokerOrderLine:
+    """One order as the broker lists it. `quantity` and `filled` are None where the broker leaves them out."""
+
+    perm_id: int
+    reference: str  # orderRef; "" for an order placed by hand
+    con_id: int
+    symbol: str
+    side: str  # BUY | SELL
+    status: str  # in the broker's words
+    is_open: bool
+    quantity: Decimal | None
+    filled: Decimal | None
+
+
+@dataclass(frozen=True)
+class BrokerExecutionLine:
+    """One execution of the day in its latest correction."""
+
+    execution_id: str
+    reference: str
+    con_id: int
+    symbol: str
+    side: str  # BOT | SLD
+    quantity: Decimal
+    price: Decimal
+    at: datetime
+
+
+@dataclass(frozen=True)
+class BrokerAccount:
+    """What the broker says of one account. USD; a value that the broker did not send is None, never 0.
+
+    Orders and executions reach back to midnight, New York; two orders of one reference are both listed.
+    """
+
+    account: str
+    at: datetime  # the broker's clock, UTC
+    positions: Mapping[int, BrokerPosition]  # by con_id, without those that are closed
+    cash: Decimal | None
+    settled_cash: Decimal | None
+    net_liquidation: Decimal | None
+    orders: Sequence[BrokerOrderLine]
+    executions: Sequence[BrokerExecutionLine]
+
+
+class AccountReader(Protocol):
+    def account(self) -> BrokerAccount:
+        """Asked afresh at each call. Raises ExecutionError when the broker does not answer."""
+        ...

@@ -11,12 +11,13 @@ from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar, xnys
 from tradebot_core.clock import SampleClock, SystemClock
-from tradebot_core.config import Config, Mode, load_config
+from tradebot_core.config import Config, Mode, RiskSettings, UniverseSettings, load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import (
@@ -39,8 +40,10 @@ from tradebot_core.registry import make_collector, make_strategy
 from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.file_store import FileStore
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading.arming import Arming, arming_of
 from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
 from tradebot_core.trading.book_state import BookState
+from tradebot_core.trading.code_version import code_version
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
 from tradebot_core.trading.coverage import Coverage, coverage
 from tradebot_core.trading.data_checks import DataChecks
@@ -55,6 +58,18 @@ from tradebot_core.trading.universe import UniverseEntry, read_universe, unresol
 _OF_BARS = ("security_id", "session", "known_at", "ingested_at")
 _OF_FIGURES = ("cik", "known_at", "ingested_at", "shares_outstanding", "shares_diluted")
 
+# Limits that books exist without; part of a fingerprint only where they are not at this, what they come as.
+_YOUNGER_LIMITS = {
+    "max_price_jump": 0.5,
+    "max_sector_weight": 0.4,
+    "max_unfilled_orders": 3,
+    "unfilled_sessions": 5,
+    "max_drawdown": 0.25,
+    "max_account_orders_per_day": 50,
+    "max_rejected_orders": 3,
+}
+
+_NO_INDUSTRY = "No industry was known when the first session was decided: risk.max_sector_weight limits nothing until one is."
 _MOST_PROCESSES = 3  # for figures; each takes up to 400 MB, and all together stay below 2 GiB
 
 
@@ -243,16 +258,21 @@ class Tradebot:
         """How much of the universe there was to see in consecutive sessions."""
         until, ever = self.calendar.cutoff(sessions[-1]), datetime.max.replace(tzinfo=UTC)
         unknown = unresolved(self.markets.universe or (), self.store.read(SECURITIES, as_of=ever))
+        securities = self.store.read_versions(SECURITIES, as_of=until)
+        caveats = [caveat for collector in self.collectors.values() if (caveat := getattr(collector, "caveat", ""))]
+        told = securities.filter(pl.col("industry").is_not_null())["known_at"].min()
+        if told is None or told > self.calendar.cutoff(sessions[0]):
+            caveats.append(_NO_INDUSTRY)
         return coverage(
             sessions,
             self.calendar,
-            self.store.read_versions(SECURITIES, as_of=until),
+            securities,
             self.markets.members(),
             self.store.read_versions(BARS, as_of=until, start=sessions[0], end=sessions[-1], without=_all_but(BARS, _OF_BARS)),
             self.store.read(ACTIONS, as_of=until, end=sessions[-1]),
             self.store.read_versions(FUNDAMENTALS, as_of=until, without=_all_but(FUNDAMENTALS, _OF_FIGURES)),
             [entry.symbol for entry in unknown],
-            [caveat for collector in self.collectors.values() if (caveat := getattr(collector, "caveat", ""))],
+            caveats,
         )
 
     def _equity_before(self, name: str, start: date) -> float:
@@ -269,8 +289,21 @@ class Tradebot:
     @property
     def desk(self) -> LiveDesk:
         return LiveDesk(
-            self.store, self.calendar, self.markets, self.config.risk, self.gate, self._engine, self.clock, self._venue
+            self.store,
+            self.calendar,
+            self.markets,
+            self.config.risk,
+            self.gate,
+            self._engine,
+            self.clock,
+            self._venue,
+            why_not_armed=self.arming.why_not,
         )
+
+    @property
+    def arming(self) -> Arming:
+        fingerprints = {name: sleeve.fingerprint for name, sleeve in self.sleeves.items()}
+        return arming_of(self.config, self.store.ledger, fingerprints, code_version(self.config.allowed_packages))
 
     @property
     def _venue(self) -> str:
@@ -322,12 +355,18 @@ def load(path: Path) -> Tradebot:
     return build(load_config(path), path)
 
 
+def build_for_orders(config: Config) -> Tradebot:
+    """Ledger and engine, and nothing that may be broken when orders have to be cancelled: no strategy, collector or universe."""
+    bare = {"strategies": (), "collectors": (), "universe": UniverseSettings()}
+    return build(config.model_copy(update=bare), Path())
+
+
 def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
     universe = _universe(config)
     made_of = {
         "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
         "params": strategy.params.model_dump(mode="json"),
-        "risk": config.risk.model_dump(mode="json"),
+        "risk": _risk_of(config.risk),
         "quality": config.quality.model_dump(mode="json"),
         "costs": config.costs.model_dump(mode="json"),
         "cutoff": config.decision_cutoff.isoformat(),
@@ -338,6 +377,12 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
         made_of["orders"] = str(strategy.orders)
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     return Sleeve(strategy, capital, fingerprint)
+
+
+def _risk_of(risk: RiskSettings) -> dict[str, Any]:
+    """The limits in force; the younger ones only where they are set, so that books made before there were any go on."""
+    made = risk.model_dump(mode="json")
+    return {name: value for name, value in made.items() if name not in _YOUNGER_LIMITS or value != _YOUNGER_LIMITS[name]}
 
 
 def _all_but(table: FactTable, needed: Sequence[str]) -> list[str]:

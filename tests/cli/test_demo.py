@@ -7,7 +7,7 @@ def test_a_fresh_start_leaves_what_it_did_not_make(desk):
     store, market = desk.folder / "store", desk.folder / "store" / "market"
     desk.backtest()
     desk.json("halt", "to make a ledger")
-    for made in ("facts", "results", "ledger.sqlite", "holds", "schema_version"):
+    for made in ("facts", "results", "ledger.sqlite", "HALT", "holds", "schema_version"):
         assert (store / made).exists()
     (market / "broker_account.json").write_text("{}")
     foreign = [store / "README.md", store / "notes.txt", store / "my_research" / "prices.csv", market / "bars.parquet"]

@@ -100,7 +100,7 @@ def test_without_bars_of_the_session_nothing_is_decided(desk_with):
 
 
 def test_a_halt_stops_the_orders_until_it_is_ended(live_desk):
-    assert live_desk.json("halt", "odd prices") == {"halted": "odd prices"}
+    assert live_desk.json("halt", "odd prices")["halted"] == "odd prices"
     assert live_desk.json("status")["halted"] == "odd prices"
     halted = live_desk.json("run-session")
     assert halted["strategies"][0]["outcome"] == "halted" and "odd prices" in halted["strategies"][0]["submission"]

@@ -134,7 +134,9 @@ def trade(data: Data, rule: Rule, start: date, end: date, capital: int, unit: in
     history, clock, market = MarketHistory(scaled, actions, {}, panel), _Clock(), _Market()
     market.history = history
     costs = CostSettings(commission_per_share=Decimal("0.005") * unit, commission_minimum=Decimal(unit), slippage_bps=0)
-    limits = RiskSettings(max_order_notional=10**12, max_order_volume_share=1, max_position_weight=1, cash_buffer=0)
+    limits = RiskSettings(
+        max_order_notional=10**12, max_order_volume_share=1, max_position_weight=1, cash_buffer=0, max_price_jump=100
+    )
     journal, gate = MemoryJournal(Book()), LimitGate(limits)
     engine = SimulatedEngine(market, XNYS, clock, costs)
     journal.post(NAME, [Entry("deposit", start, EntryKind.DEPOSIT, usd(capital * unit))])
@@ -148,7 +150,10 @@ def trade(data: Data, rule: Rule, start: date, end: date, capital: int, unit: in
         outcome.equity = book.equity(prices)
         wanted = rule(session, book, prices, outcome.equity)
         orders = [_intent(session, security, data.symbols[security], n, close.prices) for security, n in wanted.items() if n]
-        situation = Situation(book, outcome.equity, prices, dict.fromkeys(prices, 1e15), 0)
+        priced_on = {security: last.session for security, last in close.prices.items()}
+        situation = Situation(
+            book, outcome.equity, prices, dict.fromkeys(prices, 1e15), 0, priced_on, prices, peak=outcome.equity
+        )
         journal.commit_orders(NAME, session, [(order, gate.check(order, situation)) for order in orders], clock.now())
         for order, state in list(journal.open_orders(NAME)):
             send(journal, engine, NAME, order, state, clock.now())

@@ -266,3 +266,27 @@ def answers(journal: Journal, story) -> list:
 def test_every_journal_tells_the_same_story(tmp_path_factory, story):
     memory, sqlite = (make(tmp_path_factory.mktemp("journal")) for make in JOURNALS.values())
     assert answers(memory, story) == answers(sqlite, story)
+
+
+# What the limits look back on
+
+
+def test_orders_that_went_out_and_have_no_fill_are_counted_by_security_and_side(journal):
+    bring(journal, order(1), OrderState.SENDING, OrderState.WORKING, OrderState.EXPIRED)
+    bring(journal, order(1, session=NEXT), OrderState.SENDING, OrderState.REJECTED)
+    bring(journal, order(1, Side.SELL, session=THIRD), OrderState.SENDING, OrderState.UNKNOWN)
+    assert journal.unfilled(S, DAY, SESSIONS[3]) == {(1, Side.BUY): 2, (1, Side.SELL): 1}
+    assert journal.unfilled(S, NEXT, THIRD) == {(1, Side.BUY): 1}
+
+
+def test_an_order_that_was_refused_never_sent_or_filled_in_part_is_not_counted_as_unfilled(journal):
+    never, returned, part = order(1), order(2), order(3)
+    journal.commit_orders(S, DAY, [(never, APPROVED), (returned, APPROVED), (part, APPROVED), (order(4), REFUSED)], AT)
+    for state in (OrderState.SENDING, OrderState.NEW, OrderState.EXPIRED):
+        journal.record_state(returned.key, state, AT)
+    for state in (OrderState.SENDING, OrderState.PARTIAL):
+        journal.record_state(part.key, state, AT)
+    journal.record_fill(S, fill_of(part, quantity=1))
+    assert journal.unfilled(S, DAY, NEXT) == {}
+    journal.record_state(never.key, OrderState.SENDING, AT)
+    assert journal.unfilled(S, DAY, NEXT) == {(1, Side.BUY): 1}

@@ -13,13 +13,15 @@ import pytest
 
 from tests.contracts.test_journal_contract import APPROVED, AT, DAY, DEPOSIT, NEXT, REFUSED, S, bring, entry, fill_of, order
 from tradebot_core.errors import NotPermitted, StoreError
-from tradebot_core.interfaces import DecisionSet
-from tradebot_core.model.order import OrderState, RiskVerdict
+from tradebot_core.interfaces import Arm, DecisionSet, OtherOrders
+from tradebot_core.model.order import OrderState, RiskVerdict, Side
+from tradebot_core.model.portfolio import Entry, EntryKind, usd
 from tradebot_core.model.tables import FILLS, ORDERS
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 
 ROOT = Path(__file__).parents[2]
 EXPIRES = AT + timedelta(hours=14)
+ARM = Arm(True, "U1", "jane", AT, EXPIRES, {"risk": "ab", "ibkr": "cd"}, "0.1.0+aa")
 
 
 @pytest.fixture
@@ -41,7 +43,9 @@ def a_full_life(ledger: SqliteLedger) -> None:
     bring(ledger, order(), OrderState.SENDING, OrderState.FILLED)
     ledger.record_fill(S, fill_of(order()))
     ledger.record_fill(S, replace(fill_of(order()), version=2))
+    ledger.mark(S, DAY, usd("1000"))
     ledger.halt("test", AT)
+    ledger.record_arm(ARM)
 
 
 def test_no_line_of_the_ledger_can_be_changed_or_removed(ledger, path):
@@ -50,7 +54,7 @@ def test_no_line_of_the_ledger_can_be_changed_or_removed(ledger, path):
     with sqlite3.connect(path) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         tables = [name for name in tables if not name.startswith("sqlite_")]
-        assert len(tables) == 11
+        assert {"intents", "order_states", "fills", "entries", "halts", "arms"} <= set(tables)
         for table in tables:
             (column, *_), *_ = [row[1:] for row in database.execute(f"PRAGMA table_info({table})")]
             assert database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] > 0, table
@@ -201,6 +205,28 @@ def test_a_halt_without_a_word_is_a_halt(ledger):
     assert ledger.halted() is not None
 
 
+# Arming
+
+
+def test_the_last_word_on_arming_comes_back_as_it_was_given(ledger, path):
+    assert ledger.last_arm() is None
+    ledger.record_arm(ARM)
+    assert SqliteLedger(path).last_arm() == ARM
+    over = Arm(False, "U1", "jane", EXPIRES, EXPIRES, {}, "")
+    ledger.record_arm(over)
+    assert SqliteLedger(path).last_arm() == over
+
+
+def test_a_ledger_made_before_there_was_arming_gains_its_table(ledger, path):
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE arms")
+    older = SqliteLedger(path)
+    older.record_arm(ARM)
+    assert older.last_arm() == ARM
+    with sqlite3.connect(path) as database, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        database.execute("DELETE FROM arms")
+
+
 # Damage
 
 
@@ -270,3 +296,68 @@ def test_many_openings_of_a_fresh_ledger_at_once_all_succeed(path):
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(opened, range(24))) == [Decimal("1000.0000")] * 24
+
+
+def test_the_peak_is_the_highest_equity_and_a_deposit_is_no_gain(ledger):
+    assert ledger.peak(S, DAY) == 0
+    ledger.post(S, [DEPOSIT])
+    assert ledger.peak(S, DAY) == 1000  # of a ledger without marks: at least what was put in
+    for session, equity in ((DAY, "1200"), (NEXT, "900")):
+        ledger.mark(S, session, usd(equity))
+    assert ledger.peak(S, NEXT) == 1200
+    ledger.post(S, [Entry("deposit:more", NEXT, EntryKind.DEPOSIT, usd("500"))])
+    assert (ledger.peak(S, DAY), ledger.peak(S, NEXT)) == (1200, 1700)
+
+
+def test_the_first_word_on_the_equity_of_a_session_stands(ledger):
+    ledger.mark(S, DAY, usd("1000"))
+    ledger.mark(S, DAY, usd("5000"))
+    assert ledger.peak(S, DAY) == 1000
+
+
+def test_a_ledger_made_before_equity_was_kept_gains_the_table(ledger, path):
+    ledger.post(S, [DEPOSIT])
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE marks")
+    again = SqliteLedger(path)
+    again.mark(S, DAY, usd("1300"))
+    assert again.peak(S, DAY) == 1300
+
+
+def test_a_plan_is_told_of_the_approved_orders_of_the_other_sleeves_in_its_session(ledger):
+    ledger.commit_orders(S, DAY, [(order(1), APPROVED), (order(2), REFUSED)], AT)
+    ledger.commit_orders(S, NEXT, [(order(3, session=NEXT), APPROVED)], AT)
+    told = []
+    assert ledger.commit_plan("other", DAY, lambda others: told.append(others) or [], AT)
+    assert told == [OtherOrders(1, frozenset({(1, Side.BUY)}))]
+    assert not ledger.commit_plan(S, DAY, lambda others: told.append(others) or [], AT)
+    assert len(told) == 1
+
+
+def test_a_plan_that_fails_leaves_nothing_committed(ledger):
+    def failing(others):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ledger.commit_plan(S, DAY, failing, AT)
+    assert not ledger.is_planned(S, DAY)
+
+
+def test_of_sleeves_that_plan_at_once_each_is_told_of_those_before_it(path):
+    names = [f"sleeve {n}" for n in range(4)]
+    SqliteLedger(path)
+
+    def plan(name: str) -> int:
+        seen = []
+        intent = replace(order(1), key=f"{name}|1", strategy=name)
+        SqliteLedger(path).commit_plan(name, DAY, lambda others: seen.append(others.count) or [(intent, APPROVED)], AT)
+        return seen[0]
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert sorted(pool.map(plan, names)) == [0, 1, 2, 3]
+
+
+def test_the_orders_that_the_broker_rejected_are_counted_by_their_session(ledger):
+    bring(ledger, order(1), OrderState.SENDING, OrderState.REJECTED)
+    bring(ledger, order(2, session=NEXT), OrderState.SENDING, OrderState.WORKING)
+    assert (ledger.rejected(DAY), ledger.rejected(NEXT)) == (1, 0)

@@ -18,9 +18,10 @@ from tests.markets import XNYS, at, fill_store, run_layers, tradebot
 from tests.scripted import SESSIONS, act, quote, scripted, security_of
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, OrderUnknown, ReconciliationError
 from tradebot_core.interfaces import Purpose
-from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus
+from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict, Side, order_key
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
+from tradebot_core.stores.sqlite_ledger import SqliteLedger
 from tradebot_core.trading.live import (
     Decided,
     LiveDesk,
@@ -857,3 +858,105 @@ def test_a_changed_capital_stops_the_sleeve_and_says_what_to_do(tmp_path):
     desk.layers(day(1))
     with pytest.raises(ConfigurationError, match=r"was opened with 10000\.00 USD; allocated_capital now says 1000"):
         desk.desk(now).decide(desk.strategy, D(1000), day(1), desk.permit(now), "run", now)
+
+
+# A broker that rejects, and two sleeves of one account
+
+
+def reject(engine: FakeEngine, intent: OrderIntent) -> None:
+    engine.receive(intent)
+    engine.told[intent.key] = OrderStatus(OrderState.REJECTED, detail="Not today.")
+
+
+def three_orders(folder: Path, engine: FakeEngine, limit: int) -> Desk:
+    script = [f"{day(0)} buy {symbol} 0.2" for symbol in ("AAA", "BBB", "CCC")]
+    desk = a_desk(folder, *script, engine=lambda: engine, limits={"max_rejected_orders": limit})
+    quote(desk.bot, "CCC", 30.0)
+    desk.decide(day(0))
+    return desk
+
+
+def test_after_too_many_rejections_the_rest_of_the_session_is_not_sent(tmp_path):
+    engine = FakeEngine(on_submit=reject)
+    desk = three_orders(tmp_path, engine, 2)
+    submission = desk.submit(day(0))
+    assert submission.outcome is Outcome.REJECT_BREAKER
+    assert submission.note == (
+        "The broker rejected 2 orders of the session (max_rejected_orders 2): 1 were not sent. "
+        "Trading is halted; `tradebot resume` ends the halt."
+    )
+    assert desk.ledger.halted() == f"the broker rejected 2 orders of {day(0)}"
+    assert (len(engine.received), sorted(desk.states().values())) == (2, ["cancelled", "rejected", "rejected"])
+    (why,) = desk.ledger.orders("scripted").filter(pl.col("state") == "cancelled")["detail"]
+    assert why == "reject_breaker: the broker rejected 2 orders of the session, the limit is 2."
+    desk.submit(day(0))
+    assert len(engine.received) == 2
+
+
+def test_a_broker_that_rejects_the_last_order_too_halts_the_sessions_that_follow(tmp_path):
+    desk = three_orders(tmp_path, FakeEngine(on_submit=reject), 3)
+    assert desk.submit(day(0)).outcome is Outcome.REJECT_BREAKER
+    desk.decide(day(1))
+    assert desk.submit(day(1)).outcome is Outcome.HALTED
+
+
+def test_after_resume_the_cancelled_orders_stay_unsent_and_nothing_halts_again(tmp_path):
+    engine = FakeEngine(on_submit=reject)
+    desk = three_orders(tmp_path, engine, 2)
+    desk.submit(day(0))
+    desk.ledger.resume(evening(day(0)))
+    assert desk.submit(day(0)).outcome is Outcome.SUBMITTED
+    assert (len(engine.received), desk.ledger.halted()) == (2, None)
+
+
+def test_a_run_killed_between_the_halt_and_the_cancelling_sends_nothing_more(tmp_path, monkeypatch):
+    engine = FakeEngine(on_submit=reject)
+    desk = three_orders(tmp_path, engine, 2)
+    record = SqliteLedger.record_state
+
+    def killed(ledger, key, state, *rest):
+        if state is OrderState.CANCELLED:
+            raise Crash
+        return record(ledger, key, state, *rest)
+
+    monkeypatch.setattr(SqliteLedger, "record_state", killed)
+    with pytest.raises(Crash):
+        desk.submit(day(0))
+    monkeypatch.undo()
+    assert desk.submit(day(0)).outcome is Outcome.HALTED
+    desk.ledger.resume(evening(day(0)))
+    assert desk.submit(day(0)).outcome is Outcome.REJECT_BREAKER
+    assert (len(engine.received), desk.ledger.halted()) == (2, None)
+    assert sorted(desk.states().values()) == ["cancelled", "rejected", "rejected"]
+
+
+def test_fewer_rejections_than_the_limit_stop_nothing(tmp_path):
+    engine = FakeEngine(on_submit=reject)
+    desk = three_orders(tmp_path, engine, 4)
+    assert desk.submit(day(0)).outcome is Outcome.SUBMITTED
+    assert (len(engine.received), set(desk.states().values())) == (3, {"rejected"})
+
+
+def test_an_order_of_another_sleeve_stops_one_in_the_opposite_direction(tmp_path):
+    desk = a_desk(tmp_path, BUY)
+    desk.decide(day(0))
+    key = order_key("other", day(0), security_of("AAA"), Side.SELL)
+    sale = OrderIntent(key, "other", day(0), security_of("AAA"), "AAA", Side.SELL, 1, D(10))
+    desk.ledger.commit_orders("other", day(0), [(sale, RiskVerdict(True, "within_limits"))], evening(day(0)))
+    desk.submit(day(0))
+    assert desk.ledger.orders("scripted").select("state", "rule", "value", "limit").rows() == [
+        ("refused", "opposite_order", 1.0, 0.0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "state", "rule"), [(2, "working", "within_limits"), (1, "refused", "max_account_orders_per_day")]
+)
+def test_the_orders_of_all_sleeves_count_for_the_account(tmp_path, limit, state, rule):
+    desk = a_desk(tmp_path, BUY, limits={"max_account_orders_per_day": limit})
+    desk.decide(day(0))
+    key = order_key("other", day(0), security_of("BBB"), Side.BUY)
+    bought = OrderIntent(key, "other", day(0), security_of("BBB"), "BBB", Side.BUY, 1, D(20))
+    desk.ledger.commit_orders("other", day(0), [(bought, RiskVerdict(True, "within_limits"))], evening(day(0)))
+    desk.submit(day(0))
+    assert desk.ledger.orders("scripted").select("state", "rule").rows() == [(state, rule)]

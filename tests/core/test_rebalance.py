@@ -12,7 +12,7 @@ from tests.markets import XNYS
 from tradebot_core.config import RiskSettings
 from tradebot_core.interfaces import Situation
 from tradebot_core.model.decision import Action, Decision
-from tradebot_core.model.order import OrderIntent, OrderStyle, OrderType, Side
+from tradebot_core.model.order import OrderIntent, OrderStyle, OrderType, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position
 from tradebot_core.trading.rebalance import plan_orders
 from tradebot_core.trading.risk import LimitGate
@@ -32,6 +32,11 @@ def book(cash: str, **held: int) -> Book:
     """`book("1000", s1=10)` holds ten shares of security 1."""
     positions = {int(name[1:]): Position(int(name[1:]), name.upper(), n, Decimal(n), DAY) for name, n in held.items()}
     return Book(Decimal(cash), MappingProxyType(positions))
+
+
+def market_of(known: dict[int, LastPrice], volumes: dict[int, float]) -> SessionMarket:
+    """Prices that stood the session before."""
+    return SessionMarket(DAY, [], {}, known, volumes, {security: last.price for security, last in known.items()})
 
 
 def planned(
@@ -171,7 +176,7 @@ def test_together_the_orders_spend_no_more_than_the_cash_and_the_gate_approves_a
     ]
     limits = LIMITS.model_copy(update={"cash_buffer": buffer, "max_position_weight": 0.4, "max_orders_per_session": 8})
     known = {n: LastPrice(price, DAY) for n, price in enumerate(prices, start=1)}
-    market = SessionMarket(DAY, [], {}, known, dict.fromkeys(known, 1e9))
+    market = market_of(known, dict.fromkeys(known, 1e9))
     orders = plan(LimitGate(limits), limits, "s", decisions, before, market)
     refused = [(intent.key, verdict) for intent, verdict in orders if not verdict.approved]
     # What the book holds already may stand above a limit; then nothing more of that security is bought, or of any.
@@ -180,10 +185,42 @@ def test_together_the_orders_spend_no_more_than_the_cash_and_the_gate_approves_a
     assert spent <= max(Decimal(0), before.cash)
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([Action.BUY, Action.SELL]), weights), min_size=1, max_size=8),
+    st.lists(st.integers(0, 300), min_size=8, max_size=8),
+    st.lists(st.decimals(min_value="0.5", max_value="400", places=4), min_size=8, max_size=8),
+    st.decimals(min_value="100", max_value="100000", places=2),
+    st.floats(min_value=0, max_value=0.2),
+    st.sampled_from(OrderStyle),
+    st.integers(1, 8),
+)
+def test_every_planned_order_has_one_verdict_and_those_approved_are_paid_at_their_limits_with_commission(
+    acts, held, prices, cash, gap, style, most
+):
+    before = book(str(cash), **{f"s{n + 1}": shares for n, shares in enumerate(held) if shares})
+    decisions = [
+        decision(n, action, weight) for n, (action, weight) in enumerate(acts, start=1) if action is Action.BUY or held[n - 1]
+    ]
+    limits = LIMITS.model_copy(update={"max_open_gap": gap, "max_orders_per_session": most})
+    known = {n: LastPrice(price, DAY) for n, price in enumerate(prices, start=1)}
+    market = market_of(known, dict.fromkeys(known, 1e9))
+    worth = {n: last.price for n, last in known.items()}
+    wanted = plan_orders("s", decisions, before, before.equity(worth), worth, market.volumes, limits, style)
+    orders = plan(LimitGate(limits), limits, "s", decisions, before, market, style=style)
+    assert [intent for intent, _ in orders] == list(wanted)
+    assert len({intent.key for intent in wanted}) == len(wanted)
+    assert all(isinstance(verdict, RiskVerdict) and verdict.rule for _, verdict in orders)
+    approved = [intent for intent, verdict in orders if verdict.approved and intent.side is Side.BUY]
+    assert all(intent.limit_price is not None for intent in approved)
+    # IBKR takes at most 1 % of the trade's value.
+    assert sum(intent.quantity * intent.limit_price * Decimal("1.01") for intent in approved) <= before.cash
+
+
 def test_the_gate_counts_the_purchases_it_has_approved_so_far():
     limits = LIMITS.model_copy(update={"max_orders_per_session": 1})
     known = {n: LastPrice(Decimal(10), DAY) for n in (1, 2)}
-    market = SessionMarket(DAY, [], {}, known, {1: BIG, 2: BIG})
+    market = market_of(known, {1: BIG, 2: BIG})
     decisions = [decision(1, Action.BUY, 0.2), decision(2, Action.BUY, 0.2)]
     orders = plan(LimitGate(limits), limits, "s", decisions, book("10000"), market)
     assert [(intent.security_id, verdict.approved, verdict.rule) for intent, verdict in orders] == [
@@ -201,7 +238,7 @@ def test_the_gate_is_told_of_a_book_in_which_approved_purchases_are_paid():
             return LimitGate(LIMITS).check(intent, situation)
 
     known = {n: LastPrice(Decimal(10), DAY) for n in (1, 2)}
-    market = SessionMarket(DAY, [], {}, known, {1: BIG, 2: BIG})
+    market = market_of(known, {1: BIG, 2: BIG})
     plan(Watching(), LIMITS, "s", [decision(1, Action.BUY, 0.3), decision(2, Action.BUY, 0.2)], book("10000"), market)
     assert [around.book.cash for around in seen] == [Decimal(10_000), Decimal(7_000)]
     assert [around.orders_this_session for around in seen] == [0, 1]
@@ -226,7 +263,7 @@ def test_what_a_sale_brought_before_a_day_on_which_banks_are_closed_has_not_sett
 
 def test_what_has_not_settled_buys_nothing():
     known, decisions = {1: LastPrice(Decimal(10), DAY)}, [decision(1, Action.BUY, 0.9)]
-    market = SessionMarket(DAY, [], {}, known, {1: BIG})
+    market = market_of(known, {1: BIG})
 
     def bought(pending: str) -> int:
         orders = plan(LimitGate(LIMITS), LIMITS, "s", decisions, book("1010"), market, unsettled=Decimal(pending))

@@ -1,8 +1,9 @@
 """The risk gate: every limit at its boundary and one step beyond; what is not provably kept does not pass."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
+from math import isfinite
 from types import MappingProxyType
 
 import pytest
@@ -10,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradebot_core.config import RiskSettings
-from tradebot_core.interfaces import Situation
+from tradebot_core.interfaces import OtherOrders, Situation
 from tradebot_core.model.order import OrderIntent, RiskVerdict, Side, order_key
 from tradebot_core.model.portfolio import Book, Position
 from tradebot_core.trading.risk import LimitGate
 
 DAY = date(2024, 6, 28)
-AAA = 100
+AAA, BBB, CCC = 100, 200, 300
 NAN, INF = float("nan"), float("inf")
 # So loose that only the limit under test can bind.
 LOOSE = RiskSettings(
@@ -27,6 +28,9 @@ LOOSE = RiskSettings(
     cash_buffer=0.0,
     max_orders_per_session=1000,
     min_price=Decimal(0),
+    max_price_jump=0.5,
+    max_sector_weight=1.0,
+    max_drawdown=1.0,
 )
 
 
@@ -41,12 +45,27 @@ def situation(
     volume: float | None = 1e9,
     orders: int = 0,
     equity: str | None = None,
+    priced_on: date | None = DAY,
+    before: str | None = None,
+    peak: str | None = None,
+    unfilled: int = 0,
 ) -> Situation:
+    """`before` is the close of the session before; the price when it is not told."""
     positions = {AAA: Position(AAA, "AAA", held, Decimal(held), DAY)} if held else {}
     book = Book(Decimal(cash), MappingProxyType(positions))
     worth = Decimal(equity) if equity is not None else book.equity({AAA: Decimal(price)})
     volumes = {} if volume is None else {AAA: volume}
-    return Situation(book, worth, {AAA: Decimal(price)}, volumes, orders)
+    return Situation(
+        book,
+        worth,
+        {AAA: Decimal(price)},
+        volumes,
+        orders,
+        priced_on={AAA: priced_on} if priced_on else {},
+        previous_closes={AAA: Decimal(before or price)},
+        peak=worth if peak is None else Decimal(peak),
+        unfilled={(AAA, Side.BUY): unfilled, (AAA, Side.SELL): 0, (BBB, Side.BUY): 99},
+    )
 
 
 def verdict(limits: dict, intent: OrderIntent, around: Situation) -> RiskVerdict:
@@ -101,6 +120,48 @@ BOUNDARIES = {
         (order(quantity=2501), situation(cash="75000", held=2500)),
         50_010,
         50_000,
+    ),
+    "stale_price": (
+        {},
+        (order(), situation(priced_on=DAY)),
+        (order(), situation(priced_on=DAY - timedelta(days=1))),
+        1,
+        0,
+    ),
+    "price_jump": (
+        {"max_price_jump": 0.5},
+        (order(), situation(price="15", before="10")),
+        (order(), situation(price="15.0001", before="10")),
+        0.50001,
+        0.5,
+    ),
+    "max_account_orders_per_day": (
+        {"max_account_orders_per_day": 5},
+        (order(), replace(situation(orders=2), others=OtherOrders(2))),
+        (order(), replace(situation(orders=2), others=OtherOrders(3))),
+        6,
+        5,
+    ),
+    "opposite_order": (
+        {},
+        (order(), replace(situation(), others=OtherOrders(2, frozenset({(AAA, Side.BUY), (BBB, Side.SELL)})))),
+        (order(), replace(situation(), others=OtherOrders(1, frozenset({(AAA, Side.SELL)})))),
+        1,
+        0,
+    ),
+    "repeat_orders": (
+        {"max_unfilled_orders": 3},
+        (order(), situation(unfilled=2)),
+        (order(), situation(unfilled=3)),
+        4,
+        3,
+    ),
+    "drawdown_stop": (
+        {"max_drawdown": 0.25},
+        (order(), situation(cash="75000", peak="100000")),
+        (order(), situation(cash="74999", peak="100000")),
+        0.25001,
+        0.25,
     ),
     "cash": (
         {"cash_buffer": 0.02},
@@ -191,6 +252,99 @@ def test_cash_that_is_not_there_is_not_spent(cash):
     assert not refused.approved
 
 
+def test_a_fall_is_a_jump_as_a_rise_is():
+    assert verdict({"max_price_jump": 0.5}, order(), situation(price="5", before="10")).approved
+    refused = verdict({"max_price_jump": 0.5}, order(), situation(price="4.9999", before="10"))
+    assert (refused.approved, refused.rule, refused.value) == (False, "price_jump", 0.50001)
+
+
+def test_nothing_is_bought_whose_price_is_of_no_known_session():
+    refused = verdict({}, order(), situation(priced_on=None))
+    assert (refused.approved, refused.rule, refused.value, refused.limit) == (False, "stale_price", None, 0.0)
+
+
+@pytest.mark.parametrize("before", ["NaN", "sNaN", "Infinity", "-Infinity", "0", "-10"])
+def test_nothing_is_bought_whose_close_of_the_session_before_is_no_positive_number(before):
+    refused = verdict({}, order(), situation(before=before))
+    assert (refused.approved, refused.rule, refused.value) == (False, "price_jump", None)
+
+
+def test_nothing_is_bought_that_did_not_trade_in_the_session_before():
+    refused = verdict({}, order(), replace(situation(), previous_closes={}))
+    assert (refused.approved, refused.rule, refused.value, refused.limit) == (False, "price_jump", None, 0.5)
+
+
+@pytest.mark.parametrize("around", [situation(held=100, priced_on=None), situation(held=100, price="1000", before="1")])
+def test_what_is_held_is_sold_on_an_old_price_and_after_a_jump(around):
+    assert verdict({}, order(Side.SELL), around).approved
+
+
+@pytest.mark.parametrize("peak", ["NaN", "sNaN", "Infinity", "-Infinity", "0", "-1"])
+def test_nothing_is_bought_below_a_peak_that_is_no_positive_number(peak):
+    refused = verdict({}, order(quantity=1), situation(peak=peak))
+    assert (refused.approved, refused.rule, refused.value) == (False, "drawdown_stop", None)
+
+
+def test_nothing_is_bought_when_the_peak_is_not_known_and_what_is_held_is_sold():
+    around = replace(situation(held=100), peak=None)
+    refused = verdict({}, order(quantity=1), around)
+    assert (refused.approved, refused.rule, refused.value, refused.limit) == (False, "drawdown_stop", None, 1.0)
+    assert verdict({}, order(Side.SELL), around).approved
+    assert verdict({"max_drawdown": 0.25}, order(Side.SELL), situation(held=100, peak="10000000")).approved
+
+
+def test_sales_that_found_nobody_are_not_repeated_for_ever_either():
+    around = replace(situation(held=100), unfilled={(AAA, Side.SELL): 3})
+    assert verdict({"max_unfilled_orders": 4}, order(Side.SELL), around).approved
+    refused = verdict({"max_unfilled_orders": 3}, order(Side.SELL), around)
+    assert refused == RiskVerdict(False, "repeat_orders", 4.0, 3.0)
+
+
+def test_what_another_sleeve_buys_is_not_sold_in_the_same_session():
+    around = replace(situation(held=100), others=OtherOrders(1, frozenset({(AAA, Side.BUY)})))
+    assert verdict({}, order(Side.SELL), around) == RiskVerdict(False, "opposite_order", 1.0, 0.0)
+
+
+def among(industries: dict[int, str | None] | None, **held: int) -> Situation:
+    """Equity 100,000, every price 10; `b` and `c` shares of two other securities are held."""
+    positions = {n: Position(n, "OTHER", held[name], Decimal(1), DAY) for name, n in (("b", BBB), ("c", CCC)) if name in held}
+    around, prices = situation(equity="100000"), dict.fromkeys((AAA, BBB, CCC), Decimal(10))
+    cash = Decimal(100_000) - sum(10 * shares for shares in held.values())
+    return replace(around, book=Book(cash, MappingProxyType(positions)), prices=prices, industries=industries)
+
+
+def test_purchases_and_what_is_held_of_the_same_industry_stay_within_its_weight():
+    limits, industries = {"max_sector_weight": 0.4}, {AAA: "Oil", BBB: "Oil", CCC: "Steel"}
+    assert verdict(limits, order(quantity=1000), among(industries, b=3000, c=3000)).approved
+    refused = verdict(limits, order(quantity=1001), among(industries, b=3000, c=3000))
+    assert refused == RiskVerdict(False, "max_sector_weight", 40_010.0, 40_000.0)
+
+
+def test_securities_of_unknown_industry_count_as_one_industry():
+    limits = {"max_sector_weight": 0.4}
+    for unknown in ({AAA: None, BBB: None, CCC: "Steel"}, {CCC: "Steel"}):
+        assert verdict(limits, order(quantity=1000), among(unknown, b=3000, c=3000)).approved
+        refused = verdict(limits, order(quantity=1001), among(unknown, b=3000, c=3000))
+        assert refused == RiskVerdict(False, "max_sector_weight", 40_010.0, 40_000.0)
+
+
+def test_where_nobody_tells_an_industry_none_is_limited():
+    assert verdict({"max_sector_weight": 0.4}, order(quantity=2000), among(None, b=3000)).approved
+
+
+@pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", None])
+def test_nothing_is_bought_beside_a_holding_whose_worth_is_no_number(price):
+    around = among({AAA: "Oil", BBB: "Oil"}, b=1)
+    prices = {AAA: Decimal(10)} | ({BBB: Decimal(price)} if price else {})
+    refused = verdict({}, order(quantity=1), replace(around, prices=prices))
+    assert (refused.approved, refused.rule, refused.value) == (False, "max_sector_weight", None)
+
+
+def test_what_is_held_is_sold_however_much_its_industry_weighs():
+    around = replace(situation(held=100), industries={AAA: "Oil"})
+    assert verdict({"max_sector_weight": 0.001}, order(Side.SELL), around).approved
+
+
 amounts = st.decimals(min_value="1", max_value="100000", places=2)
 shares = st.floats(min_value=0.001, max_value=1.0)
 
@@ -203,24 +357,43 @@ def limit_pairs(draw) -> tuple[RiskSettings, RiskSettings]:
         return sorted((draw(values), draw(values)))
 
     loose, tight = {}, {}
-    for name in ("max_order_volume_share", "max_position_weight", "max_gross_exposure"):
+    for name in ("max_order_volume_share", "max_position_weight", "max_gross_exposure", "max_sector_weight", "max_drawdown"):
         tight[name], loose[name] = two(shares)
     tight["max_order_notional"], loose["max_order_notional"] = two(amounts)
     tight["max_orders_per_session"], loose["max_orders_per_session"] = two(st.integers(1, 10))
+    tight["max_price_jump"], loose["max_price_jump"] = two(shares)
+    for name in ("max_unfilled_orders", "max_account_orders_per_day"):
+        tight[name], loose[name] = two(st.integers(1, 20))
     loose["cash_buffer"], tight["cash_buffer"] = two(st.floats(min_value=0, max_value=0.5))
     loose["min_price"], tight["min_price"] = two(st.decimals(min_value="0", max_value="50", places=2))
     loose["restricted"], tight["restricted"] = (), draw(st.sampled_from([(), ("AAA",), ("BBB",)]))
     return RiskSettings(**loose), RiskSettings(**tight)
 
 
-situations = st.builds(
+prices = st.decimals(min_value="0.01", max_value="100", places=2).map(str)
+plain_situations = st.builds(
     situation,
     cash=amounts.map(str),
     held=st.integers(0, 2000),
-    price=st.decimals(min_value="0.01", max_value="100", places=2).map(str),
+    price=prices,
     volume=st.none() | st.floats(min_value=0, max_value=1e7) | st.just(NAN),
     orders=st.integers(0, 10),
+    priced_on=st.sampled_from([DAY, DAY, DAY - timedelta(days=1), None]),
+    before=st.none() | prices,
+    peak=st.none() | amounts.map(str),
+    unfilled=st.integers(0, 5),
 )
+
+
+@st.composite
+def situations_(draw) -> Situation:
+    """With an industry or none, and other sleeves or none."""
+    others = OtherOrders(draw(st.integers(0, 20)), draw(st.frozensets(st.tuples(st.just(AAA), st.sampled_from(Side)))))
+    industries = draw(st.sampled_from([None, {}, {AAA: "Oil"}]))
+    return replace(draw(plain_situations), others=others, industries=industries)
+
+
+situations = situations_()
 orders = st.builds(order, side=st.sampled_from(Side), quantity=st.integers(0, 2000))
 
 
@@ -230,6 +403,41 @@ def test_tightening_a_limit_never_turns_a_refusal_into_a_pass(limits, intent, ar
     loose, tight = limits
     if not LimitGate(loose).check(intent, around).approved:
         assert not LimitGate(tight).check(intent, around).approved
+
+
+NO_NUMBERS = [NAN, INF, -INF]
+
+
+@st.composite
+def spoilt(draw) -> Situation:
+    """A situation in which one of the numbers that a purchase is judged by is none."""
+    around = draw(plain_situations.map(lambda s: replace(s, industries={AAA: "Oil"})))
+    bad = draw(st.sampled_from([*map(Decimal, ("NaN", "sNaN", "Infinity", "-Infinity"))]))
+    return draw(
+        st.sampled_from(
+            [
+                replace(around, prices={AAA: bad}),
+                replace(around, previous_closes={AAA: bad}),
+                replace(around, equity=bad),
+                replace(around, peak=bad),
+                replace(around, book=replace(around.book, cash=bad)),
+                replace(around, median_dollar_volume={AAA: draw(st.sampled_from(NO_NUMBERS))}),
+                replace(around, priced_on={}),
+                replace(around, previous_closes={}),
+                replace(around, peak=None),
+            ]
+        )
+    )
+
+
+@settings(deadline=None)
+@given(limit_pairs(), st.integers(1, 2000), spoilt())
+def test_nothing_is_bought_where_a_number_is_missing_or_none(limits, quantity, around):
+    for chosen in (*limits, LOOSE):
+        refused = LimitGate(chosen).check(order(quantity=quantity), around)
+        assert not refused.approved
+        assert refused.rule != "within_limits"
+        assert refused.value is None or isfinite(refused.value)
 
 
 @settings(deadline=None)
@@ -247,5 +455,10 @@ def test_what_passes_keeps_every_limit(limits, intent, around):
     assert notional <= settings.max_order_notional
     assert float(notional) <= around.median_dollar_volume[AAA] * settings.max_order_volume_share
     assert float(notional + shares_held * price) <= float(around.equity) * settings.max_position_weight * (1 + 1e-12)
+    assert around.priced_on[AAA] == intent.session
+    assert abs(float(price / around.previous_closes[AAA]) - 1) <= settings.max_price_jump * (1 + 1e-12)
+    assert float(around.equity) >= float(around.peak) * (1 - settings.max_drawdown) * (1 - 1e-12)
+    assert around.unfilled[AAA, intent.side] < settings.max_unfilled_orders
+    assert (AAA, Side.SELL) not in around.others.sides
     assert float(around.book.cash - notional) >= float(around.equity) * settings.cash_buffer * (1 - 1e-12)
     assert "AAA" not in settings.restricted

@@ -30,8 +30,8 @@ REFUSED = 3  # exit code of a run that ended in an error of ours, which names it
 BROKEN = 4  # of one that ended in any other
 
 _MARKS = {
-    "write_results", "require_venue", "claim_permit", "issue_permit", "seal_decisions", "commit_orders", "record_state",
-    "record_fill", "post", "submit", "get_order_status",
+    "write_results", "require_venue", "claim_permit", "issue_permit", "seal_decisions", "commit_orders", "commit_plan", "mark",
+    "record_state", "record_fill", "post", "submit", "get_order_status",
 }  # fmt: skip
 
 
@@ -106,7 +106,18 @@ def desk_of(errand: Errand, counter: Counter) -> LiveDesk:
     store = Counted(FileStore(errand.folder / "store", calendar), counter)
     markets = GivenMarkets(Prices.drawn(errand.seed))
     gate = LimitGate(LIMITS)
-    return LiveDesk(store, calendar, markets, LIMITS, gate, engine, clock, "the broker of a story", lambda _: time.sleep(0.01))
+    return LiveDesk(
+        store,
+        calendar,
+        markets,
+        LIMITS,
+        gate,
+        engine,
+        clock,
+        "the broker of a story",
+        lambda _: time.sleep(0.01),
+        why_not_armed=lambda _: "",
+    )
 
 
 def run(errand: Errand) -> str:

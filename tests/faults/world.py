@@ -94,7 +94,10 @@ class GivenMarkets:
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         last = {security: LastPrice(usd(self.prices.of[symbol, session][1]), session) for symbol, security in SHARES.items()}
         candidates = tuple(Candidate(security, symbol, float(last[security].price), {}) for symbol, security in SHARES.items())
-        return SessionMarket(session, candidates, {}, last, dict.fromkeys(SHARES.values(), 1e8))
+        # On the first session there is no close before: it is its own.
+        before = SESSIONS[max(SESSIONS.index(session) - 1, 0)]
+        closes = {security: usd(self.prices.of[symbol, before][1]) for symbol, security in SHARES.items()}
+        return SessionMarket(session, candidates, {}, last, dict.fromkeys(SHARES.values(), 1e8), closes)
 
     def actions_of(self, securities: Collection[int], sessions: Sequence[date]) -> tuple[dict, Sequence]:
         return {}, ()

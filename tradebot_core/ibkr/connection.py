@@ -46,6 +46,7 @@ class Client(IntEnum):
     SPLITS = 12
     WATCH = 13
     DOCTOR = 14
+    ACCOUNT = 15
 
 
 class BrokerError(Exception):

@@ -202,12 +202,16 @@ class MarketMemory:
     def actions(self) -> pl.DataFrame:
         return self._frame(EventType.CORPORATE_ACTION, ACTIONS.schema)
 
+    @property
+    def securities(self) -> pl.DataFrame:
+        return self._frame(EventType.SECURITY, SECURITIES.schema)
+
     def panel(self, session: date, calendar: TradingCalendar) -> pl.DataFrame:
         """The panel of one session from what was heard."""
         return build_panel(
             self.bars,
             self.actions,
-            self._frame(EventType.SECURITY, SECURITIES.schema),
+            self.securities,
             _framed((row for rows in self._filings.values() for row in rows), FUNDAMENTALS.schema),
             [session],
             calendar,

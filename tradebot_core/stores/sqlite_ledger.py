@@ -3,7 +3,8 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
@@ -13,10 +14,11 @@ from pathlib import Path
 import polars as pl
 
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError, StoreError
-from tradebot_core.interfaces import DecisionSet, Permit, Purpose
-from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
+from tradebot_core.interfaces import Arm, DecisionSet, OtherOrders, Permit, Purpose
+from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, correction_entries, fill_entries, fold_order
 from tradebot_core.model.tables import FILLS, ORDERS
+from tradebot_core.stores.halt_file import HaltFile
 
 _TABLES = {
     "venues": "venue TEXT NOT NULL, one INTEGER PRIMARY KEY CHECK (one = 1)",
@@ -41,7 +43,10 @@ _TABLES = {
     "entries": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, strategy TEXT NOT NULL, entry_key TEXT NOT NULL, session TEXT NOT NULL, "
     "kind TEXT NOT NULL, security_id INTEGER, symbol TEXT NOT NULL, quantity INTEGER NOT NULL, cash TEXT NOT NULL, "
     "UNIQUE (strategy, entry_key)",
+    "marks": "strategy TEXT NOT NULL, session TEXT NOT NULL, equity TEXT NOT NULL, PRIMARY KEY (strategy, session)",
     "halts": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, halted INTEGER NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL",
+    "arms": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, armed INTEGER NOT NULL, account TEXT NOT NULL, operator TEXT NOT NULL, "
+    "at TEXT NOT NULL, expires_at TEXT NOT NULL, fingerprint TEXT NOT NULL, code_version TEXT NOT NULL",
 }
 _APPEND_ONLY = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
@@ -196,13 +201,28 @@ class SqliteLedger:
     def commit_orders(
         self, strategy: str, session: date, orders: Sequence[tuple[OrderIntent, RiskVerdict]], at: datetime
     ) -> bool:
+        return self.commit_plan(strategy, session, lambda _: orders, at)
+
+    def commit_plan(
+        self,
+        strategy: str,
+        session: date,
+        plan: Callable[[OtherOrders], Sequence[tuple[OrderIntent, RiskVerdict]]],
+        at: datetime,
+    ) -> bool:
         with self._transaction() as database:
             planned = database.execute(
                 "INSERT INTO plans VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (strategy, session.isoformat(), at.isoformat())
             )
             if planned.rowcount == 0:
                 return False
-            for intent, verdict in orders:
+            approved = database.execute(
+                "SELECT intent FROM intents WHERE session = ? AND strategy <> ? AND approved = 1",
+                (session.isoformat(), strategy),
+            ).fetchall()
+            others = [OrderIntent.from_dict(json.loads(text)) for (text,) in approved]
+            seen = OtherOrders(len(others), frozenset((order.security_id, order.side) for order in others))
+            for intent, verdict in plan(seen):
                 text = json.dumps(intent.to_dict(), sort_keys=True)
                 database.execute(
                     "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -322,9 +342,56 @@ class SqliteLedger:
                 "corporate actions; a missing action, once collected, completes it.",
             ) from None
 
+    # What the limits look back on
+
+    def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
+        def last(state: OrderState) -> str:
+            return f"(SELECT MAX(sequence) FROM order_states s WHERE s.order_key = intents.order_key AND s.state = '{state}')"
+
+        with self._connection() as database:
+            rows = database.execute(  # an order that could not be sent at all went back from sending to new
+                "SELECT intent FROM intents WHERE strategy = ? AND session >= ? AND session < ? "
+                f"AND {last(OrderState.SENDING)} > {last(OrderState.NEW)} "
+                "AND NOT EXISTS (SELECT 1 FROM fills WHERE fills.order_key = intents.order_key)",
+                (strategy, since.isoformat(), before.isoformat()),
+            ).fetchall()
+        orders = [OrderIntent.from_dict(json.loads(intent)) for (intent,) in rows]
+        return Counter((order.security_id, order.side) for order in orders)
+
+    def rejected(self, session: date) -> int:
+        with self._connection() as database:
+            (count,) = database.execute(
+                f"SELECT COUNT(*) FROM intents JOIN ({_LAST_STATE}) USING (order_key) WHERE session = ? AND state = ?",
+                (session.isoformat(), str(OrderState.REJECTED)),
+            ).fetchone()
+        return count
+
+    def mark(self, strategy: str, session: date, equity: Decimal) -> None:
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO marks VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (strategy, session.isoformat(), str(equity))
+            )
+
+    def peak(self, strategy: str, until: date) -> Decimal:
+        with self._connection() as database:
+            marks = database.execute(
+                "SELECT session, equity FROM marks WHERE strategy = ? AND session <= ?", (strategy, until.isoformat())
+            ).fetchall()
+            deposits = [
+                (entry.session.isoformat(), entry.cash)
+                for entry in _read_entries(database, strategy, until)
+                if entry.kind is EntryKind.DEPOSIT
+            ]
+        # A deposit is no gain: what counts is how far the equity was above all that had been deposited by then.
+        gains = [Decimal(equity) - sum(cash for on, cash in deposits if on <= session) for session, equity in marks]
+        return max([Decimal(0), *gains]) + sum((cash for _, cash in deposits), Decimal(0))
+
     # The kill switch
 
     def halted(self) -> str | None:
+        by_file = HaltFile(self._path.parent).reason()
+        if by_file is not None:
+            return by_file
         with self._connection() as database:
             row = database.execute("SELECT halted, reason FROM halts ORDER BY sequence DESC LIMIT 1").fetchone()
         return row[1] if row and row[0] else None
@@ -334,6 +401,31 @@ class SqliteLedger:
 
     def resume(self, at: datetime) -> None:
         self._switch(False, "", at)
+
+    def strategies(self) -> Sequence[str]:
+        with self._connection() as database:
+            return [name for (name,) in database.execute("SELECT DISTINCT strategy FROM intents ORDER BY strategy")]
+
+    def record_arm(self, arm: Arm) -> None:
+        times = (arm.at.isoformat(), arm.expires_at.isoformat())
+        fingerprint = json.dumps(dict(arm.fingerprint), sort_keys=True)
+        row = (int(arm.armed), arm.account, arm.operator, *times, fingerprint, arm.code_version)
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO arms (armed, account, operator, at, expires_at, fingerprint, code_version) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+
+    def last_arm(self) -> Arm | None:
+        with self._connection() as database:
+            row = database.execute(
+                "SELECT armed, account, operator, at, expires_at, fingerprint, code_version FROM arms ORDER BY sequence DESC LIMIT 1"
+            ).fetchone()
+        if row is None:
+            return None
+        armed, account, operator, at, expires_at, fingerprint, code_version = row
+        times = (datetime.fromisoformat(at), datetime.fromisoformat(expires_at))
+        return Arm(bool(armed), account, operator, *times, json.loads(fingerprint), code_version)
 
     def _switch(self, halted: bool, reason: str, at: datetime) -> None:
         with self._transaction() as database:

@@ -11,7 +11,7 @@ from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import RiskSettings
 from tradebot_core.interfaces import Clock, ExecutionEngine, OpeningMarket, RiskGate
 from tradebot_core.model.decision import Decision
-from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.model.tables import (
     BOOKS,
     DECISIONS,
@@ -30,7 +30,7 @@ from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.journal import MemoryJournal
 from tradebot_core.trading.markets import MarketHistory
 from tradebot_core.trading.rows import Row
-from tradebot_core.trading.session import decide, settle, submit
+from tradebot_core.trading.session import Past, decide, settle, sleeve_equity, submit
 from tradebot_core.trading.settlement import unsettled
 
 BACKTEST_TABLES = (DECISIONS, ORDERS, ORDER_STATES, FILLS, ENTRIES, POSITIONS, EQUITY, BOOKS)
@@ -83,7 +83,7 @@ class BacktestWalk:
         self._deposit = deposit
         self._clock = SteppingClock()
         self._history: MarketHistory | None = None
-        self._journal = MemoryJournal(opening.book, opening.working)
+        self._journal = MemoryJournal(opening.book, opening.working, opening.unfilled)
         self._engine = engine_at(self._clock, self)
         self._state = opening
         self._digest = "" if deposit is not None else opening.digest
@@ -102,7 +102,9 @@ class BacktestWalk:
                 self._engine.submit(intent)
         self._history = history
         close = history.close(session)
+        peak = self._state.peak
         if self._deposit is not None:
+            peak = usd(self._deposit)
             journal.post(name, [Entry(f"deposit:{session}", session, EntryKind.DEPOSIT, self._deposit)])
             self._deposit = None
         settle(journal, self._engine, name, close, self._calendar.previous(session), clock.now(), self._book_before)
@@ -111,10 +113,15 @@ class BacktestWalk:
         decisions = decide(self._strategy, market, book, self._limits)
         pending = unsettled(journal.entries, session, self._calendar)
         style = self._strategy.orders
-        submit(journal, self._engine, self._gate, self._limits, name, decisions, market, clock.now(), style, pending)
+        back = self._calendar.offset(session, -self._limits.unfilled_sessions)
+        past = Past(peak, journal.unfilled(name, back, session))
+        submit(journal, self._engine, self._gate, self._limits, name, decisions, market, clock.now(), style, pending, past)
         working = tuple(intent for intent, _ in journal.open_orders(name))
         prices = {held: market.prices[held] for held in book.positions}
-        self._state = BookState(book, prices, working, self._state.fingerprint)
+        equity = sleeve_equity(book, prices)
+        peak = max(peak, equity) if peak is not None else equity
+        ended = journal.ended_unfilled(self._calendar.next(back))
+        self._state = BookState(book, prices, working, self._state.fingerprint, ended, peak)
         self._record(session, decisions)
 
     def _book_before(self, session: date) -> Book:

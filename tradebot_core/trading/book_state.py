@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
 
-from tradebot_core.model.order import OrderIntent
+from tradebot_core.model.order import OrderIntent, Side
 from tradebot_core.model.portfolio import Book, Position
 from tradebot_core.trading.session import LastPrice
 
@@ -22,6 +22,8 @@ class BookState:
     prices: Mapping[int, LastPrice]
     working: tuple[OrderIntent, ...]
     fingerprint: str
+    unfilled: tuple[tuple[date, int, Side], ...] = ()  # orders of the last sessions that ended without a fill
+    peak: Decimal | None = None  # highest equity so far; None in books made before it was kept
 
     @classmethod
     def empty(cls, fingerprint: str) -> "BookState":
@@ -34,7 +36,7 @@ class BookState:
             [p.security_id, p.symbol, p.quantity, str(p.cost), p.opened.isoformat()]
             for _, p in sorted(self.book.positions.items())
         ]
-        return json.dumps(
+        state = (
             {
                 "cash": str(self.book.cash),
                 "positions": positions,
@@ -44,10 +46,16 @@ class BookState:
                 "last_sold": [[security, on.isoformat()] for security, on in sorted(self.book.last_sold.items())],
                 "working": [intent.to_dict() for intent in sorted(self.working, key=lambda i: i.key)],
                 "fingerprint": self.fingerprint,
-            },
-            sort_keys=True,
-            separators=(",", ":"),
+            }
+            # Left out where there is nothing to say, so that older states keep their text and digest.
+            | (
+                {"unfilled": [[on.isoformat(), security, str(side)] for on, security, side in self.unfilled]}
+                if self.unfilled
+                else {}
+            )
+            | ({"peak": str(self.peak)} if self.peak is not None else {})
         )
+        return json.dumps(state, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "BookState":
@@ -58,7 +66,10 @@ class BookState:
         sold = {security: date.fromisoformat(on) for security, on in state["last_sold"]}
         book = Book(Decimal(state["cash"]), MappingProxyType(positions), MappingProxyType(sold))
         prices = {row[0]: LastPrice(Decimal(row[1]), date.fromisoformat(row[2])) for row in state["prices"]}
-        return cls(book, prices, tuple(map(OrderIntent.from_dict, state["working"])), state["fingerprint"])
+        working = tuple(map(OrderIntent.from_dict, state["working"]))
+        unfilled = tuple((date.fromisoformat(on), security, Side(side)) for on, security, side in state.get("unfilled", ()))
+        peak = Decimal(state["peak"]) if "peak" in state else None
+        return cls(book, prices, working, state["fingerprint"], unfilled, peak)
 
     @property
     def digest(self) -> str:

@@ -1,10 +1,11 @@
 """The journal of a simulated sleeve, in memory: the same promises as the ledger, for one backtest."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 
 from tradebot_core.errors import ExecutionError
-from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict
+from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry, fill_entries, fold_order
 
 _CARRIED_OVER = 3  # an order that waits for the next open has been new, sending and working
@@ -24,9 +25,12 @@ def unknown_order(order_key: str) -> ExecutionError:
 
 
 class MemoryJournal:
-    """One sleeve's journal. `book` is its opening book; `working` are orders carried over from before."""
+    """One sleeve's journal. `book` is its opening book; `working` are orders carried over from before, `unfilled` those
+    that ended without a fill not long before: session of the decision, security, side."""
 
-    def __init__(self, book: Book, working: Iterable[OrderIntent] = ()) -> None:
+    def __init__(
+        self, book: Book, working: Iterable[OrderIntent] = (), unfilled: Iterable[tuple[date, int, Side]] = ()
+    ) -> None:
         self._book = book
         self._opening = book
         self.intents: dict[str, tuple[OrderIntent, RiskVerdict]] = {}
@@ -38,7 +42,9 @@ class MemoryJournal:
         self._keys: set[str] = set()
         self._open: dict[str, OrderIntent] = {}
         self._planned: set[date] = set()
+        self._unfilled: dict[str, tuple[date, int, Side]] = {f"carried {n}": order for n, order in enumerate(unfilled)}
         for intent in working:
+            self._unfilled[intent.key] = (intent.session, intent.security_id, intent.side)
             self._open[intent.key] = intent
             self.states[intent.key] = OrderState.WORKING
             self._sequence[intent.key] = _CARRIED_OVER
@@ -64,6 +70,11 @@ class MemoryJournal:
         if not next_state(order_key, self.states[order_key], state):
             return False
         self._reach(order_key, state, at, detail)
+        if state is OrderState.SENDING and order_key in self._open:
+            intent = self._open[order_key]
+            self._unfilled[order_key] = (intent.session, intent.security_id, intent.side)
+        elif state is OrderState.NEW:  # it could not be sent
+            self._unfilled.pop(order_key, None)
         if state in TERMINAL_STATES:
             self._open.pop(order_key, None)
         return True
@@ -74,6 +85,7 @@ class MemoryJournal:
         if fill.order_key not in self.states:
             raise unknown_order(fill.order_key)
         self.fills[fill.execution_id] = fill
+        self._unfilled.pop(fill.order_key, None)
         self.post(strategy, fill_entries(fill))
         return True
 
@@ -97,6 +109,15 @@ class MemoryJournal:
         if not self.entries or self.entries[-1].session <= until:
             return self._book
         return self._opening.apply_all(entry for entry in self.entries if entry.session <= until)
+
+    def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
+        return Counter((security, side) for on, security, side in self._unfilled.values() if since <= on < before)
+
+    def ended_unfilled(self, since: date) -> tuple[tuple[date, int, Side], ...]:
+        """What a walk from here on must be told of: the orders decided from `since` on that are over and have no fill. Older ones
+        are forgotten."""
+        self._unfilled = {key: order for key, order in self._unfilled.items() if order[0] >= since}
+        return tuple(sorted(order for key, order in self._unfilled.items() if key not in self._open))
 
     def _reach(self, order_key: str, state: OrderState, at: datetime, detail: str) -> None:
         sequence = self._sequence[order_key] = self._sequence.get(order_key, 0) + 1

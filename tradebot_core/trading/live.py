@@ -8,17 +8,28 @@ before that is established.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 
 import polars as pl
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import RiskSettings
 from tradebot_core.errors import ConfigurationError, NotPermitted, ReconciliationError
-from tradebot_core.interfaces import Clock, DataStore, DecisionSet, ExecutionEngine, Ledger, Permit, Purpose, RiskGate
+from tradebot_core.interfaces import (
+    Clock,
+    DataStore,
+    DecisionSet,
+    ExecutionEngine,
+    Ledger,
+    OtherOrders,
+    Permit,
+    Purpose,
+    RiskGate,
+)
 from tradebot_core.model.decision import Decision
 from tradebot_core.model.order import TERMINAL_STATES, OrderIntent, OrderState, RiskVerdict
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, usd
@@ -28,7 +39,17 @@ from tradebot_core.trading import rows
 from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
 from tradebot_core.trading.late_actions import late_entries
-from tradebot_core.trading.session import action_entries, decide, plan, send, take_fills, take_late, take_status
+from tradebot_core.trading.session import (
+    Past,
+    action_entries,
+    decide,
+    plan,
+    send,
+    sleeve_equity,
+    take_fills,
+    take_late,
+    take_status,
+)
 from tradebot_core.trading.settlement import unsettled
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
 
@@ -76,7 +97,9 @@ class Outcome(StrEnum):
     NOTHING_LIVE = "nothing_live"  # no live decisions of that session
     EXPIRED = "expired"  # its time to submit has passed: recorded, never sent
     HALTED = "halted"
+    NOT_ARMED = "not_armed"  # mode live, and no person has armed it: it may be sent once it is
     NOT_PERMITTED = "not_permitted"  # a run without the permit to submit: it only reads
+    REJECT_BREAKER = "reject_breaker"  # the broker rejected too many: the rest of the session's orders is cancelled here
     IN_DOUBT = "in_doubt"  # what became of an order is not known, or it was lost: nothing is added to it
 
 
@@ -99,6 +122,8 @@ class LiveDesk:
     clock: Clock
     venue: str  # where orders go; a ledger belongs to one
     pause: Callable[[float], None] = time.sleep  # seconds between two questions about an order in doubt
+    # Why no order may be sent; empty when it is armed, or need not be. Never to be left out by mistake.
+    why_not_armed: Callable[[datetime], str] = field(kw_only=True)
 
     def decide(
         self, strategy: Strategy, capital: Decimal, session: date, permit_id: str | None, run_id: str, now: datetime
@@ -117,6 +142,7 @@ class LiveDesk:
         self.record(strategy, session, now)
         book = ledger.book(name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
+        ledger.mark(name, session, sleeve_equity(book, market.prices))
         made = decide(strategy, market, book, self.limits)
         if ledger.live_decisions(name, session) is not None:  # another live run was faster; what it sealed stays as it is
             raise NotPermitted(f"{name} was decided for {session} by another run meanwhile.", "Run the step again to see it.")
@@ -278,6 +304,9 @@ class LiveDesk:
         halt = ledger.halted()
         if halt is not None:
             return Submission(Outcome.HALTED, _halted(halt))
+        not_armed = self.why_not_armed(now)
+        if not_armed:
+            return Submission(Outcome.NOT_ARMED, f"{not_armed} Until then nothing is sent.")
         try:
             self._claim(name, session, permit_id, run_id, now, Purpose.SUBMIT)
         except NotPermitted as refusal:
@@ -292,11 +321,12 @@ class LiveDesk:
                 f"What became of {', '.join(doubtful)} is not known, so nothing is sent. See `tradebot reconcile`; "
                 "look the order up at the broker, then `tradebot reconcile --expire ORDER_KEY` if it never traded.",
             )
-        ledger.commit_orders(name, session, self._plan(strategy, session, stored, now), now)
-        return self._send_all(name, session, now, deadline)
+        ledger.commit_plan(name, session, self._plan(strategy, session, stored, now), now)
+        return self._send_all(name, session, deadline)
 
-    def _send_all(self, strategy: str, session: date, now: datetime, deadline: datetime) -> Submission:
-        """Sends what is not with the engine yet. A halt, or the deadline, stops it between two orders."""
+    def _send_all(self, strategy: str, session: date, deadline: datetime) -> Submission:
+        """Sends what is not with the engine yet. A halt, the end of the arm, the deadline, or a broker that rejects one order after
+        the other stops it between two orders."""
         ledger = self.store.ledger
         waiting = [
             (intent, state)
@@ -304,19 +334,47 @@ class LiveDesk:
             if intent.session == session and state in (OrderState.NEW, OrderState.SENDING, OrderState.UNKNOWN)
         ]
         engine = self.engine_factory() if waiting else None
+        before = ledger.rejected(session)
         for sent, (intent, state) in enumerate(waiting):
             halt = ledger.halted()
             if halt is not None:
                 return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
             moment = self.clock.now()  # not from `now`: the process may have slept since
+            rejected = ledger.rejected(session)
+            if state is OrderState.NEW and rejected >= self.limits.max_rejected_orders:
+                return self._break_off(waiting[sent:], session, rejected, moment, halt=rejected > before)
             if moment >= deadline:
                 return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
+            not_armed = self.why_not_armed(moment)
+            if not_armed:
+                return Submission(Outcome.NOT_ARMED, f"{not_armed} {sent} orders had gone out.")
             assert engine is not None
             send(ledger, engine, strategy, intent, state, moment)
             became = self._settle(strategy, engine, intent)
             if became is OrderState.LOST or became in IN_DOUBT:
                 return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - sent - 1} orders wait.")
+        rejected = ledger.rejected(session)
+        if rejected > before and rejected >= self.limits.max_rejected_orders:
+            return self._break_off((), session, rejected, self.clock.now(), halt=True)
         return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
+
+    def _break_off(
+        self, rest: Sequence[tuple[OrderIntent, OrderState]], session: date, rejected: int, now: datetime, *, halt: bool
+    ) -> Submission:
+        """What was never sent is over; an order in doubt stays in doubt. `halt`: the run that met the rejections halts all trading,
+        and first of all; one that finds them after `tradebot resume` does not halt again."""
+        limit = self.limits.max_rejected_orders
+        if halt:
+            self.store.ledger.halt(f"the broker rejected {rejected} orders of {session}", now)
+        unsent = [intent for intent, state in rest if state is OrderState.NEW]
+        for intent in unsent:
+            why = f"reject_breaker: the broker rejected {rejected} orders of the session, the limit is {limit}."
+            self.store.ledger.record_state(intent.key, OrderState.CANCELLED, now, why)
+        return Submission(
+            Outcome.REJECT_BREAKER,
+            f"The broker rejected {rejected} orders of the session (max_rejected_orders {limit}): {len(unsent)} were not sent."
+            + (" Trading is halted; `tradebot resume` ends the halt." if halt else ""),
+        )
 
     def _settle(self, strategy: str, engine: ExecutionEngine, intent: OrderIntent) -> OrderState | None:
         """Finds out about an order in doubt where the engine does not know at once; None when it is in no doubt."""
@@ -327,19 +385,27 @@ class LiveDesk:
 
     def _plan(
         self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime
-    ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
+    ) -> Callable[[OtherOrders], tuple[tuple[OrderIntent, RiskVerdict], ...]]:
+        """All that the plan needs, but what the other sleeves have had approved by then."""
         book = self.store.ledger.book(strategy.name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
         voided = self.markets.voided(self.calendar.next(session), now)
         pending = unsettled(self.store.ledger.entries(strategy.name, session), session, self.calendar)
         decisions = rows.to_decisions(stored)
-        return plan(self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending)
+        past = self._past(strategy.name, session)
+        told = (self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending, past)
+        return partial(plan, *told)
+
+    def _past(self, strategy: str, session: date) -> Past:
+        ledger, back = self.store.ledger, self.calendar.offset(session, -self.limits.unfilled_sessions)
+        return Past(ledger.peak(strategy, session), ledger.unfilled(strategy, back, session))
 
     def _expire(self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime) -> None:
         """Keeps on record what was decided too late to be sent. Orders committed in time but never sent expire as well."""
         ledger = self.store.ledger
         expired = tuple(
-            (intent, RiskVerdict(False, "decision_expired")) for intent, _ in self._plan(strategy, session, stored, now)
+            (intent, RiskVerdict(False, "decision_expired"))
+            for intent, _ in self._plan(strategy, session, stored, now)(OtherOrders())
         )
         ledger.commit_orders(strategy.name, session, expired, now)
         for intent, state in ledger.open_orders(strategy.name):

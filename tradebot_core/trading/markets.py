@@ -1,16 +1,26 @@
 """The market as the session loop sees it: rows of the stored tables, a session at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import date
+from decimal import Decimal
+from types import MappingProxyType
 
 import polars as pl
 
 from tradebot_core.model.decision import Candidate, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
+from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import LateWord
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import Close, LastPrice, SessionMarket
+
+
+def closes_of(bars: pl.DataFrame) -> dict[int, LastPrice]:
+    """Of bars with session, security_id and close, one of each security."""
+    rows = bars.select("session", "security_id", "close").iter_rows()
+    return {security: LastPrice(usd(close), session) for session, security, close in rows}
+
 
 # An order decided before one of these means other shares than those that trade after it.
 VOIDING_ACTIONS = (str(ActionType.SPLIT), str(ActionType.DELISTING))
@@ -47,17 +57,23 @@ class MarketHistory:
         panel_columns: pl.DataFrame,
         late: Sequence[LateWord] = (),
         outsiders: Outsiders | None = None,
+        before: Mapping[int, LastPrice] = MappingProxyType({}),
+        industries: Industries | None = None,
     ) -> None:
         """`bars` one version per security and session, `layers` in order, `panel_columns` (of the universe) with session,
-        security_id, close and median_dollar_volume_20d; `outsiders` judges what is held and outside of the universe."""
+        security_id, close and median_dollar_volume_20d; `outsiders` judges what is held and outside of the universe;
+        `before` are the closes of the session before the first."""
         self._bars = SessionRows(bars.select("session", "security_id", "open", "close", "low", "high"))
         self._actions = SessionRows(actions.select("session", "security_id", "type", "value"))
         self._layers = [SessionRows(frame) for frame in layers.values()]
         self._panel = SessionRows(panel_columns.select("session", "security_id", "close", "median_dollar_volume_20d"))
         self._late = late
         self._outsiders = outsiders
-        self._prices: dict[int, LastPrice] = {}
-        self._session: date | None = None
+        self._industries = industries
+        self._prices: dict[int, LastPrice] = dict(before)
+        self._previous: dict[int, LastPrice] = {}  # as they stood before the session in hand, in its shares
+        self._session_before: date | None = None
+        self._session: date | None = max((last.session for last in before.values()), default=None)
         self._opens: dict[int, float] = {}
 
     def warm_up(self, prices: Mapping[int, LastPrice]) -> None:
@@ -85,7 +101,14 @@ class MarketHistory:
         candidates, verdicts = self._candidates(session, panel), self._verdicts(session, held)
         if self._outsiders is not None:
             verdicts |= self._outsiders.verdicts(session, held)
-        return SessionMarket(session, candidates, verdicts, self._prices, volumes)
+        concerned = {*(candidate.security_id for candidate in candidates), *held}
+        industries = self._industries.of(session, concerned) if self._industries is not None else None
+        previous = self._previous_closes(concerned)
+        return SessionMarket(session, candidates, verdicts, self._prices, volumes, previous, industries)
+
+    def _previous_closes(self, concerned: Set[int]) -> dict[int, Decimal]:
+        found = {security: self._previous[security] for security in concerned & self._previous.keys()}
+        return {security: last.price for security, last in found.items() if last.session == self._session_before}
 
     def open_price(self, security_id: int, session: date) -> float | None:
         return self._opens.get(security_id) if session == self._session else None
@@ -110,6 +133,8 @@ class MarketHistory:
     def _learn_prices(self, session: date) -> None:
         bars = self._bars.of(session)
         ids = bars["security_id"].to_list()
+        self._previous, self._prices = self._prices, dict(self._prices)
+        self._session_before = self._session
         self._session, self._opens = session, dict(zip(ids, bars["open"].to_list(), strict=True))
         for security, close in zip(ids, bars["close"].to_list(), strict=True):
             self._prices[security] = LastPrice(usd(close), session)

@@ -18,9 +18,10 @@ from tradebot_core.model.tables import ACTIONS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.backtest import Backtest, BacktestWalk
 from tradebot_core.trading.event_bus import EventBus
+from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import late_words
 from tradebot_core.trading.layers import evaluate_layers
-from tradebot_core.trading.markets import MarketHistory
+from tradebot_core.trading.markets import MarketHistory, closes_of
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.universe import divided
 
@@ -67,7 +68,12 @@ def replay(
         memory = strategy.memory
         panel, outside = divided(memory.panel(session, calendar), members)
         verdicts = evaluate_layers(strategy, panel, quality)
-        bars = memory.bars.filter(pl.col("session") == session).unique("security_id", keep="last", maintain_order=True)
+        heard = memory.bars
+        bars = _one_of_each(heard.filter(pl.col("session") == session))
+        previous = calendar.previous(session)
+        # As they stood at their own cut-off, like every bar of an earlier session.
+        seen_then = (pl.col("session") == previous) & (pl.col("known_at") <= calendar.cutoff(previous))
+        before = closes_of(_one_of_each(heard.filter(seen_then)))
         versions = memory.actions
         actions = (
             versions.filter(session=session)
@@ -75,7 +81,11 @@ def replay(
             .unique(ACTIONS.key, keep="last", maintain_order=True)
         )
         late = late_words(versions, [session], calendar)
-        walk.step(session, MarketHistory(bars, actions, verdicts, panel, late, Outsiders(strategy, outside, quality)))
+        outsiders = Outsiders(strategy, outside, quality)
+        walk.step(
+            session,
+            MarketHistory(bars, actions, verdicts, panel, late, outsiders, before, Industries(memory.securities, calendar)),
+        )
         for name, rows in verdicts.items():
             seen[name].append(rows)
 
@@ -85,6 +95,11 @@ def replay(
         bus.publish(event)
         count += 1
     return Replay(count, {name: pl.concat(frames) for name, frames in seen.items() if frames}, walk.result())
+
+
+def _one_of_each(bars: pl.DataFrame) -> pl.DataFrame:
+    """Of each security's bars the one heard last."""
+    return bars.unique("security_id", keep="last", maintain_order=True)
 
 
 def differences(table: str, stored: pl.DataFrame, replayed: pl.DataFrame) -> list[Difference]:

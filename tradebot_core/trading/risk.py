@@ -1,7 +1,8 @@
 """The risk gate: the hard limits of the configuration. An order passes only when every limit is provably kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from math import isfinite
 
@@ -42,6 +43,18 @@ class LimitGate:
         yield _Limit(
             "max_orders_per_session", orders, settings.max_orders_per_session, orders <= settings.max_orders_per_session
         )
+        orders += situation.others.count
+        yield _Limit(
+            "max_account_orders_per_day",
+            orders,
+            settings.max_account_orders_per_day,
+            orders <= settings.max_account_orders_per_day,
+        )
+        opposite = Side.SELL if intent.side is Side.BUY else Side.BUY
+        against = int((intent.security_id, opposite) in situation.others.sides)
+        yield _Limit("opposite_order", against, 0, against <= 0)
+        repeated = situation.unfilled.get((intent.security_id, intent.side), 0) + 1
+        yield _Limit("repeat_orders", repeated, settings.max_unfilled_orders, repeated <= settings.max_unfilled_orders)
         held = situation.book.positions.get(intent.security_id)
         if intent.side is Side.SELL:
             shares = held.quantity if held else 0
@@ -55,18 +68,54 @@ class LimitGate:
         volume = situation.median_dollar_volume.get(intent.security_id)
         allowed = volume * settings.max_order_volume_share if volume is not None else 0.0
         yield _Limit("max_order_volume_share", notional, allowed, isfinite(allowed) and float(notional) <= allowed)
+        age = _days_between(situation.priced_on.get(intent.security_id), intent.session)
+        yield _Limit("stale_price", age, 0, age == 0)
+        jump = _jump(price, situation.previous_closes.get(intent.security_id))
+        most = Decimal(str(settings.max_price_jump))
+        yield _Limit("price_jump", jump, most, jump is not None and jump <= most)
         equity, cash = situation.equity, situation.book.cash
         yield _Limit("known_equity", equity, 0, equity.is_finite() and equity > 0)
         yield _Limit("known_cash", cash, 0, cash.is_finite() and cash > 0)
+        fallen = _drawdown(equity, situation.peak)
+        most = Decimal(str(settings.max_drawdown))
+        yield _Limit("drawdown_stop", fallen, most, fallen is not None and fallen <= most)
         position = notional + (held.quantity * price if held else 0)
         most = equity * Decimal(str(settings.max_position_weight))
         yield _Limit("max_position_weight", position, most, position <= most)
+        if situation.industries is not None:
+            beside = _held_beside(intent.security_id, situation, situation.industries)
+            sector = notional + beside if beside is not None else None
+            most = equity * Decimal(str(settings.max_sector_weight))
+            yield _Limit("max_sector_weight", sector, most, sector is not None and sector <= most)
         invested = equity - cash + notional
         most = equity * Decimal(str(settings.max_gross_exposure))
         yield _Limit("max_gross_exposure", invested, most, invested <= most)
         spendable = cash - equity * Decimal(str(settings.cash_buffer))
         worst = intent.quantity * (intent.limit_price or price)
         yield _Limit("cash", worst, spendable, worst <= spendable)
+
+
+def _days_between(priced_on: date | None, session: date) -> int | None:
+    return (session - priced_on).days if priced_on is not None else None
+
+
+def _jump(price: Decimal, before: Decimal | None) -> Decimal | None:
+    """The change since the session before, as a share of its close; None where that is not known."""
+    return abs(price / before - 1) if before is not None and before.is_finite() and before > 0 else None
+
+
+def _drawdown(equity: Decimal, peak: Decimal | None) -> Decimal | None:
+    """How far below its peak, as a share of it; None where the peak is not known."""
+    return 1 - equity / peak if peak is not None and peak.is_finite() and peak > 0 else None
+
+
+def _held_beside(security: int, situation: Situation, industries: Mapping[int, str | None]) -> Decimal | None:
+    """What is held of the security's industry, USD; all whose industry is unknown count as one. None when a price is not known."""
+    held = [p for other, p in situation.book.positions.items() if industries.get(other) == industries.get(security)]
+    prices = [situation.prices.get(position.security_id) for position in held]
+    if not all(price is not None and price.is_finite() for price in prices):
+        return None
+    return sum((p.quantity * situation.prices[p.security_id] for p in held), Decimal(0))
 
 
 def _number(value: float | Decimal | None) -> float | None:

@@ -7,13 +7,13 @@ journal, the engine and the clock they hand in.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import ROUND_FLOOR, Decimal
 
 from tradebot_core.config import RiskSettings
 from tradebot_core.errors import ExecutionError, OrderUnknown, StrategyError, TradebotError
-from tradebot_core.interfaces import ExecutionEngine, Journal, RiskGate, Situation
+from tradebot_core.interfaces import ExecutionEngine, Journal, OtherOrders, RiskGate, Situation
 from tradebot_core.model.decision import Candidate, Decision, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, OrderStyle, RiskVerdict, Side
@@ -39,7 +39,9 @@ class SessionMarket:
     """What the market looked like at a session's cut-off, as far as one sleeve needs it.
 
     `candidates` in order of preference; `verdicts` of the layers on at least the held securities; `prices` of at least the
-    candidates and the held; `volumes` are 20-session median dollar volumes.
+    candidates and the held; `volumes` are 20-session median dollar volumes; `previous_closes` those of the session before, in
+    the shares of this one (a security that did not trade then has none); `industries` of the candidates and the
+    held, None when no source tells any.
     """
 
     session: date
@@ -47,6 +49,8 @@ class SessionMarket:
     verdicts: Mapping[int, Verdict]
     prices: Mapping[int, LastPrice]
     volumes: Mapping[int, float]
+    previous_closes: Mapping[int, Decimal] = field(default_factory=dict)
+    industries: Mapping[int, str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,16 @@ class Close:
     late: Sequence[LateWord] = ()
 
 
+@dataclass(frozen=True)
+class Past:
+    """What the limits look back on: the sleeve's highest equity so far (None: this is its first session) and, by security and
+    side, how many orders of the last sessions went out without any fill."""
+
+    peak: Decimal | None = None
+    unfilled: Mapping[tuple[int, Side], int] = field(default_factory=dict)
+
+
+_FIRST_SESSION, _NO_OTHERS = Past(), OtherOrders()
 BookBefore = Callable[[date], Book]  # the book before the open of a session
 
 
@@ -222,10 +236,11 @@ def submit(
     now: datetime,
     style: OrderStyle = OrderStyle.OPEN_AUCTION,
     unsettled: Decimal = _NOTHING,
+    past: Past = _FIRST_SESSION,
 ) -> None:
     """Plans, checks, commits and sends. Called again for the same session it plans nothing anew and sends nothing twice."""
     book = journal.book(strategy, market.session)
-    orders = plan(gate, limits, strategy, decisions, book, market, style=style, unsettled=unsettled)
+    orders = plan(gate, limits, strategy, decisions, book, market, style=style, unsettled=unsettled, past=past)
     journal.commit_orders(strategy, market.session, orders, now)
     for intent, state in journal.open_orders(strategy):
         if intent.session == market.session:
@@ -242,11 +257,16 @@ def plan(
     voided: Collection[int] = (),
     style: OrderStyle = OrderStyle.OPEN_AUCTION,
     unsettled: Decimal = _NOTHING,
+    past: Past = _FIRST_SESSION,
+    others: OtherOrders = _NO_OTHERS,
 ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
     """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill;
     `unsettled` cash (trading/settlement.py) pays for no purchase."""
-    prices = {security: last.price for security, last in market.prices.items()}
+    concerned = {*(decision.security_id for decision in decisions), *book.positions} & market.prices.keys()
+    prices = {security: market.prices[security].price for security in concerned}
+    priced_on = {security: market.prices[security].session for security in concerned}
     equity = sleeve_equity(book, market.prices)
+    peak = max(equity, past.peak) if past.peak is not None else equity
     book = replace(book, cash=book.cash - unsettled)
     promised = book  # the book with the approved purchases paid, so that the limits hold for all of them together
     orders: list[tuple[OrderIntent, RiskVerdict]] = []
@@ -255,7 +275,22 @@ def plan(
         verdict = (
             RiskVerdict(False, "corporate_action_at_next_open")
             if intent.security_id in voided
-            else gate.check(intent, Situation(promised, equity, prices, market.volumes, approved))
+            else gate.check(
+                intent,
+                Situation(
+                    promised,
+                    equity,
+                    prices,
+                    market.volumes,
+                    approved,
+                    priced_on,
+                    market.previous_closes,
+                    market.industries,
+                    peak,
+                    past.unfilled,
+                    others,
+                ),
+            )
         )
         orders.append((intent, verdict))
         if verdict.approved and intent.side is Side.BUY:

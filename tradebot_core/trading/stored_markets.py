@@ -16,9 +16,10 @@ from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
 from tradebot_core.quant.panel import build_panel, first_bar_needed
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import LateWord, late_words
 from tradebot_core.trading.layers import evaluate_next, reads_of, reads_of_all
-from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory
+from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory, closes_of
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import LastPrice, SessionMarket
 from tradebot_core.trading.universe import UniverseEntry, divided, members_of
@@ -95,7 +96,12 @@ class StoredMarkets:
         versions = self.store.read_versions(ACTIONS, as_of=until, end=sessions[-1])
         actions = self._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
         late = late_words(versions, sessions, self.calendar)
-        return MarketHistory(self._bars(sessions), actions, layers, panel, late, Outsiders(strategy, outside, self.quality))
+        bars = self._bars([self.calendar.previous(sessions[0]), *sessions])
+        before = closes_of(bars.filter(pl.col("session") < sessions[0]))
+        bars = bars.filter(pl.col("session") >= sessions[0])
+        outsiders = Outsiders(strategy, outside, self.quality)
+        industries = Industries(self.store.read_versions(SECURITIES, as_of=until), self.calendar)
+        return MarketHistory(bars, actions, layers, panel, late, outsiders, before, industries)
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""

@@ -42,8 +42,10 @@ _COMMANDS = {
     "doctor": ("doctor", "Examine the set-up and say how to mend what is wrong."),
     "watch": ("watch", "Follow daily bars at IBKR; an event for each as its session ends."),
     "reconcile": ("reconcile", "Compare open orders of the ledger with the broker."),
-    "halt": ("halt", "Stop all sending of orders at once."),
+    "halt": ("halt", "Stop all sending of orders at once, and cancel the open ones."),
     "resume": ("halt", "End a halt."),
+    "arm": ("arm", "Allow orders in mode live, for a day at the most."),
+    "disarm": ("arm", "End what `arm` allowed."),
     "simulate-tws": ("simulate_tws", "Serve the sample market as a simulated TWS on a socket."),
 }
 _FOR_PEOPLE_ONLY = {"demo"}  # a story told while it happens: no document at its end

@@ -19,6 +19,7 @@ from tradebot_core.clock import SampleClock
 from tradebot_core.errors import ConfigurationError, ExecutionError
 from tradebot_core.model.tables import DECISIONS
 from tradebot_core.simulation.sample_market import BACKTEST_END, BACKTEST_START, LAST_SESSION, prepare
+from tradebot_core.stores.halt_file import HaltFile
 from tradebot_core.trading.explain import explain, render_text
 from tradebot_core.wiring import BACKTEST, Tradebot, load
 from tradebot_dagster.serving import require_free, serve, webserver_url
@@ -155,7 +156,7 @@ def _forget(bot: Tradebot) -> None:
     """Empties the store and sets the sample market back. What Tradebot did not put there stays, and so do the market's files."""
     store, sample = bot.config.data_store.path, bot.config.sample_market
     assert sample is not None
-    entries = [*(store / name for name in _OF_THE_STORE), *store.glob("ledger.sqlite*")]
+    entries = [*(store / name for name in _OF_THE_STORE), *store.glob("ledger.sqlite*"), HaltFile(store).path]
     for entry in (*entries, *(sample.path / name for name in _OF_THE_MARKET)):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

@@ -13,10 +13,11 @@ import click
 import polars as pl
 
 from tradebot_core.clock import SystemClock
-from tradebot_core.config import Config, IbkrSettings
+from tradebot_core.config import Config, IbkrSettings, Mode
 from tradebot_core.errors import TradebotError
 from tradebot_core.model.tables import SECURITIES
 from tradebot_core.simulation.sample_market import SampleMarket
+from tradebot_core.stores.halt_file import HaltFile
 from tradebot_core.wiring import Tradebot, load
 from tradebot_dagster.cli.output import emit
 
@@ -59,6 +60,8 @@ def examine(config_path: Path) -> Iterator[Finding]:
         return
     yield Finding(OK, "configuration", f"{config_path} is sound; strategies: {', '.join(bot.sleeves) or 'none is enabled'}")
     yield _store(bot)
+    if bot.config.mode is Mode.LIVE:
+        yield _arming(bot)
     yield _disk(bot.config)
     yield _calendar(bot)
     yield from _sources(bot.config)
@@ -100,10 +103,23 @@ def _store(bot: Tradebot) -> Finding:
     try:
         halted = bot.store.ledger.halted()
     except TradebotError as error:
-        return Finding(FAIL, "store", error.cause, error.mend)
+        by_file = HaltFile(folder).reason()
+        trading = f" Trading is halted by the file HALT: {by_file}." if by_file is not None else ""
+        return Finding(FAIL, "store", f"{error.cause}{trading}", error.mend)
     if halted is not None:
         return Finding(WARN, "store", f"Trading is halted: {halted}.", "`tradebot resume` ends the halt.")
     return Finding(OK, "store", f"{folder} can be read and written")
+
+
+def _arming(bot: Tradebot) -> Finding:
+    now = bot.clock.now()
+    try:
+        until, why_not = bot.arming.armed_until(now), bot.arming.why_not(now)
+    except TradebotError as error:
+        return Finding(FAIL, "arming", error.cause, error.mend)
+    if until is None:
+        return Finding(WARN, "arming", why_not)
+    return Finding(OK, "arming", f"{bot.arming.account} is armed until {until:%Y-%m-%d %H:%M} UTC")
 
 
 def _disk(config: Config) -> Finding:

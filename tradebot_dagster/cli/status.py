@@ -1,7 +1,7 @@
 """`tradebot status`: where things stand."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import click
 
 from tradebot_core.errors import MissingData
 from tradebot_core.simulation.sample_market import SampleMarket
+from tradebot_core.trading.arming import Arming
 from tradebot_core.trading.live import current_session
 from tradebot_core.wiring import Sleeve, Tradebot, load
 from tradebot_dagster.cli.output import emit
@@ -43,6 +44,7 @@ def status(config_path: Path) -> None:
         )
     now = bot.clock.now()
     session, halted = current_session(bot.calendar, now), bot.store.ledger.halted()
+    arming = bot.arming
     sleeves = [_sleeve_status(bot, sleeve, session) for sleeve in bot.sleeves.values()]
     found = bot.data_checks.of_session(session).filter("blocks").group_by("symbol").agg("rule").sort("symbol")
     blocked = {symbol: sorted(rules) for symbol, rules in found.iter_rows()}
@@ -54,6 +56,7 @@ def status(config_path: Path) -> None:
         "now": now,
         "current_session": session,
         "halted": halted,
+        "arming": {"needed": arming.needed, "armed_until": arming.armed_until(now), "why_not": arming.why_not(now)},
         "blocked_companies": blocked,
         "strategies": sleeves,
     }
@@ -62,9 +65,17 @@ def status(config_path: Path) -> None:
         f"mode {bot.config.mode}, {market}, store {bot.config.data_store.path}",
         f"{now:%Y-%m-%d %H:%M} UTC, current session {session}",
         f"HALTED: {halted}. `tradebot resume` ends the halt." if halted else "Trading is not halted.",
+        *_arming_line(arming, now),
         *([f"Data checks stop purchases of {_listed(blocked)}."] if blocked else []),
     ]
     emit(document, "\n".join(lines + [line for sleeve in sleeves for line in _lines(sleeve)]))
+
+
+def _arming_line(arming: Arming, now: datetime) -> list[str]:
+    if not arming.needed:
+        return []
+    until = arming.armed_until(now)
+    return [f"Armed: {arming.account} until {until:%Y-%m-%d %H:%M} UTC." if until else arming.why_not(now)]
 
 
 def _listed(blocked: dict[str, list[str]]) -> str:

@@ -118,6 +118,9 @@ def _why_closed(tradebot: Tradebot, partitions: dg.PartitionsDefinition, session
         return f"Orders of {session} are submitted from {_SUBMIT_FROM:%H:%M} New York on {opens_on}."
     if halt is not None:
         return f"Trading is halted: {halt}. `tradebot resume` ends the halt."
+    not_armed = tradebot.arming.why_not(now)
+    if not_armed:  # no run is asked for that would use up one of its few attempts
+        return f"{not_armed} Until then nothing is sent."
     if not partitions.has_partition_key(session.isoformat()):
         return f"{session} is not among the partitions, which begin on {tradebot.config.first_session}."
     return ""
