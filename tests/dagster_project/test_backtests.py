@@ -60,7 +60,7 @@ def test_what_a_backtest_reports(small: Project) -> None:
     assert performance["final_equity"] == pytest.approx(reported["equity"], abs=1e-3)
     assert (performance["coverage_securities"], performance["coverage_with_bars"], performance["coverage_ended"]) == (4, 1, 0)
     assert [row.data["year"] for row in performance["coverage_by_year"].records] == [2024]
-    assert "doubts" not in performance
+    assert "No industry was known when the first session was decided" in performance["doubts"]
 
 
 def test_each_session_has_its_equity_and_only_the_last_one_the_pictures(small: Project) -> None:

@@ -94,8 +94,7 @@ class GivenMarkets:
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         last = {security: LastPrice(usd(self.prices.of[symbol, session][1]), session) for symbol, security in SHARES.items()}
         candidates = tuple(Candidate(security, symbol, float(last[security].price), {}) for symbol, security in SHARES.items())
-        # On the first session there is no close before: it is its own.
-        before = SESSIONS[max(SESSIONS.index(session) - 1, 0)]
+        before = xnys().previous(session) if session > SESSIONS[0] else session
         closes = {security: usd(self.prices.of[symbol, before][1]) for symbol, security in SHARES.items()}
         return SessionMarket(session, candidates, {}, last, dict.fromkeys(SHARES.values(), 1e8), closes)
 
