@@ -165,6 +165,11 @@ def test_an_entry_is_posted_once(journal):
     assert journal.book(S, DAY).cash == Decimal(1012)
 
 
+def test_the_same_key_twice_in_one_call_is_entered_once_as_it_came_first(journal):
+    assert journal.post(S, [DEPOSIT, entry("dividend:1", cash="5"), entry("dividend:1", cash="6")]) == 2
+    assert journal.book(S, DAY).cash == Decimal(1005)
+
+
 def test_a_book_of_an_earlier_session_is_as_it_was_then(journal):
     journal.post(S, [DEPOSIT])
     bring(journal, order(), OrderState.SENDING, OrderState.FILLED)

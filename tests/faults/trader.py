@@ -37,7 +37,8 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class Errand:
-    """`step` is decide, submit or record. `kill_before` counts the calls that leave a mark, from 1; 0 is never."""
+    """`step` is decide, submit or record. `kill_before` counts the calls that leave a mark, from 1; 0 is never. `by` SIGSTOP the
+    process only falls asleep there."""
 
     folder: Path
     port: int
@@ -49,19 +50,21 @@ class Errand:
     renew: bool = False
     kill_before: int = 0
     permit: str = ""  # instead of one that is issued
+    by: signal.Signals = signal.SIGKILL
 
 
 class Counter:
-    def __init__(self, folder: Path, kill_before: int) -> None:
+    def __init__(self, folder: Path, kill_before: int, by: signal.Signals) -> None:
         self._log = os.open(folder / "marks", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._kill_before = kill_before
+        self._by = by
         self._count = 0
 
     def mark(self, name: str) -> None:
         self._count += 1
         os.write(self._log, f"{name}\n".encode())
         if self._count == self._kill_before:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._by)
 
 
 class Counted:
@@ -98,7 +101,7 @@ def desk_of(errand: Errand, counter: Counter) -> LiveDesk:
     settings = IbkrSettings(port=errand.port, account=ACCOUNT)
 
     def engine() -> Any:
-        return Counted(IbkrEngine(settings, Mode.PAPER, CON_IDS, acknowledge_timeout_s=0.3), counter)
+        return Counted(IbkrEngine(settings, Mode.PAPER, CON_IDS, acknowledge_timeout_s=0.3, clock=clock), counter)
 
     store = Counted(FileStore(errand.folder / "store", calendar), counter)
     markets = GivenMarkets(Prices.drawn(errand.seed))
@@ -118,7 +121,7 @@ def desk_of(errand: Errand, counter: Counter) -> LiveDesk:
 
 
 def run(errand: Errand) -> str:
-    counter = Counter(errand.folder, errand.kill_before)
+    counter = Counter(errand.folder, errand.kill_before, errand.by)
     desk = desk_of(errand, counter)
     now, strategy, ledger = desk.clock.now(), sleeve(errand.script), desk.store.ledger
     if errand.step == "record":

@@ -12,6 +12,7 @@ import pytest
 from ib_async import IB, MarketOrder, Stock
 
 from tests.ibkr.conftest import ACCOUNT, SECURITY_IDS, THURSDAY, WEDNESDAY, at, intent
+from tradebot_core.clock import FixedClock
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
 from tradebot_core.execution.ibkr import IbkrEngine, _status
@@ -227,6 +228,18 @@ def test_a_dry_run_may_look_and_may_not_send(settings):
     assert engine.get_order_status(intent().key).state is None
     with pytest.raises(NotPermitted, match="dry_run"):
         engine.submit(intent())
+
+
+@pytest.mark.parametrize(("moment", "sent"), [((9, 27), True), ((9, 28), False), ((10, 0), False)])
+def test_an_order_is_not_sent_when_its_open_is_over_or_its_book_is_closed(settings, moment, sent):
+    """It would wait for an open that was not in the decision."""
+    late = IbkrEngine(settings, Mode.PAPER, clock=FixedClock(at(WEDNESDAY, *moment)))
+    if sent:
+        assert late.submit(intent()).state is OrderState.WORKING
+    else:
+        with pytest.raises(ExecutionError, match="the open it was meant for was on 2026-11-18 at 09:30 New York"):
+            late.submit(intent())
+    assert len(orders_at_the_broker(settings)) == sent
 
 
 def test_a_reference_is_the_key_or_its_hash():

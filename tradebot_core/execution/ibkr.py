@@ -9,12 +9,12 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
 
-from tradebot_core.calendar import NEW_YORK
+from tradebot_core.calendar import NEW_YORK, xnys
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
 from tradebot_core.ibkr.connection import BrokerError, Client, run
 from tradebot_core.ibkr.contracts import Named, details_of
-from tradebot_core.ibkr.hours import why_restarting
+from tradebot_core.ibkr.hours import why_restarting, why_too_late
 from tradebot_core.ibkr.orders import (
     BrokerExecution,
     BrokerOrder,
@@ -59,7 +59,7 @@ class IbkrEngine:
     ) -> None:
         """`con_ids`: the broker's listing by security_id, where it is known; else the symbol says which share is meant.
 
-        With a `clock`, nothing is sent while IBKR or the gateway restarts."""
+        With a `clock`, nothing is sent while IBKR or the gateway restarts, nor after the open that it was meant for."""
         self._settings = settings
         self._mode = mode
         self._con_ids = con_ids
@@ -86,6 +86,10 @@ class IbkrEngine:
             placed = terms
             if terms.limit_price is not None:
                 placed = replace(terms, limit_price=on_grid(terms.limit_price, intent.side, await price_steps(ib, details)))
+            # Looked at last of all: a machine that was suspended wakes anywhere, and all that was asked before is old then.
+            late = self._clock and why_too_late(self._clock.now(), intent.session, xnys())
+            if late:
+                raise ExecutionError(f"Order {intent.key} was not sent: {late}.", "The next session decides anew.")
             answer = await send_order(ib, details.contract, placed, self._timeout_s)
             try:
                 known = await find_order(ib, terms.account, terms.reference)

@@ -1,16 +1,18 @@
-"""When IBKR or the gateway is restarting: an order that is sent then may vanish without an answer.
+"""When no order may be sent: while IBKR or the gateway is restarting it may vanish without an answer; after its open it means
+another one.
 
 IBKR resets its servers every night and longer on the weekend (https://www.interactivebrokers.com/en/software/systemStatus.php,
 United States). The gateway itself restarts once a day at a time set in it, 23:45 as it comes; orders written in that very second
 were lost (QuantConnect/Lean.Brokerages.InteractiveBrokers#242).
 """
 
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 
-from tradebot_core.calendar import NEW_YORK
+from tradebot_core.calendar import NEW_YORK, TradingCalendar
 
 _AROUND_RESTART = timedelta(minutes=5)
 _NIGHTLY_RESET = (time(0, 15), time(1, 45))
+_BOOKS_CLOSE = timedelta(minutes=2)  # before the open; both exchanges take no order for their opening auction after that
 _FRIDAY, _SATURDAY = 4, 5
 _WEEKEND_FROM, _WEEKEND_UNTIL = time(23, 0), time(3, 0)
 
@@ -29,3 +31,13 @@ def why_restarting(now: datetime, gateway_restart: time | None) -> str:
         if any(abs(local - restart) < _AROUND_RESTART for restart in near):
             return f"the gateway restarts at {gateway_restart:%H:%M} New York (ibkr.gateway_restart)"
     return ""
+
+
+def why_too_late(now: datetime, session: date, calendar: TradingCalendar) -> str:
+    """Why an order decided in `session` may not be sent any more; empty when it may.
+
+    An order for the opening auction that comes after it waits for the next one, a day that was not in the decision."""
+    opens = calendar.opens_at(calendar.next(session))
+    if now < opens - _BOOKS_CLOSE:
+        return ""
+    return f"the open it was meant for was on {opens.astimezone(NEW_YORK):%Y-%m-%d at %H:%M} New York"

@@ -90,7 +90,11 @@ class MemoryJournal:
         return True
 
     def post(self, strategy: str, entries: Sequence[Entry]) -> int:
-        fresh = [entry for entry in entries if entry.key not in self._keys]
+        first: dict[str, Entry] = {}
+        for entry in entries:
+            if entry.key not in self._keys:
+                first.setdefault(entry.key, entry)
+        fresh = list(first.values())
         entries = [*self.entries[-1:], *fresh]
         if entries == sorted(entries, key=fold_order):
             self._book = self._book.apply_all(fresh)

@@ -338,12 +338,12 @@ class LiveDesk:
             listings = {line.con_id for line in broken(lines)}
             broken_securities = frozenset(security for security, of in reconciler.con_ids().items() if of in listings)
         ledger.commit_plan(name, session, self._plan(strategy, session, stored, now, broken_securities), now)
-        return self._send_all(name, session, now, deadline)
+        return self._send_all(name, session, deadline)
 
-    def _send_all(self, strategy: str, session: date, now: datetime, deadline: datetime) -> Submission:
+    def _send_all(self, strategy: str, session: date, deadline: datetime) -> Submission:
         """Sends what is not with the engine yet. A halt, the end of the arm, the deadline, or a broker that rejects one order after
         the other stops it between two orders."""
-        ledger, began = self.store.ledger, self.clock.now()
+        ledger = self.store.ledger
         waiting = [
             (intent, state)
             for intent, state in ledger.open_orders(strategy)
@@ -355,7 +355,7 @@ class LiveDesk:
             halt = ledger.halted()
             if halt is not None:
                 return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
-            moment = now + (self.clock.now() - began)
+            moment = self.clock.now()  # not from `now`: the process may have slept since
             rejected = ledger.rejected(session)
             if state is OrderState.NEW and rejected >= self.limits.max_rejected_orders:
                 return self._break_off(waiting[sent:], session, rejected, moment, halt=rejected > before)
@@ -371,7 +371,7 @@ class LiveDesk:
                 return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - sent - 1} orders wait.")
         rejected = ledger.rejected(session)
         if rejected > before and rejected >= self.limits.max_rejected_orders:
-            return self._break_off((), session, rejected, now + (self.clock.now() - began), halt=True)
+            return self._break_off((), session, rejected, self.clock.now(), halt=True)
         return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
 
     def _break_off(
