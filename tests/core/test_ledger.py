@@ -13,7 +13,7 @@ import pytest
 
 from tests.contracts.test_journal_contract import APPROVED, AT, DAY, DEPOSIT, NEXT, REFUSED, S, bring, entry, fill_of, order
 from tradebot_core.errors import NotPermitted, StoreError
-from tradebot_core.interfaces import Arm, DecisionSet, OtherOrders
+from tradebot_core.interfaces import Arm, DecisionSet, ExternalEntry, OtherOrders
 from tradebot_core.model.order import OrderState, RiskVerdict, Side
 from tradebot_core.model.portfolio import Entry, EntryKind, usd
 from tradebot_core.model.tables import FILLS, ORDERS
@@ -21,6 +21,7 @@ from tradebot_core.stores.sqlite_ledger import SqliteLedger
 
 ROOT = Path(__file__).parents[2]
 EXPIRES = AT + timedelta(hours=14)
+D = Decimal
 ARM = Arm(True, "U1", "jane", AT, EXPIRES, {"risk": "ab", "ibkr": "cd"}, "0.1.0+aa")
 
 
@@ -46,6 +47,9 @@ def a_full_life(ledger: SqliteLedger) -> None:
     ledger.mark(S, DAY, usd("1000"))
     ledger.halt("test", AT)
     ledger.record_arm(ARM)
+    ledger.record_external(
+        [ExternalEntry(101, D(7), D(0), "mine", AT, "anna"), ExternalEntry(None, D(0), D("2.5"), "mine", AT, "anna")]
+    )
 
 
 def test_no_line_of_the_ledger_can_be_changed_or_removed(ledger, path):
@@ -361,3 +365,13 @@ def test_the_orders_that_the_broker_rejected_are_counted_by_their_session(ledger
     bring(ledger, order(1), OrderState.SENDING, OrderState.REJECTED)
     bring(ledger, order(2, session=NEXT), OrderState.SENDING, OrderState.WORKING)
     assert (ledger.rejected(DAY), ledger.rejected(NEXT)) == (1, 0)
+
+
+def test_what_is_external_comes_back_as_it_was_entered(ledger, path):
+    mine = [
+        ExternalEntry(101, D("7.5"), D(0), "bought by hand", AT, "anna"),
+        ExternalEntry(None, D(0), D("-0.01"), "a fee", AT, "anna"),
+    ]
+    ledger.record_external(mine)
+    ledger.record_external([])
+    assert SqliteLedger(path).external() == mine
