@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.markets import SESSIONS, XNYS
@@ -225,10 +225,16 @@ def with_facts(facts, keep=lambda row: True, sessions=DAYS) -> pl.DataFrame:
     given_rows = {
         "bars": list(BARS_OF_TWO), "actions": [split(AAA, DAYS[2], 2.0)], "names": list(NAMES), "filings": list(FILINGS)
     }  # fmt: skip
-    for kind, row in facts:
-        if keep(row):
-            given_rows[kind].append(row)
+    for n, (kind, row) in enumerate(facts):
+        if keep(row):  # a store has no two versions of one thing from one instant: the later delivery is the later version
+            given_rows[kind].append({**row, "ingested_at": INGESTED + timedelta(seconds=n)})
     return panel(sessions, **given_rows)
+
+
+TWICE_AT_ONCE = [
+    ("names", name(AAA, "NEW", XNYS.opens_at(DAYS[0]), valid_from=SESSIONS[5], valid_to=date.max)),
+    ("names", name(AAA, "NEW", XNYS.opens_at(DAYS[0]), valid_from=SESSIONS[5], valid_to=SESSIONS[5])),
+]
 
 
 @settings(max_examples=50, deadline=None)
@@ -242,6 +248,7 @@ def test_facts_known_after_a_cut_off_change_no_row_up_to_it(facts, at):
 
 @settings(max_examples=25, deadline=None)
 @given(later_facts, st.integers(0, 9), st.integers(0, 9))
+@example(TWICE_AT_ONCE, 0, 9)
 def test_the_panel_of_one_session_is_the_slice_of_any_range_bit_for_bit(facts, first, last):
     first, last = sorted((first, last))
     whole = with_facts(facts)
