@@ -111,7 +111,7 @@ def test_a_halt_stops_the_orders_until_it_is_ended(live_desk):
 
 
 def test_reconcile_passes_when_ledger_and_broker_agree(live_desk):
-    assert live_desk.json("reconcile") == {"passed": True, "breaks": 0, "orders": []}
+    assert live_desk.json("reconcile") == {"passed": True, "breaks": 0, "orders": [], "account": []}
     live_desk.json("run-session")
     document = live_desk.json("reconcile")
     assert document["passed"] and len(document["orders"]) == 5
@@ -162,3 +162,10 @@ def test_a_long_collection_shows_how_far_it_is_and_json_stays_one_document(desk_
             "fundamentals: 0 new rows, 8 refused",
         ]
         assert desk.json("run-session")["session"] == str(START)
+
+
+def test_nothing_is_external_where_there_is_no_account(live_desk):
+    result = live_desk.run("reconcile", "--accept-external", "mine")
+    assert (result.exit_code, "has no account that could hold anything external" in result.output) == (2, True)
+    empty = live_desk.run("reconcile", "--accept-external", " ")
+    assert (empty.exit_code, "An external change needs its reason" in empty.output) == (2, True)

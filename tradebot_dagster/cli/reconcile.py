@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from tradebot_core.config import Mode
 from tradebot_core.errors import UsageError
 from tradebot_core.model.order import OrderState
 from tradebot_core.trading.account_comparison import Line
@@ -57,12 +58,14 @@ def reconcile(config_path: Path, expire: str | None, accept_external: str | None
 
 
 def _account_lines(bot: Tradebot, accept_external: str | None) -> tuple[Line, ...]:
-    """Without an ibkr block there is no account beside the ledger."""
+    """Without an ibkr block there is no account beside the ledger, and the ledger of a dry run is of no account."""
     if accept_external is not None and not accept_external.strip():
         raise UsageError("An external change needs its reason.", 'Write it in quotes: --accept-external "bought by hand".')
-    if bot.config.ibkr is None:
+    if bot.config.ibkr is None or bot.config.mode is Mode.DRY_RUN:
         if accept_external is not None:
-            raise UsageError("There is no ibkr block, so there is no account that could hold anything external.")
+            raise UsageError(
+                "A dry run, or a configuration without an ibkr block, has no account that could hold anything external."
+            )
         return ()
     reconciler, now = bot.account_reconciler(), bot.clock.now()
     return reconciler.lines(now) if accept_external is None else reconciler.accept(accept_external.strip(), getuser(), now)
