@@ -102,7 +102,7 @@ class Desk:
 
     def desk(self, now: datetime) -> LiveDesk:
         made = replace(at(self.bot, now).desk, pause=self.pauses.append)
-        return replace(made, engine_factory=self.engine) if self.engine is not None else made
+        return replace(made, engine_factory=self.engine, reconciler=None) if self.engine is not None else made
 
     @property
     def strategy(self):
