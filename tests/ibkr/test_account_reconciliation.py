@@ -11,6 +11,7 @@ from ib_async import IB, MarketOrder, Stock
 from tests.ibkr.conftest import ACCOUNT, SECURITY_IDS, TUESDAY, WEDNESDAY, Gateway, at, intent
 from tradebot_core.calendar import xnys
 from tradebot_core.config import IbkrSettings, Mode
+from tradebot_core.errors import ReconciliationError
 from tradebot_core.execution.ibkr import IbkrEngine
 from tradebot_core.ibkr.account import IbkrAccountReader
 from tradebot_core.ibkr.connection import Client, run
@@ -123,6 +124,35 @@ def test_shares_bought_by_hand_are_a_break_until_a_person_says_that_they_are_the
         (103, D(7), "seven for my daughter", "anna"),
         (None, D(0), "seven for my daughter", "anna"),
     ]
+
+
+def test_a_dividend_that_is_not_paid_yet_is_not_entered_when_something_else_is_accepted(desk):
+    """Else it would be counted twice on the day it is paid."""
+    desk.lines()
+    desk.buy()
+    desk.record()
+    desk.ledger.post("value", [Entry("dividend:x", WEDNESDAY, EntryKind.DIVIDEND, D("12.34"), 0, SECURITY_IDS["AAA"], "AAA")])
+    assert broken(desk.reconciler.accept("looked at it", "anna", desk.gateway.clock.now())) == ()
+    assert [entry.reason for entry in desk.ledger.external()] == [BASELINE]
+    (cash,) = [line for line in desk.lines() if line.what == "USD"]
+    assert (cash.passed, cash.reason) == (True, "dividends not paid yet: 12.34")
+
+
+def test_a_fill_of_ours_that_is_not_entered_yet_cannot_be_taken_for_external(desk):
+    desk.lines()
+    desk.buy()
+    desk.gateway.clock.set(at(WEDNESDAY, 10))
+    with pytest.raises(ReconciliationError, match=r"is not external.*Fills are entered by a run after the open"):
+        desk.reconciler.accept("no idea", "anna", desk.gateway.clock.now())
+    desk.record()
+    assert desk.breaks() == []
+
+
+def test_two_processes_that_compare_first_at_the_same_time_enter_the_beginning_once(desk):
+    desk.lines()
+    beginning = desk.ledger.external()
+    assert not desk.ledger.record_external(beginning, first=True)
+    assert desk.ledger.external() == beginning
 
 
 def test_our_shares_sold_by_hand_stop_that_security(desk):

@@ -418,12 +418,15 @@ class SqliteLedger:
             for con_id, quantity, cash, reason, at, operator in rows
         ]
 
-    def record_external(self, entries: Sequence[ExternalEntry]) -> None:
+    def record_external(self, entries: Sequence[ExternalEntry], *, first: bool = False) -> bool:
         with self._transaction() as database:
+            if first and database.execute("SELECT 1 FROM external LIMIT 1").fetchone() is not None:
+                return False
             database.executemany(
                 "INSERT INTO external (con_id, quantity, cash, reason, at, operator) VALUES (?, ?, ?, ?, ?, ?)",
                 [(e.con_id, f"{e.quantity:f}", f"{e.cash:f}", e.reason, e.at.isoformat(), e.operator) for e in entries],
             )
+            return True
 
     def record_arm(self, arm: Arm) -> None:
         times = (arm.at.isoformat(), arm.expires_at.isoformat())

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
+from tradebot_core.errors import ReconciliationError
 from tradebot_core.interfaces import AccountReader, BrokerAccount, ExternalEntry, Ledger
 from tradebot_core.model.order import TERMINAL_STATES, OrderState
 from tradebot_core.model.portfolio import EntryKind
@@ -35,13 +36,22 @@ class AccountReconciler:
     def lines(self, now: datetime) -> tuple[Line, ...]:
         """Every line of the comparison. On the first, while nothing has traded, what the account holds is entered as external."""
         account = self.reader.account()
-        if not self.ledger.external() and not any(not self.ledger.fills(name).is_empty() for name in self._names):
-            self.ledger.record_external(self._differences(account, now, BASELINE, "tradebot"))
+        if not self.ledger.external() and all(self.ledger.fills(name).is_empty() for name in self._names):
+            self.ledger.record_external(self._differences(account, now, BASELINE, "tradebot"), first=True)
         return self._lines(account, now)
 
     def accept(self, reason: str, operator: str, now: datetime) -> tuple[Line, ...]:
-        """Enters every difference of positions and cash as external, on a person's word; returns what is left."""
+        """Enters every difference of positions and cash as external, on a person's word; returns what is left.
+
+        Raises ReconciliationError while an order or execution of ours differs: its shares and cash are a sleeve's, not external.
+        """
         account = self.reader.account()
+        ours = [line for line in broken(self._lines(account, now)) if line.kind in (LineKind.ORDER, LineKind.EXECUTION)]
+        if ours:
+            raise ReconciliationError(
+                f"{ours[0].kind} {ours[0].what}: {ours[0].reason}; what it changed in the account is not external.",
+                "Fills are entered by a run after the open: wait for it, or look the order up at the broker, then reconcile again.",
+            )
         self.ledger.record_external(self._differences(account, now, reason, operator))
         return self._lines(account, now)
 
@@ -61,7 +71,8 @@ class AccountReconciler:
             held = account.positions[con_id].quantity if con_id in account.positions else Decimal(0)
             if held != expected:
                 found.append(ExternalEntry(con_id, held - expected, Decimal(0), reason, now, operator))
-        if account.cash is not None and account.cash != side.cash + side.external_cash:
+        differs = [line for line in compare(side, account) if line.kind is LineKind.CASH and not line.passed]
+        if account.cash is not None and differs:  # else a dividend that is not paid yet would be counted twice when it is
             cash = account.cash - side.cash - side.external_cash
             found.append(ExternalEntry(None, Decimal(0), cash, reason, now, operator))
         return found
