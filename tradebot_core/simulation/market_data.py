@@ -6,7 +6,7 @@ category, valid_from, valid_to).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +109,27 @@ class MarketData:
     def actions_on(self, session: date) -> Sequence[Action]:
         """Splits first: a dividend of the same day is paid on the shares held after it, as in the ledger."""
         return sorted((a for a in self._actions if a.session == session), key=lambda a: a.type is not ActionType.SPLIT)
+
+    def with_action(self, symbol: str, session: date, kind: ActionType, value: float) -> "MarketData":
+        """The market as it is with one more action; a split divides the raw prices from its session on, under whatever symbol the
+        share then trades."""
+        said = {"symbol": [symbol], "session": [session], "type": [str(kind)], "value": [float(value)]}
+        more = pl.DataFrame(said, schema_overrides={"session": pl.Date}).select("symbol", "session", "type", "value")
+        changed = replace(self, actions=pl.concat([self.actions.select(more.columns), more], how="vertical_relaxed"))
+        listing = self.listing(session, symbol=symbol)
+        if kind is not ActionType.SPLIT or listing is None:
+            return changed
+        borne = self._listed.filter(con_id=listing.con_id).select("symbol", "valid_from", "valid_to").iter_rows()
+        its = pl.any_horizontal(
+            (pl.col("symbol") == name) & pl.col("session").is_between(pl.lit(max(begins, session)), pl.lit(ends))
+            for name, begins, ends in borne
+        )
+        prices = ("open", "high", "low", "close")
+        restated = self.bars.with_columns(
+            *(pl.when(its).then(pl.col(name) / value).otherwise(name).alias(name) for name in prices),
+            volume=pl.when(its).then(pl.col("volume") * value).otherwise("volume"),
+        )
+        return replace(changed, bars=restated)
 
     @cached_property
     def _listed(self) -> pl.DataFrame:
