@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -31,8 +30,7 @@ from tradebot_core.interfaces import Batch
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.market import Bar
 from tradebot_core.model.tables import BARS, SECURITIES
-from tradebot_core.simulation.market_data import MarketData
-from tradebot_core.simulation.tws import SimulatedTws, serving
+from tradebot_core.simulation.tws import serving
 from tradebot_core.trading.event_bus import EventBus
 
 AAA, BBB = SECURITY_IDS["AAA"], SECURITY_IDS["BBB"]
@@ -58,9 +56,7 @@ class Live:
         self.start()
 
     def start(self) -> None:
-        folder = self.gateway.folder
-        market = MarketData.read(folder)
-        self.tws = SimulatedTws(market, self.gateway.clock, ACCOUNT, Decimal(10_000), folder / "account.json")
+        self.tws = self.gateway.tws()
         self.port = self._up.enter_context(serving(self.tws, port=self.port))
 
     def stop(self) -> None:

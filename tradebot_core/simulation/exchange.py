@@ -331,6 +331,7 @@ class SimulatedExchange:
         if listing is None:
             raise OrderRefused(200, "No security definition has been found for the request")
         self._check_id(ticket)
+        # Stricter than a login of one account, which takes an order that names none for its own: ours always name theirs.
         if ticket.account not in self.accounts:
             raise OrderRefused(435, "You must specify an account.")
         check_terms(ticket)

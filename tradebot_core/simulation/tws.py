@@ -9,7 +9,7 @@ import logging
 import re
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -117,14 +117,16 @@ class SimulatedTws:
 # Running it.
 
 
-def serve(tws: SimulatedTws, host: str = "127.0.0.1", port: int = 7497) -> None:
-    """Serves until the process is told to stop."""
+def serve(tws: SimulatedTws, host: str = "127.0.0.1", port: int = 7497, beside: Callable[[], None] | None = None) -> None:
+    """Serves until the process is told to stop; `beside` runs in a thread of its own from when clients may connect."""
 
     async def main() -> None:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await tws.start(host, port)
+        if beside is not None:
+            threading.Thread(target=beside, name="beside-the-simulated-tws", daemon=True).start()
         await stopped.wait()
         await tws.stop()
 
