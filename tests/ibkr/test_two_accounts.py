@@ -13,6 +13,7 @@ from tradebot_core.calendar import xnys
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.execution.ibkr import IbkrEngine
 from tradebot_core.ibkr.account import IbkrAccountReader
+from tradebot_core.ibkr.diagnosis import What, diagnose
 from tradebot_core.ibkr.orders import order_reference
 from tradebot_core.model.order import OrderState, RiskVerdict
 from tradebot_core.model.portfolio import Entry, EntryKind
@@ -143,6 +144,12 @@ def test_an_order_is_judged_by_the_executions_of_its_own_account(login):
     login.gateway.clock.set(at(WEDNESDAY, 18))
     status = login.engine().get_order_status(intent().key)
     assert (status.state, [fill.quantity for fill in status.fills]) == (OrderState.FILLED, [100])
+
+
+def test_the_doctor_says_which_account_is_used(login):
+    found = diagnose(login.settings(OTHER), Mode.PAPER, login.gateway.clock, None)
+    (text,) = [finding.text for finding in found if finding.what is What.ACCOUNT]
+    assert text.endswith(f"is logged in to {OTHER} (paper); the login's other accounts (1) are left alone")
 
 
 def test_an_order_of_another_account_is_neither_found_nor_cancelled(login):

@@ -1,7 +1,8 @@
 """The broker behind the simulated TWS: cash accounts, their orders and executions, filled from daily bars (see `matching`).
 
 Corporate actions take effect at the open: splits and cash in lieu, dividends (gross), delistings. Sales settle on the session
-that follows. What a person would do by hand in TWS, and what the broker does of itself, are methods here.
+that follows. What a person would do by hand in TWS, and what the broker does of itself, are methods here; from another
+thread than the server's they are called through `SimulatedTws.by_hand`.
 """
 
 import math
