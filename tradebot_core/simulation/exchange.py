@@ -255,11 +255,11 @@ class SimulatedExchange:
     def announce(self, symbol: str, kind: ActionType, value: float) -> date:
         """A corporate action that is not in the market's files, in effect at the next open, which is returned. Raises OrderRefused
         for a share that is not listed, ValueError for a value that is not positive."""
-        if self.listing(symbol=symbol) is None:
+        session = self.calendar.next(self._state.opened)
+        if self.market.listing(session, symbol=symbol) is None:
             raise OrderRefused(200, "No security definition has been found for the request")
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"a {kind} of {value} is none")
-        session = self.calendar.next(self._state.opened)
         self._state.announced.append(Announced(symbol, session, kind, value))
         self.market = self.market.with_action(symbol, session, kind, value)
         self._save()

@@ -102,8 +102,7 @@ class MarketData:
             for split in splits:
                 if split.session > bar.session:
                     ratio *= split.value
-            prices = (price / ratio for price in (bar.open, bar.high, bar.low, bar.close))
-            adjusted.append(DailyBar(bar.session, *prices, bar.volume * ratio) if ratio != 1.0 else bar)
+            adjusted.append(_divided(bar, ratio) if ratio != 1.0 else bar)
         return adjusted
 
     def actions_on(self, session: date) -> Sequence[Action]:
@@ -111,25 +110,21 @@ class MarketData:
         return sorted((a for a in self._actions if a.session == session), key=lambda a: a.type is not ActionType.SPLIT)
 
     def with_action(self, symbol: str, session: date, kind: ActionType, value: float) -> "MarketData":
-        """The market as it is with one more action; a split divides the raw prices from its session on, under whatever symbol the
-        share then trades."""
-        said = {"symbol": [symbol], "session": [session], "type": [str(kind)], "value": [float(value)]}
-        more = pl.DataFrame(said, schema_overrides={"session": pl.Date}).select("symbol", "session", "type", "value")
-        changed = replace(self, actions=pl.concat([self.actions.select(more.columns), more], how="vertical_relaxed"))
+        """The market as it is with one more action of the share that bears a symbol on that session; where none does, as it is. A split
+        divides the share's raw prices from its session on."""
         listing = self.listing(session, symbol=symbol)
-        if kind is not ActionType.SPLIT or listing is None:
-            return changed
-        borne = self._listed.filter(con_id=listing.con_id).select("symbol", "valid_from", "valid_to").iter_rows()
-        its = pl.any_horizontal(
-            (pl.col("symbol") == name) & pl.col("session").is_between(pl.lit(max(begins, session)), pl.lit(ends))
-            for name, begins, ends in borne
-        )
-        prices = ("open", "high", "low", "close")
-        restated = self.bars.with_columns(
-            *(pl.when(its).then(pl.col(name) / value).otherwise(name).alias(name) for name in prices),
-            volume=pl.when(its).then(pl.col("volume") * value).otherwise("volume"),
-        )
-        return replace(changed, bars=restated)
+        if listing is None:
+            return self
+        con_id = listing.con_id
+        bars = self._bars_of.get(con_id, {})
+        if kind is ActionType.SPLIT:
+            bars = {day: _divided(bar, value) if day >= session else bar for day, bar in bars.items()}
+        changed = replace(self)
+        # Over what is read of the files, which takes seconds for a large market.
+        changed.__dict__["_listed"] = self._listed
+        changed.__dict__["_bars_of"] = {**self._bars_of, con_id: bars}
+        changed.__dict__["_actions"] = (*self._actions, Action(con_id, session, kind, value))
+        return changed
 
     @cached_property
     def _listed(self) -> pl.DataFrame:
@@ -161,3 +156,7 @@ class MarketData:
     def _actions(self) -> tuple[Action, ...]:
         rows = self._by_contract(self.actions).select("con_id", "session", "type", "value").iter_rows()
         return tuple(Action(con_id, session, ActionType(kind), value) for con_id, session, kind, value in rows)
+
+
+def _divided(bar: DailyBar, ratio: float) -> DailyBar:
+    return DailyBar(bar.session, bar.open / ratio, bar.high / ratio, bar.low / ratio, bar.close / ratio, bar.volume * ratio)
