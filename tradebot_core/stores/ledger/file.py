@@ -1,12 +1,22 @@
-"""One SQLite file of append-only tables (triggers refuse update and delete); every call is one committed transaction."""
+"""One SQLite file of append-only tables (triggers refuse update and delete); every call is one committed transaction.
 
+SQLite takes an absent file, and one of no or one byte, for an empty database. A bot that forgot its orders would trade anew, so a
+ledger is made once: whole, under a lock, and beside it a marker that says that there is one. Later it is opened and never made.
+"""
+
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 from tradebot_core.errors import ConfigurationError, StoreError
+from tradebot_core.stores import parquet_files
+
+_EMPTY_BYTES = 1  # a file of so many bytes is an empty database to SQLite
+_WORDS = "There is a ledger beside this file. While it is missing or empty, nothing is traded; see docs/operations.md.\n"
 
 
 class LedgerFile:
@@ -19,14 +29,63 @@ class LedgerFile:
     indexes: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, path: Path) -> None:
+        """Raises StoreError when the ledger is damaged, empty, or missing where there was one."""
         self._path = path
+        self._marker = path.with_name(f"{path.name}.made")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not (path.exists() or any(witness.exists() for witness in self._witnesses())):
+                self._make()
+            self._require_content()
         except OSError as error:
-            raise StoreError(f"The ledger {path} cannot be made: {error.strerror}.", "Check data_store.path.") from error
+            raise StoreError(f"The ledger {path} cannot be used: {error.strerror}.", "Check data_store.path.") from error
         with self._connection() as database:
+            if not database.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'venues'").fetchone()[0]:
+                raise StoreError(f"{path} is a database without a ledger in it.", self._mend())
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(self._creation())
+        self._mark()  # of a ledger that is older than the marker, too
+
+    def _witnesses(self) -> tuple[Path, Path]:
+        """Either says that there was a ledger: the marker, and what SQLite had not yet written into the file."""
+        return self._marker, self._path.with_name(f"{self._path.name}-wal")
+
+    def _make(self) -> None:
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        with parquet_files.exclusive(self._path.parent):
+            if self._path.exists():  # another process was faster
+                return
+            for left in self._path.parent.glob(f"{fresh.name}*"):  # by one that was killed
+                left.unlink()
+            with self._connection(fresh, "rwc") as database:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.executescript(self._creation())
+            _sync(fresh)
+            fresh.rename(self._path)
+            _sync(self._path.parent)
+
+    def _require_content(self) -> None:
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            witness = next(path.name for path in self._witnesses() if path.exists())
+            raise StoreError(f"The ledger {self._path} is missing, and {witness} says there was one.", self._mend()) from None
+        if size <= _EMPTY_BYTES:
+            raise StoreError(f"The ledger {self._path} is empty ({size} bytes): its orders and fills are gone.", self._mend())
+
+    def _mend(self) -> str:
+        return (
+            "Restore it from a backup, then `tradebot reconcile`. Only where this store never sent an order: delete "
+            f"all {self._path.name}* of its folder, and a new ledger begins."
+        )
+
+    def _mark(self) -> None:
+        if self._marker.exists():
+            return
+        with parquet_files.storage_errors(self._marker):
+            self._marker.write_text(_WORDS)
+            _sync(self._marker)
+            _sync(self._path.parent)
 
     def _creation(self) -> str:
         parts = [vars(part) for part in reversed(type(self).__mro__)]
@@ -43,9 +102,10 @@ class LedgerFile:
         return "".join(made)
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self, path: Path | None = None, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+        file = f"file:{quote(str((path or self._path).absolute()))}?mode={mode}"
         try:
-            database = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+            database = sqlite3.connect(file, uri=True, timeout=30, isolation_level=None)
             try:
                 database.execute("PRAGMA synchronous = FULL")
                 database.execute("PRAGMA foreign_keys = ON")
@@ -84,3 +144,12 @@ class LedgerFile:
                 f"The ledger {self._path} is of {kept}; the configuration trades at {venue}.",
                 "What one holds, the other does not: give each its own data_store.path.",
             )
+
+
+def _sync(path: Path) -> None:
+    """What was written to the file, or the names in the folder, is on the disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
