@@ -263,8 +263,8 @@ class Journal(Protocol):
         ...
 
     def record_fill(self, strategy: str, fill: Fill) -> bool:
-        """Enters the trade and its commission. False when the execution is known already; a ledger enters a higher version of it,
-        which has other terms, as its correction."""
+        """Enters the trade, and its commission where that is known. False when the execution is known already; a ledger enters a
+        higher version of it, which has other terms, as its correction, and a commission that came later as a line of its own."""
         ...
 
     def post(self, strategy: str, entries: Sequence[Entry]) -> int:

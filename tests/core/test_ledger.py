@@ -42,6 +42,7 @@ def a_full_life(ledger: SqliteLedger) -> None:
     ledger.seal_decisions(DecisionSet(S, DAY, "digest", True, "run-1", AT))
     ledger.post(S, [DEPOSIT])
     bring(ledger, order(), OrderState.SENDING, OrderState.FILLED)
+    ledger.record_fill(S, replace(fill_of(order()), commission=None))
     ledger.record_fill(S, fill_of(order()))
     ledger.record_fill(S, replace(fill_of(order()), version=2))
     ledger.mark(S, DAY, usd("1000"))

@@ -195,11 +195,10 @@ def test_another_clients_order_of_the_same_reference_is_adopted(gateway, engine,
         engine.cancel(intent().key)
 
 
-def test_a_fill_whose_commission_is_not_reported_is_unknown():
-    """Another client's commissions never come; a filled order must not be closed without them."""
+def test_a_fill_whose_commission_is_not_reported_is_a_fill_without_one():
     execution = BrokerExecution("e.1", "BOT", "AAA", 100, Decimal(17), None, at(WEDNESDAY, 9, 30))
     status = _status(intent().key, BrokerOrder(1, "Filled", False, None, 100, (execution,)))
-    assert (status.state, status.fills) == (OrderState.UNKNOWN, ())
+    assert (status.state, [fill.commission for fill in status.fills]) == (OrderState.FILLED, [None])
 
 
 FORTY = (BrokerExecution("e.1", "BOT", "AAA", 40, Decimal(17), Decimal(1), at(WEDNESDAY, 10)),)

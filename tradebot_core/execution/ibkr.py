@@ -149,12 +149,8 @@ def _status(order_key: str, order: BrokerOrder | None) -> OrderStatus:
     """The order by its executions; the broker's word for its status decides only whether it goes on working."""
     if order is None:
         return OrderStatus(None)
-    fills = tuple(_fill(order_key, done) for done in order.executions if done.commission is not None)
-    done = sum(execution.quantity for execution in order.executions)
-    state, detail = _state(order, done)
-    if len(fills) < len(order.executions):
-        # A fill without its commission cannot be entered, and a filled order would not be asked about again.
-        state, detail = OrderState.UNKNOWN, "IBKR has not reported every commission yet; ask again."
+    fills = tuple(_fill(order_key, done) for done in order.executions)
+    state, detail = _state(order, sum(fill.quantity for fill in fills))
     return OrderStatus(state, fills, str(order.perm_id or ""), detail)
 
 
@@ -170,7 +166,6 @@ def _state(order: BrokerOrder, done: int) -> tuple[OrderState, str]:
 
 
 def _fill(order_key: str, done: BrokerExecution) -> Fill:
-    assert done.commission is not None
     return Fill(
         execution_id=done.execution_id,
         order_key=order_key,

@@ -40,6 +40,7 @@ class LedgerFile:
         except OSError as error:
             raise StoreError(f"The ledger {path} cannot be used: {error.strerror}.", "Check data_store.path.") from error
         with self._connection() as database:
+            self._require_whole(database)
             if not database.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'venues'").fetchone()[0]:
                 raise StoreError(f"{path} is a database without a ledger in it.", self._mend())
             database.execute("PRAGMA journal_mode = WAL")
@@ -72,6 +73,17 @@ class LedgerFile:
             raise StoreError(f"The ledger {self._path} is missing, and {witness} says there was one.", self._mend()) from None
         if size <= _EMPTY_BYTES:
             raise StoreError(f"The ledger {self._path} is empty ({size} bytes): its orders and fills are gone.", self._mend())
+
+    def _require_whole(self, database: sqlite3.Connection) -> None:
+        """A file cut within its last page is read with zeros for what is gone."""
+        with self._path.open("rb") as file:
+            stated = int.from_bytes(file.read(18)[16:])
+        page = 65536 if stated == 1 else stated
+        torn = page and self._path.stat().st_size % page
+        (first, *_) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if torn or first != "ok":
+            why = "it ends within a page" if torn else first
+            raise StoreError(f"The ledger {self._path} is damaged: {why}.", "Halt and restore it from a backup.")
 
     def _mend(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""Executions and the exchange's corrections of them, with the entries they make."""
+"""Executions, the exchange's corrections of them and commissions that came later, with the entries they make."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -9,15 +9,20 @@ from typing import ClassVar
 
 import polars as pl
 
-from tradebot_core.model.order import Fill
-from tradebot_core.model.portfolio import correction_entries, fill_entries
+from tradebot_core.model.order import Fill, unknown_order
+from tradebot_core.model.portfolio import commission_entries, correction_entries, fill_entries
 from tradebot_core.model.tables import FILLS
 from tradebot_core.stores.ledger.entries import insert_entries
 from tradebot_core.stores.ledger.file import LedgerFile
-from tradebot_core.stores.ledger.orders import unknown_order
 
-_CORRECTED = ("quantity", "price", "commission")
-_LAST_CORRECTION = "SELECT execution_id, quantity, price, commission, MAX(version) FROM corrections GROUP BY execution_id"
+_LAST_CORRECTION = "SELECT execution_id, quantity, price, MAX(version) AS version FROM corrections GROUP BY execution_id"
+# What was entered last for a fill `f`: the commission of its highest version of which one is known.
+_COMMISSION = (
+    "(SELECT commission FROM (SELECT 1 AS version, f.commission AS commission "
+    "UNION ALL SELECT version, commission FROM corrections WHERE execution_id = f.execution_id "
+    "UNION ALL SELECT version, commission FROM commissions WHERE execution_id = f.execution_id) "
+    "WHERE commission <> '' ORDER BY version DESC LIMIT 1)"
+)
 
 
 class Fills(LedgerFile):
@@ -29,6 +34,9 @@ class Fills(LedgerFile):
         "corrections": "execution_id TEXT NOT NULL REFERENCES fills (execution_id), version INTEGER NOT NULL, "
         "quantity INTEGER NOT NULL CHECK (quantity > 0), price TEXT NOT NULL, commission TEXT NOT NULL, "
         "PRIMARY KEY (execution_id, version)",
+        # Of an execution, or its correction, that was entered before its commission was known (its own is '' then).
+        "commissions": "execution_id TEXT NOT NULL REFERENCES fills (execution_id), version INTEGER NOT NULL, "
+        "commission TEXT NOT NULL, PRIMARY KEY (execution_id, version)",
     }
 
     def record_fill(self, strategy: str, fill: Fill) -> bool:
@@ -47,20 +55,21 @@ class Fills(LedgerFile):
                     str(fill.side),
                     fill.quantity,
                     str(fill.price),
-                    str(fill.commission),
+                    _text(fill.commission),
                     fill.filled_at.isoformat(),
                 ),
             )
             if done.rowcount == 0:
-                return _correct(database, strategy, fill)
+                return _follow(database, strategy, fill)
             if fill.version > 1:
                 _insert_correction(database, fill)
             insert_entries(database, strategy, fill_entries(fill))
             return True
 
     def fills(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:
-        """Each execution once, in its latest terms."""
-        columns = [f"COALESCE(c.{c}, f.{c})" if c in _CORRECTED else f"f.{c}" for c in FILLS.schema if c != "session"]
+        """Each execution once, in its latest terms; its commission is null until one is known."""
+        latest = {name: f"COALESCE(c.{name}, f.{name})" for name in ("quantity", "price")} | {"commission": _COMMISSION}
+        columns = [latest.get(name, f"f.{name}") for name in FILLS.schema if name != "session"]
         with self._connection() as database:
             rows = database.execute(
                 f"SELECT f.session, {', '.join(columns)} FROM fills f LEFT JOIN ({_LAST_CORRECTION}) c USING (execution_id) "
@@ -71,26 +80,46 @@ class Fills(LedgerFile):
         return pl.DataFrame(typed, schema=FILLS.schema, orient="row")
 
 
-def _correct(database: sqlite3.Connection, strategy: str, fill: Fill) -> bool:
-    """Enters the correction of an execution that was entered before; False when it is not newer or changes nothing."""
+def _follow(database: sqlite3.Connection, strategy: str, fill: Fill) -> bool:
+    """Enters what is new of an execution that was entered before: its correction, or its commission. False when nothing is."""
     version, quantity, price, commission = database.execute(
-        "SELECT COALESCE(c.version, 1), COALESCE(c.quantity, f.quantity), COALESCE(c.price, f.price), "
-        "COALESCE(c.commission, f.commission) FROM fills f LEFT JOIN corrections c USING (execution_id) "
-        "WHERE f.execution_id = ? ORDER BY c.version DESC LIMIT 1",
+        f"SELECT COALESCE(c.version, 1), COALESCE(c.quantity, f.quantity), COALESCE(c.price, f.price), {_COMMISSION} "
+        f"FROM fills f LEFT JOIN ({_LAST_CORRECTION}) c USING (execution_id) WHERE f.execution_id = ?",
         (fill.execution_id,),
     ).fetchone()
-    if fill.version <= version:
+    entered = replace(fill, quantity=quantity, price=Decimal(price), commission=Decimal(commission) if commission else None)
+    if fill.version > version:
+        _insert_correction(database, fill)
+        if fill.commission is None:  # what is known of the old terms stands until that of the new ones comes
+            fill = replace(fill, commission=entered.commission)
+        if entered == fill:
+            return False
+        insert_entries(database, strategy, correction_entries(entered, fill))
+        return True
+    if fill.version < version or fill.commission is None or not _lacks_commission(database, fill):
         return False
-    _insert_correction(database, fill)
-    entered = replace(fill, quantity=quantity, price=Decimal(price), commission=Decimal(commission))
-    if (entered.quantity, entered.price, entered.commission) == (fill.quantity, fill.price, fill.commission):
-        return False
-    insert_entries(database, strategy, correction_entries(entered, fill))
-    return True
+    database.execute("INSERT INTO commissions VALUES (?, ?, ?)", (fill.execution_id, fill.version, str(fill.commission)))
+    return insert_entries(database, strategy, commission_entries(entered.commission, fill)) > 0
+
+
+def _lacks_commission(database: sqlite3.Connection, fill: Fill) -> bool:
+    """Whether none was told of this very version."""
+    of = {"id": fill.execution_id, "version": fill.version}
+    (told,) = database.execute(
+        "SELECT COALESCE((SELECT commission FROM commissions WHERE execution_id = :id AND version = :version), "
+        "(SELECT commission FROM corrections WHERE execution_id = :id AND version = :version), "
+        "(SELECT commission FROM fills WHERE execution_id = :id))",
+        of,
+    ).fetchone()
+    return told == ""
 
 
 def _insert_correction(database: sqlite3.Connection, fill: Fill) -> None:
     database.execute(
         "INSERT INTO corrections VALUES (?, ?, ?, ?, ?)",
-        (fill.execution_id, fill.version, fill.quantity, str(fill.price), str(fill.commission)),
+        (fill.execution_id, fill.version, fill.quantity, str(fill.price), _text(fill.commission)),
     )
+
+
+def _text(commission: Decimal | None) -> str:
+    return "" if commission is None else str(commission)

@@ -9,9 +9,8 @@ from typing import ClassVar
 
 import polars as pl
 
-from tradebot_core.errors import ExecutionError
 from tradebot_core.interfaces import OtherOrders
-from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, OrderIntent, OrderState, RiskVerdict, Side
+from tradebot_core.model.order import TERMINAL_STATES, OrderIntent, OrderState, RiskVerdict, Side, next_state, unknown_order
 from tradebot_core.model.tables import ORDERS
 from tradebot_core.stores.ledger.file import LedgerFile
 
@@ -84,14 +83,8 @@ class Orders(LedgerFile):
             ).fetchone()
             if last is None:
                 raise unknown_order(order_key)
-            present = OrderState(last[0])
-            if state is present:
+            if not next_state(order_key, OrderState(last[0]), state):
                 return False
-            if state not in TRANSITIONS[present]:
-                raise ExecutionError(
-                    f"Order {order_key} cannot go from {present} to {state}.",
-                    "Compare the ledger with the broker: tradebot reconcile.",
-                )
             _insert_state(database, order_key, state, at, detail, broker_order_id)
             return True
 
@@ -144,12 +137,6 @@ class Orders(LedgerFile):
     def strategies(self) -> Sequence[str]:
         with self._connection() as database:
             return [name for (name,) in database.execute("SELECT DISTINCT strategy FROM intents ORDER BY strategy")]
-
-
-def unknown_order(order_key: str) -> ExecutionError:
-    return ExecutionError(
-        f"There is no order {order_key} in the ledger.", "Compare the ledger with the broker: tradebot reconcile."
-    )
 
 
 def _insert_state(
