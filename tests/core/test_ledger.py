@@ -45,6 +45,8 @@ def a_full_life(ledger: SqliteLedger) -> None:
     ledger.record_fill(S, replace(fill_of(order()), commission=None))
     ledger.record_fill(S, fill_of(order()))
     ledger.record_fill(S, replace(fill_of(order()), version=2))
+    bring(ledger, order(session=NEXT), OrderState.SENDING)
+    ledger.record_state(order(session=NEXT).key, OrderState.REJECTED, AT, own_fault=True)
     ledger.mark(S, DAY, usd("1000"))
     ledger.halt("test", AT)
     ledger.record_arm(ARM)

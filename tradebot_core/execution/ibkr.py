@@ -36,6 +36,10 @@ ACKNOWLEDGE_TIMEOUT_S = 30.0
 # Codes after which a new order was not taken. They count only when IBKR then lists neither the order nor an execution.
 _REJECTIONS = frozenset({103, 109, 110, 111, 113, 163, 200, 201, 203, 321, 383, 387, 434, 435, 436, 451, 460, 10243, 10318})
 
+# Of those, what is wrong with the order or its security: price, size, type, no such share, not allowed to be traded here. Any other
+# (201 with margin and permissions, 321 with the gateway's settings, 435 with the account) may meet every order of the account.
+_OWN_FAULTS = frozenset({103, 109, 110, 111, 113, 163, 200, 203, 383, 387, 434, 451, 460, 10243, 10318})
+
 # Statuses that end an order. Inactive does so only in the completed list: an inactive open order may be revived in TWS.
 _ENDED = {
     "Cancelled": OrderState.CANCELLED,
@@ -82,7 +86,7 @@ class IbkrEngine:
             try:
                 details = await details_of(ib, share)
             except BrokerError as error:
-                return OrderStatus(OrderState.REJECTED, detail=str(error))
+                return OrderStatus(OrderState.REJECTED, detail=str(error), own_fault=error.code in _OWN_FAULTS)
             placed = terms
             if terms.limit_price is not None:
                 placed = replace(terms, limit_price=on_grid(terms.limit_price, intent.side, await price_steps(ib, details)))
@@ -98,9 +102,10 @@ class IbkrEngine:
             if known is not None:
                 status = _status(intent.key, known)
                 detail = f"IBKR {answer.code}: {answer.text}" if answer.code else status.detail
-                return OrderStatus(status.state, status.fills, status.broker_order_id, detail)
+                return replace(status, detail=detail, own_fault=answer.code in _OWN_FAULTS)
             if answer.code in _REJECTIONS:
-                return OrderStatus(OrderState.REJECTED, detail=f"IBKR {answer.code}: {answer.text}")
+                detail = f"IBKR {answer.code}: {answer.text}"
+                return OrderStatus(OrderState.REJECTED, detail=detail, own_fault=answer.code in _OWN_FAULTS)
             raise _unknown(intent.key, f"was answered with {answer}, but IBKR does not list it")
 
         return self._run(work)

@@ -98,7 +98,7 @@ TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     OrderState.WORKING: frozenset({OrderState.UNKNOWN, *_ANSWERS[1:]}),
     OrderState.PARTIAL: frozenset({OrderState.UNKNOWN, *_ANSWERS[2:]}),
     OrderState.CANCELLED: frozenset({OrderState.FILLED}),
-    OrderState.REJECTED: frozenset({*_ANSWERS} - {OrderState.REJECTED}),
+    OrderState.REJECTED: frozenset({OrderState.WORKING, OrderState.PARTIAL, OrderState.FILLED, OrderState.CANCELLED}),
     OrderState.EXPIRED: frozenset({*_ANSWERS} - {OrderState.EXPIRED}),
     OrderState.LOST: frozenset(_ANSWERS),
     OrderState.FILLED: frozenset(),
@@ -209,9 +209,11 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class OrderStatus:
-    """The engine's word on one order. `state` is None when the engine has never heard of it."""
+    """The engine's word on one order. `state` is None when the engine has never heard of it; `own_fault` of a rejection: its reason is the
+    order or its security, so that it says nothing about the account."""
 
     state: OrderState | None
     fills: tuple[Fill, ...] = ()
     broker_order_id: str = ""
     detail: str = ""
+    own_fault: bool = False

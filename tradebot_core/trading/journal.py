@@ -59,11 +59,15 @@ class MemoryJournal:
         return True
 
     def record_state(
-        self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
+        self,
+        order_key: str,
+        state: OrderState,
+        at: datetime,
+        detail: str = "",
+        broker_order_id: str = "",
+        own_fault: bool = False,
     ) -> bool:
-        if order_key not in self.states:
-            raise unknown_order(order_key)
-        if not next_state(order_key, self.states[order_key], state):
+        if not next_state(order_key, self.state_of(order_key), state):
             return False
         self._reach(order_key, state, at, detail)
         if state is OrderState.SENDING and order_key in self._open:
@@ -114,6 +118,11 @@ class MemoryJournal:
 
     def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
         return Counter((security, side) for on, security, side in self._unfilled.values() if since <= on < before)
+
+    def state_of(self, order_key: str) -> OrderState:
+        if order_key not in self.states:
+            raise unknown_order(order_key)
+        return self.states[order_key]
 
     def ended_unfilled(self, since: date) -> tuple[tuple[date, int, Side], ...]:
         """What a walk from here on must be told of: the orders decided from `since` on that are over and have no fill. Older ones

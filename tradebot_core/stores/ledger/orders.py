@@ -24,6 +24,8 @@ class Orders(LedgerFile):
         "approved INTEGER NOT NULL, rule TEXT NOT NULL, value REAL, threshold REAL",
         "order_states": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, order_key TEXT NOT NULL REFERENCES intents, state TEXT NOT NULL, "
         "at TEXT NOT NULL, detail TEXT NOT NULL, broker_order_id TEXT NOT NULL",
+        # Rejected for a reason of the order or its security, which says nothing about the account.
+        "own_faults": "order_key TEXT PRIMARY KEY REFERENCES intents",
     }
 
     def is_planned(self, strategy: str, session: date) -> bool:
@@ -75,18 +77,25 @@ class Orders(LedgerFile):
             return True
 
     def record_state(
-        self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
+        self,
+        order_key: str,
+        state: OrderState,
+        at: datetime,
+        detail: str = "",
+        broker_order_id: str = "",
+        own_fault: bool = False,
     ) -> bool:
         with self._transaction() as database:
-            last = database.execute(
-                "SELECT state FROM order_states WHERE order_key = ? ORDER BY sequence DESC LIMIT 1", (order_key,)
-            ).fetchone()
-            if last is None:
-                raise unknown_order(order_key)
-            if not next_state(order_key, OrderState(last[0]), state):
+            if not next_state(order_key, _state_of(database, order_key), state):
                 return False
             _insert_state(database, order_key, state, at, detail, broker_order_id)
+            if own_fault and state is OrderState.REJECTED:
+                database.execute("INSERT INTO own_faults VALUES (?) ON CONFLICT DO NOTHING", (order_key,))
             return True
+
+    def state_of(self, order_key: str) -> OrderState:
+        with self._connection() as database:
+            return _state_of(database, order_key)
 
     def open_orders(self, strategy: str) -> Sequence[tuple[OrderIntent, OrderState]]:
         with self._connection() as database:
@@ -127,16 +136,31 @@ class Orders(LedgerFile):
         return Counter((order.security_id, order.side) for order in orders)
 
     def rejected(self, session: date) -> int:
+        return self._rejected("session = ? AND order_key NOT IN (SELECT order_key FROM own_faults)", session.isoformat())
+
+    def rejected_of(self, strategy: str, session: date) -> int:
+        return self._rejected("session = ? AND strategy = ?", session.isoformat(), strategy)
+
+    def _rejected(self, which: str, *values: str) -> int:
         with self._connection() as database:
             (count,) = database.execute(
-                f"SELECT COUNT(*) FROM intents JOIN ({_LAST_STATE}) USING (order_key) WHERE session = ? AND state = ?",
-                (session.isoformat(), str(OrderState.REJECTED)),
+                f"SELECT COUNT(*) FROM intents JOIN ({_LAST_STATE}) USING (order_key) WHERE state = ? AND {which}",
+                (str(OrderState.REJECTED), *values),
             ).fetchone()
         return count
 
     def strategies(self) -> Sequence[str]:
         with self._connection() as database:
             return [name for (name,) in database.execute("SELECT DISTINCT strategy FROM intents ORDER BY strategy")]
+
+
+def _state_of(database: sqlite3.Connection, order_key: str) -> OrderState:
+    last = database.execute(
+        "SELECT state FROM order_states WHERE order_key = ? ORDER BY sequence DESC LIMIT 1", (order_key,)
+    ).fetchone()
+    if last is None:
+        raise unknown_order(order_key)
+    return OrderState(last[0])
 
 
 def _insert_state(
