@@ -12,9 +12,10 @@ import pytest
 from ib_async import IB, MarketOrder, Stock
 
 from tests.ibkr.conftest import ACCOUNT, SECURITY_IDS, THURSDAY, WEDNESDAY, at, intent
+from tests.ibkr.wire import Wire, through
 from tradebot_core.clock import FixedClock
 from tradebot_core.config import IbkrSettings, Mode
-from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
+from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, OrderUnknown
 from tradebot_core.execution.ibkr import IbkrEngine, _status
 from tradebot_core.ibkr.connection import Client, run
 from tradebot_core.ibkr.orders import BrokerExecution, BrokerOrder, order_reference
@@ -141,10 +142,12 @@ def test_an_order_beyond_the_cash_is_rejected_with_the_brokers_words_and_stays_s
     assert engine.submit(intent(quantity=1000)).state is OrderState.REJECTED
 
 
-def test_a_read_only_gateway_rejects(gateway):
-    with gateway.serving(read_only=True, state_path=None) as port:
-        status = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
-    assert (status.state, "Read-Only" in status.detail) == (OrderState.REJECTED, True)
+def test_a_read_only_gateway_is_no_rejection_of_the_order_and_says_what_to_change(gateway):
+    with (
+        gateway.serving(read_only=True, state_path=None) as port,
+        pytest.raises(ConfigurationError, match=r"read-only mode.*clear Read-Only API"),
+    ):
+        IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
 
 
 def test_a_cancelled_order_does_not_fill(gateway, engine):
@@ -199,6 +202,17 @@ def test_a_fill_whose_commission_is_not_reported_is_a_fill_without_one():
     execution = BrokerExecution("e.1", "BOT", "AAA", 100, Decimal(17), None, at(WEDNESDAY, 9, 30))
     status = _status(intent().key, BrokerOrder(1, "Filled", False, None, 100, (execution,)))
     assert (status.state, [fill.commission for fill in status.fills]) == (OrderState.FILLED, [None])
+
+
+def test_a_commission_that_is_reported_after_the_answer_comes_with_a_later_one(gateway, settings):
+    IbkrEngine(settings, Mode.PAPER).submit(intent())
+    gateway.clock.set(at(WEDNESDAY, 18))
+    with through(Wire(settings.port, without="59")) as port:  # COMMISSION_REPORT
+        early = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).get_order_status(intent().key)
+    assert (early.state, [fill.commission for fill in early.fills]) == (OrderState.FILLED, [None])
+    late = IbkrEngine(settings, Mode.PAPER).get_order_status(intent().key)
+    assert (late.state, [fill.commission for fill in late.fills]) == (OrderState.FILLED, [Decimal("1.0000")])
+    assert late.fills == tuple(dataclasses.replace(fill, commission=Decimal("1.0000")) for fill in early.fills)
 
 
 FORTY = (BrokerExecution("e.1", "BOT", "AAA", 40, Decimal(17), Decimal(1), at(WEDNESDAY, 10)),)

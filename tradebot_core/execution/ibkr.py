@@ -12,7 +12,7 @@ from typing import ClassVar, TypeVar
 from tradebot_core.calendar import NEW_YORK, xnys
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
-from tradebot_core.ibkr.connection import BrokerError, Client, run
+from tradebot_core.ibkr.connection import BrokerError, Client, is_read_only, read_only, require_link, run
 from tradebot_core.ibkr.contracts import Named, details_of
 from tradebot_core.ibkr.hours import why_restarting, why_too_late
 from tradebot_core.ibkr.orders import (
@@ -86,6 +86,7 @@ class IbkrEngine:
             try:
                 details = await details_of(ib, share)
             except BrokerError as error:
+                require_link(ib)  # else it may not know the share for another reason than that there is none
                 return OrderStatus(OrderState.REJECTED, detail=str(error), own_fault=error.code in _OWN_FAULTS)
             placed = terms
             if terms.limit_price is not None:
@@ -94,15 +95,18 @@ class IbkrEngine:
             late = self._clock and why_too_late(self._clock.now(), intent.session, xnys())
             if late:
                 raise ExecutionError(f"Order {intent.key} was not sent: {late}.", "The next session decides anew.")
+            require_link(ib)
             answer = await send_order(ib, details.contract, placed, self._timeout_s)
             try:
                 known = await find_order(ib, terms.account, terms.reference)
-            except (ConnectionError, BrokerError) as error:
+            except (ConnectionError, BrokerError, ExecutionError) as error:  # two of one reference, too
                 raise _unknown(intent.key, f"was sent, and then {error}") from error
             if known is not None:
                 status = _status(intent.key, known)
                 detail = f"IBKR {answer.code}: {answer.text}" if answer.code else status.detail
                 return replace(status, detail=detail, own_fault=answer.code in _OWN_FAULTS)
+            if is_read_only(answer.code, answer.text):  # never placed: it may be sent when the setting is changed
+                raise read_only(f"IBKR {answer.code}: {answer.text}")
             if answer.code in _REJECTIONS:
                 detail = f"IBKR {answer.code}: {answer.text}"
                 return OrderStatus(OrderState.REJECTED, detail=detail, own_fault=answer.code in _OWN_FAULTS)

@@ -16,7 +16,7 @@ from typing import Any
 from ib_async import IB, Contract, ExecutionFilter, Fill, Order, OrderStatus, TagValue, Trade
 
 from tradebot_core.errors import ExecutionError, OrderUnknown
-from tradebot_core.ibkr.connection import answer
+from tradebot_core.ibkr.connection import answer, one_link
 from tradebot_core.model.portfolio import usd
 
 _REFERENCE_LENGTH = 40  # IBKR states no limit for orderRef; this much is seen to come back whole
@@ -80,10 +80,13 @@ def order_reference(key: str) -> str:
 
 
 async def find_order(ib: IB, account: str, reference: str) -> BrokerOrder | None:
-    """All that IBKR knows of the order today. Completed orders and executions reach back to midnight, New York."""
-    trade = await find_open(ib, account, reference)
-    completed = _latest(await answer(ib, ib.reqCompletedOrdersAsync(False)), account, reference)
-    executions = await _executions(ib, account, reference)
+    """All that IBKR knows of the order today. Completed orders and executions reach back to midnight, New York.
+
+    Raises ConnectionError when the gateway loses IBKR meanwhile: that it lists nothing would prove nothing."""
+    with one_link(ib):
+        trade = await find_open(ib, account, reference)
+        completed = _latest(await answer(ib, ib.reqCompletedOrdersAsync(False)), account, reference)
+        executions = await _executions(ib, account, reference)
     if completed is not None:
         # Here IBKR sends no order id and often no quantity ordered; filledQuantity is what it stands by.
         filled = int(completed.order.filledQuantity) if completed.order.filledQuantity < 1e300 else 0
