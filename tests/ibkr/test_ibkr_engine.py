@@ -150,6 +150,23 @@ def test_a_read_only_gateway_is_no_rejection_of_the_order_and_says_what_to_chang
         IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
 
 
+def test_a_read_only_gateway_cancels_nothing_and_says_what_to_change(gateway):
+    with gateway.serving() as port:
+        IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
+    with gateway.serving(read_only=True) as port:
+        engine = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER)
+        with pytest.raises(ConfigurationError, match=r"read-only mode.*clear Read-Only API"):
+            engine.cancel(intent().key)
+        assert engine.get_order_status(intent().key).state is OrderState.WORKING
+
+
+def test_a_refusal_of_the_order_itself_says_nothing_about_the_account(gateway, engine):
+    unknown = engine.submit(intent("ZZZ"))
+    assert (unknown.state, unknown.own_fault, "IBKR 200" in unknown.detail) == (OrderState.REJECTED, True, True)
+    dear = engine.submit(intent("BBB", quantity=10_000))
+    assert (dear.state, dear.own_fault, "IBKR 201" in dear.detail) == (OrderState.REJECTED, False, True)
+
+
 def test_a_cancelled_order_does_not_fill(gateway, engine):
     engine.submit(intent())
     assert engine.cancel(intent().key).state is OrderState.CANCELLED

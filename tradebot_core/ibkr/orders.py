@@ -16,7 +16,7 @@ from typing import Any
 from ib_async import IB, Contract, ExecutionFilter, Fill, Order, OrderStatus, TagValue, Trade
 
 from tradebot_core.errors import ExecutionError, OrderUnknown
-from tradebot_core.ibkr.connection import answer, one_link
+from tradebot_core.ibkr.connection import answer, is_read_only, one_link, read_only
 from tradebot_core.model.portfolio import usd
 
 _REFERENCE_LENGTH = 40  # IBKR states no limit for orderRef; this much is seen to come back whole
@@ -155,11 +155,11 @@ async def cancel_order(ib: IB, trade: Trade, timeout_s: float) -> None:
             f"Order {trade.order.orderRef} was placed by client {trade.order.clientId}; IBKR lets no other client cancel it.",
             f"Set ibkr.client_id to {trade.order.clientId}, or cancel it in TWS.",
         )
-    heard: list[int] = []
+    heard: list[tuple[int, str]] = []
 
-    def on_error(order_id: int, code: int, _text: str, _contract: object) -> None:
+    def on_error(order_id: int, code: int, text: str, _contract: object) -> None:
         if order_id == trade.order.orderId:
-            heard.append(code)
+            heard.append((code, text))
 
     ib.errorEvent += on_error
     try:
@@ -167,6 +167,9 @@ async def cancel_order(ib: IB, trade: Trade, timeout_s: float) -> None:
         await _wait(ib, lambda: bool(heard) or trade.orderStatus.status in OrderStatus.DoneStates, timeout_s)
     finally:
         ib.errorEvent -= on_error
+    for code, text in heard:
+        if is_read_only(code, text):
+            raise read_only(f"IBKR {code}: {text}")
 
 
 def _perm_id(trade: Trade) -> int:
