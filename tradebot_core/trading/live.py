@@ -246,7 +246,7 @@ class LiveDesk:
         for key, session, state in orders.iter_rows():
             day = self.calendar.next(session)
             ended = of_today and day == today and state in TERMINAL_STATES and state != OrderState.REFUSED
-            lost = state == OrderState.LOST and day <= today <= day + _ASKED_AGAIN_FOR
+            lost = state == OrderState.LOST and today <= day + _ASKED_AGAIN_FOR
             if ended or lost or key in without_commission:
                 asked.append(key)
         engine = self.engine_factory() if asked else None
