@@ -256,15 +256,21 @@ class Journal(Protocol):
         ...
 
     def record_state(
-        self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
+        self,
+        order_key: str,
+        state: OrderState,
+        at: datetime,
+        detail: str = "",
+        broker_order_id: str = "",
+        own_fault: bool = False,
     ) -> bool:
         """True when the state is new, False when it is the present one. Raises ExecutionError on a transition that
         model.order.TRANSITIONS lacks."""
         ...
 
     def record_fill(self, strategy: str, fill: Fill) -> bool:
-        """Enters the trade and its commission. False when the execution is known already; a ledger enters a higher version of it,
-        which has other terms, as its correction."""
+        """Enters the trade, and its commission where that is known. False when the execution is known already; a ledger enters a
+        higher version of it, which has other terms, as its correction, and a commission that came later as a line of its own."""
         ...
 
     def post(self, strategy: str, entries: Sequence[Entry]) -> int:
@@ -281,6 +287,10 @@ class Journal(Protocol):
 
     def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
         """How many orders of each security and side, decided from `since` on and before `before`, went out and have no fill."""
+        ...
+
+    def state_of(self, order_key: str) -> OrderState:
+        """Raises ExecutionError when there is no such order."""
         ...
 
 
@@ -342,7 +352,7 @@ class Ledger(Journal, Protocol):
         ...
 
     def rejected(self, session: date) -> int:
-        """How many orders decided in the session the broker has rejected, of all sleeves."""
+        """How many orders decided in the session the broker has rejected, of all sleeves, but those of an `own_fault`."""
         ...
 
     def mark(self, strategy: str, session: date, equity: Decimal) -> None:
@@ -379,6 +389,10 @@ class Ledger(Journal, Protocol):
 
     def last_arm(self) -> Arm | None:
         """The last word on arming, which may be that it ended."""
+        ...
+
+    def rejected_of(self, strategy: str, session: date) -> int:
+        """How many orders of the sleeve decided in the session the broker has rejected, for whatever reason."""
         ...
 
 

@@ -8,7 +8,7 @@ from ib_async import IB, AccountValue, ExecutionFilter, Fill, Position, Trade
 
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.errors import ExecutionError
-from tradebot_core.ibkr.connection import Client, answer, broker_time, run
+from tradebot_core.ibkr.connection import Client, answer, broker_time, one_link, run
 from tradebot_core.interfaces import BrokerAccount, BrokerExecutionLine, BrokerOrderLine, BrokerPosition
 from tradebot_core.model.portfolio import usd
 
@@ -26,15 +26,17 @@ class IbkrAccountReader:
 
     async def _read(self, ib: IB) -> BrokerAccount:
         account = self._settings.account
-        await answer(ib, ib.reqAccountUpdatesAsync(account))
-        values = ib.accountValues(account)
-        held = await answer(ib, ib.reqPositionsAsync())
-        open_orders = await answer(ib, ib.reqAllOpenOrdersAsync())
-        completed = await answer(ib, ib.reqCompletedOrdersAsync(False))
-        fills = await answer(ib, ib.reqExecutionsAsync(ExecutionFilter(acctCode=account)))
+        at = await broker_time(ib)
+        with one_link(ib):
+            await answer(ib, ib.reqAccountUpdatesAsync(account))
+            values = ib.accountValues(account)
+            held = await answer(ib, ib.reqPositionsAsync())
+            open_orders = await answer(ib, ib.reqAllOpenOrdersAsync())
+            completed = await answer(ib, ib.reqCompletedOrdersAsync(False))
+            fills = await answer(ib, ib.reqExecutionsAsync(ExecutionFilter(acctCode=account)))
         return BrokerAccount(
             account,
-            (await broker_time(ib)).astimezone(UTC),
+            at.astimezone(UTC),
             _positions(held, account),
             account_value(values, "CashBalance"),
             account_value(values, "SettledCash"),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import polars as pl
+
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.errors import ReconciliationError
 from tradebot_core.interfaces import AccountReader, BrokerAccount, ExternalEntry, Ledger
@@ -61,7 +63,16 @@ class AccountReconciler:
 
     def _lines(self, account: BrokerAccount, now: datetime) -> tuple[Line, ...]:
         side, unlisted = self._ledger_side(account, now)
-        return (*compare(side, account), *unlisted, *_overdrawn(side))
+        return (*compare(side, account), *unlisted, *_overdrawn(side), *self._without_commission())
+
+    def _without_commission(self) -> list[Line]:
+        """Fills whose commission the broker has not reported: they are no break, but the cash differs by it."""
+        reason = "its commission is not reported yet and not in the ledger's cash; the account's statement has it"
+        return [
+            Line(LineKind.EXECUTION, execution_id, "no commission", "none told", True, reason)
+            for name in self._names
+            for execution_id in self.ledger.fills(name).filter(pl.col("commission").is_null())["execution_id"]
+        ]
 
     def _differences(self, account: BrokerAccount, now: datetime, reason: str, operator: str) -> list[ExternalEntry]:
         side, _ = self._ledger_side(account, now)

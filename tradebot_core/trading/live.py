@@ -6,6 +6,7 @@ set of decisions of the current session, a permit of its own, and the hours befo
 before that is established.
 """
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,8 @@ LIVE = "live"
 REVIEW = "review"
 # Orders for the opening auction must be in before it; the exchanges close their books two minutes ahead.
 SUBMIT_BEFORE_OPEN = timedelta(minutes=5)
+_ASKED_AGAIN_FOR = timedelta(days=7)
+_log = logging.getLogger(__name__)
 
 EngineFactory = Callable[[], ExecutionEngine]
 
@@ -142,7 +145,7 @@ class LiveDesk:
             stored = self.store.read_results(DECISIONS, name, LIVE, session, session)
             return Decided(rows.to_decisions(stored), sealed.digest, True, f"Sealed before, by run {sealed.run_id}.")
         self._open_sleeve(name, capital, session)
-        self.record(strategy, session, now)
+        remarks = self.record(strategy, session, now)
         book = ledger.book(name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
         ledger.mark(name, session, sleeve_equity(book, market.prices))
@@ -151,7 +154,7 @@ class LiveDesk:
             raise NotPermitted(f"{name} was decided for {session} by another run meanwhile.", "Run the step again to see it.")
         self._keep_verdicts(strategy, session)
         digest = self._seal(name, session, made, LIVE, run_id, now)
-        return Decided(made, digest, True, "Sealed for the order run.")
+        return Decided(made, digest, True, " ".join(["Sealed for the order run.", *remarks]))
 
     def holds_permit(self, strategy: str, session: date, permit_id: str | None, run_id: str, now: datetime) -> bool:
         """Whether this run may touch the engine for the session: it claims the permit, or has claimed it."""
@@ -214,11 +217,12 @@ class LiveDesk:
         self.store.ledger.seal_decisions(DecisionSet(strategy, session, digest, book == LIVE, run_id, now))
         return digest
 
-    def record(self, strategy: Strategy, session: date, now: datetime) -> None:
-        """Enters what happened to the sleeve up to the session's close: corporate actions (of missed sessions too), fills."""
+    def record(self, strategy: Strategy, session: date, now: datetime) -> Sequence[str]:
+        """Enters what happened to the sleeve up to the session's close: corporate actions (of missed sessions too), fills. Returns
+        what a person should see of it: orders whose end had been told wrongly."""
         name, ledger = strategy.name, self.store.ledger
         if not ledger.entries(name):
-            return
+            return ()
         # Fills first: the actions of missed sessions fall on what their fills had made of the book.
         if ledger.open_orders(name):
             engine = self.engine_factory()
@@ -226,24 +230,34 @@ class LiveDesk:
             for intent, _ in ledger.open_orders(name):
                 if intent.session < session:
                     self._settle(name, engine, intent)
-        self._look_again(name, session, now)
+        remarks = self._look_again(name, now, of_today=True)
         self._post_actions(name, ledger.entries(name), session)
+        return remarks
 
-    def _look_again(self, strategy: str, session: date, now: datetime) -> None:
-        """Asks once more about the orders of the day that have ended: an exchange may have corrected an execution since, and one that
-        was given up for lost may have traded. Later than that day a broker shows nothing of it."""
-        if now.astimezone(NEW_YORK).date() != session:
-            return
-        before = self.calendar.previous(session)
-        ended = [
-            key
-            for key, state in self.store.ledger.orders(strategy, before, before).select("order_key", "state").iter_rows()
-            if state in TERMINAL_STATES and state != OrderState.REFUSED
-        ]
-        engine = self.engine_factory() if ended else None
-        for key in ended:
+    def _look_again(self, strategy: str, now: datetime, *, of_today: bool = False) -> list[str]:
+        """Asks once more about orders that have ended, and returns what turned out differently. With `of_today` all whose day of filling
+        this is: an exchange may have corrected an execution since. For some days those that were given up for lost or have a fill
+        without its commission: IB Gateway shows the present day only, TWS up to seven."""
+        ledger, today = self.store.ledger, now.astimezone(NEW_YORK).date()
+        fills = ledger.fills(strategy, today - _ASKED_AGAIN_FOR, today)
+        without_commission = set(fills.filter(pl.col("commission").is_null())["order_key"])
+        orders = ledger.orders(strategy, today - 2 * _ASKED_AGAIN_FOR).select("order_key", "session", "state")
+        asked = []
+        for key, session, state in orders.iter_rows():
+            day = self.calendar.next(session)
+            ended = of_today and day == today and state in TERMINAL_STATES and state != OrderState.REFUSED
+            lost = state == OrderState.LOST and today <= day + _ASKED_AGAIN_FOR
+            if ended or lost or key in without_commission:
+                asked.append(key)
+        engine = self.engine_factory() if asked else None
+        remarks = []
+        for key in asked:
             assert engine is not None
-            take_late(self.store.ledger, strategy, key, engine.get_order_status(key), now)
+            wrong = take_late(ledger, strategy, key, engine.get_order_status(key), now)
+            if wrong:
+                _log.error("%s", wrong)
+                remarks.append(wrong)
+        return remarks
 
     def orders_past_their_open(self, strategy: str, now: datetime) -> list[OrderIntent]:
         """Orders without a final state whose session of filling has opened."""
@@ -317,6 +331,7 @@ class LiveDesk:
         ledger.require_venue(self.venue)
         if any(intent.session < session for intent, _ in ledger.open_orders(name)):
             self.record_fills(name, now)
+        self._look_again(name, now)
         doubtful = [intent.key for intent, _ in ledger.open_orders(name) if intent.session < session]
         if doubtful:
             return Submission(
@@ -349,39 +364,60 @@ class LiveDesk:
             for intent, state in ledger.open_orders(strategy)
             if intent.session == session and state in (OrderState.NEW, OrderState.SENDING, OrderState.UNKNOWN)
         ]
-        engine = self.engine_factory() if waiting else None
+        engine, waits = self.engine_factory() if waiting else None, []
         before = ledger.rejected(session)
         for sent, (intent, state) in enumerate(waiting):
             halt = ledger.halted()
             if halt is not None:
                 return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
             moment = self.clock.now()  # not from `now`: the process may have slept since
-            rejected = ledger.rejected(session)
-            if state is OrderState.NEW and rejected >= self.limits.max_rejected_orders:
-                return self._break_off(waiting[sent:], session, rejected, moment, halt=rejected > before)
+            if state is OrderState.NEW and self._rejected(strategy, session) >= self.limits.max_rejected_orders:
+                return self._break_off(strategy, waiting[sent:], session, moment, before)
             if moment >= deadline:
                 return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
             not_armed = self.why_not_armed(moment)
             if not_armed:
                 return Submission(Outcome.NOT_ARMED, f"{not_armed} {sent} orders had gone out.")
             assert engine is not None
+            if state is OrderState.NEW and intent.security_id in self._in_doubt_elsewhere(strategy, session):
+                waits.append(intent)
+                continue
             send(ledger, engine, strategy, intent, state, moment)
             became = self._settle(strategy, engine, intent)
             if became is OrderState.LOST or became in IN_DOUBT:
                 return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - sent - 1} orders wait.")
-        rejected = ledger.rejected(session)
-        if rejected > before and rejected >= self.limits.max_rejected_orders:
-            return self._break_off((), session, rejected, self.clock.now(), halt=True)
+        if self.limits.max_rejected_orders <= ledger.rejected(session) > before:
+            return self._break_off(strategy, (), session, self.clock.now(), before)
+        if waits:
+            of = ", ".join(intent.symbol for intent in waits)
+            return Submission(Outcome.IN_DOUBT, f"What became of another sleeve's order of {of} is not known: ours of it wait.")
         return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
 
+    def _in_doubt_elsewhere(self, strategy: str, session: date) -> set[int]:
+        """Securities of which another sleeve has an order whose fate nobody knows. One that is being sent at this moment is none."""
+        ledger = self.store.ledger
+        return {
+            order.security_id
+            for name in ledger.strategies()
+            if name != strategy
+            for order, state in ledger.open_orders(name)
+            if state is OrderState.UNKNOWN or (state is OrderState.SENDING and order.session < session)
+        }
+
+    def _rejected(self, strategy: str, session: date) -> int:
+        """What stops the sleeve: its own rejections for whatever reason, or those of all sleeves that may be the account's."""
+        return max(self.store.ledger.rejected_of(strategy, session), self.store.ledger.rejected(session))
+
     def _break_off(
-        self, rest: Sequence[tuple[OrderIntent, OrderState]], session: date, rejected: int, now: datetime, *, halt: bool
+        self, strategy: str, rest: Sequence[tuple[OrderIntent, OrderState]], session: date, now: datetime, before: int
     ) -> Submission:
-        """What was never sent is over; an order in doubt stays in doubt. `halt`: the run that met the rejections halts all trading,
-        and first of all; one that finds them after `tradebot resume` does not halt again."""
-        limit = self.limits.max_rejected_orders
+        """What was never sent is over; an order in doubt stays in doubt. Rejections that may be the account's halt all trading, first of
+        all, by the run that met them (there were `before` when it began); one that finds them after `tradebot resume` does not halt
+        again. Those of the orders themselves (a symbol, a price) stop only the sleeve that made them."""
+        limit, of_account = self.limits.max_rejected_orders, self.store.ledger.rejected(session)
+        rejected, halt = self._rejected(strategy, session), limit <= of_account > before
         if halt:
-            self.store.ledger.halt(f"the broker rejected {rejected} orders of {session}", now)
+            self.store.ledger.halt(f"the broker rejected {of_account} orders of {session}", now)
         unsent = [intent for intent, state in rest if state is OrderState.NEW]
         for intent in unsent:
             why = f"reject_breaker: the broker rejected {rejected} orders of the session, the limit is {limit}."
