@@ -17,12 +17,13 @@ from tests.markets import SESSIONS as HALF_YEAR
 from tests.markets import XNYS, at, fill_store, run_layers, tradebot
 from tests.scripted import SESSIONS, act, quote, scripted, security_of
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, OrderUnknown, ReconciliationError
-from tradebot_core.interfaces import Purpose
+from tradebot_core.interfaces import BrokerCash, Purpose
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict, Side, order_key
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 from tradebot_core.trading.account_comparison import Line, LineKind
+from tradebot_core.trading.account_reconciliation import Comparison
 from tradebot_core.trading.live import (
     Decided,
     LiveDesk,
@@ -972,10 +973,11 @@ class FakeReconciler:
 
     said: Sequence[Line]
     asked: int = 0
+    cash: BrokerCash | None = None
 
-    def lines(self, now: datetime) -> Sequence[Line]:
+    def compare(self, now: datetime) -> Comparison:
         self.asked += 1
-        return self.said
+        return Comparison(tuple(self.said), lambda session: self.cash)
 
     def con_ids(self) -> dict[int, int]:
         return {security_of("AAA"): 101, security_of("BBB"): 102}
