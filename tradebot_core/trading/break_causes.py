@@ -16,6 +16,8 @@ def position_cause(con_id: int, ledger: LedgerSide, account: BrokerAccount, held
     """`held`: the broker's shares by con_id, see account_comparison.held_at."""
     expected, quantity = ledger.expected(con_id), held.get(con_id, Decimal(0))
     difference = quantity - expected
+    if any(done.con_id == con_id for done in _unentered(ledger, account)):
+        return "executions of ours that no run has entered yet"
     by_hand = [done for done in _by_hand(ledger, account) if done.con_id == con_id]
     if by_hand and sum((_signed(done) for done in by_hand), Decimal(0)) == difference:
         return f"traded by hand today: {', '.join(map(_trade, by_hand))}"
@@ -48,6 +50,8 @@ def position_cause(con_id: int, ledger: LedgerSide, account: BrokerAccount, held
 
 def cash_cause(difference: Decimal, ledger: LedgerSide, account: BrokerAccount) -> str:
     """`difference`: the broker's cash less the ledger's with every due paid, USD."""
+    if _unentered(ledger, account):
+        return "executions of ours that no run has entered yet"
     overdue = [due for due in ledger.cash_dues if due.last_day < ledger.today]
     for due in overdue:
         if abs(difference + due.cash - due.withheld) <= _CENT:
@@ -67,6 +71,11 @@ def cash_cause(difference: Decimal, ledger: LedgerSide, account: BrokerAccount) 
     if dues:
         return f"no choice of what is due makes that sum ({dues}): paid in, taken out, a fee, interest, or a due paid otherwise"
     return "paid in, taken out, a fee, interest, a dividend that is not known or was taxed: see the broker's statement"
+
+
+def _unentered(ledger: LedgerSide, account: BrokerAccount) -> list[BrokerExecutionLine]:
+    ours = (done for done in account.executions if done.reference.startswith(ledger.own_prefixes))
+    return [done for done in ours if done.execution_id not in ledger.executions]
 
 
 def _by_hand(ledger: LedgerSide, account: BrokerAccount) -> list[BrokerExecutionLine]:
