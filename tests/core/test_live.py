@@ -1063,7 +1063,7 @@ def test_a_break_of_an_earlier_comparison_stands_while_the_broker_cannot_be_aske
     desk.ledger.record_breaks([CASH_BREAK], [], evening(day(0)), "tradebot", "")
     refused = submit_beside(desk, SilentReconciler())
     assert refused.outcome is Outcome.BREAK
-    assert "differ since 2024-03-01" in refused.note and "The gateway does not answer." in refused.note
+    assert "differ since 2024-03-02 00:00 UTC" in refused.note and "The gateway does not answer." in refused.note
     desk.ledger.record_breaks([], ["cash:USD"], evening(day(0)), "anna", "a fee")
     with pytest.raises(ExecutionError, match="does not answer"):
         submit_beside(desk, SilentReconciler())

@@ -61,8 +61,8 @@ def value(tag: str, amount: str, currency: str = "USD", model: str = "") -> Acco
     [
         ([value("NetLiquidation", "9000", "EUR")], "is EUR"),
         ([value("SettledCash", "9000", "CHF")], "is CHF"),
-        ([value("CashBalance", "9000"), value("$LEDGER-ExchangeRate", "0.92")], "one in which a USD is worth 0.92"),
-        ([value("ExchangeRate", "1.31")], "one in which a USD is worth 1.31"),
+        ([value("CashBalance", "9000"), value("$LEDGER-ExchangeRate", "0.92")], "is one in which a USD is worth 0.92"),
+        ([value("ExchangeRate", "1.31")], "is one in which a USD is worth 1.31"),
     ],
 )
 def test_an_account_whose_base_currency_is_not_the_dollar_is_refused(values, stated):
