@@ -27,7 +27,7 @@ def test_what_is_due_is_what_will_be_entered_and_then_is_due_no_more(tmp_path):
     due = due_entries(bot.markets, XNYS, held, NEXT)
     assert [(entry.kind, entry.session, entry.quantity, entry.cash) for entry in due] == [
         (EntryKind.SPLIT, EX, 5, D(0)),
-        (EntryKind.CASH_IN_LIEU, EX, 0, D(5)),
+        (EntryKind.CASH_IN_LIEU, EX, 0, D("3.3333")),
         (EntryKind.DIVIDEND, EX, 0, D(4)),
     ]
     assert due_entries(bot.markets, XNYS, [*held, *due[:1]], NEXT) == due[1:]
