@@ -182,5 +182,23 @@ def test_a_dividend_paid_while_cash_is_a_break_is_taken_to_come_still_and_shows_
     assert "(2026-11-17) 10 was expected by 2027-01-16 and has not come" in late.reason
 
 
+def test_a_crash_between_the_taxes_of_two_sleeves_is_made_good(ledger):
+    """The first sleeve's tax was entered, the second's not: the next comparison enters the rest, to the cent."""
+    broker = Broker()
+    desk = replace(reconciler(ledger, broker), withholding=D("0.15"))
+    desk.lines(NOON)
+    for name, cash in (("a", "10"), ("b", "23.33")):
+        ledger.post(name, [Entry("d", date(2026, 11, 17), EntryKind.DIVIDEND, D(cash), 0, 1, "S1")])
+    ledger.post("a", [Entry("withholding:1:2026-11-17", date(2026, 11, 18), EntryKind.WITHHOLDING, D("-1.5002"), 0, 1, "S1")])
+    broker.cash += D("28.33")  # 33.33 less 15 %
+    assert broken(desk.lines(NOON)) == ()
+    taxes = {name: ledger.entries(name)[-1].cash for name in "ab"}
+    assert taxes == {"a": D("-1.5002"), "b": D("-3.4998")}
+    assert broken(desk.lines(NOON)) == ()
+    assert [(s.amount, s.note) for s in ledger.settlements()] == [
+        (D("28.33"), "dividend of S1 (2026-11-17) 31.8298 net of withholding")
+    ]
+
+
 def _dividends(ledger: SqliteLedger) -> list[tuple[int, Decimal, str]]:
     return [(e.security_id or 0, e.cash, name) for name in "ab" for e in ledger.entries(name) if e.kind is EntryKind.DIVIDEND]

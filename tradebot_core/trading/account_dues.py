@@ -169,7 +169,7 @@ def _ways(due: CashDue, rate: Decimal) -> Sequence[Paid]:
 
 
 def _amount(due: CashDue, how: Paid, rate: Decimal) -> Decimal:
-    return due.net(rate) if how is Paid.NET and not due.withheld else due.cash - due.withheld
+    return due.net(rate) if how is Paid.NET and rate > 0 else due.cash - due.withheld
 
 
 def explain_shares(

@@ -198,7 +198,7 @@ class AccountReconciler:
         explanation = cash_explanation(side, account)
         for due, how in explanation.paid.items() if explanation is not None else ():
             amount = paid_amount(due, how, side.withholding)
-            if how is Paid.NET and not due.withheld:
+            if how is Paid.NET:  # what was entered before a crash is entered once
                 self._enter_withholding(due, due.cash - amount, side.today)
             settled.append(Settlement(due.key, amount, now, f"{due.name} {how}"))
         if settled:
