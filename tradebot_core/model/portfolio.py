@@ -26,6 +26,7 @@ class EntryKind(StrEnum):
     CORRECTION = "correction"  # of a trade: its reversal and what takes its place
     COMMISSION = "commission"
     DIVIDEND = "dividend"
+    WITHHOLDING = "withholding"  # tax that the broker kept of a dividend
     SPLIT = "split"
     CASH_IN_LIEU = "cash_in_lieu"
     DELISTING = "delisting"

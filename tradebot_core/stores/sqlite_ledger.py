@@ -1,6 +1,7 @@
 """The ledger in SQLite, see interfaces.Ledger: each part has its own tables and its own module in stores/ledger/."""
 
 from tradebot_core.stores.ledger.arms import Arms
+from tradebot_core.stores.ledger.breaks import Breaks
 from tradebot_core.stores.ledger.decisions import Decisions
 from tradebot_core.stores.ledger.entries import Entries
 from tradebot_core.stores.ledger.external import External
@@ -11,5 +12,5 @@ from tradebot_core.stores.ledger.permits import Permits
 from tradebot_core.stores.ledger.switch import Switch
 
 
-class SqliteLedger(Permits, Decisions, Orders, Fills, Entries, Marks, Switch, Arms, External):
+class SqliteLedger(Permits, Decisions, Orders, Fills, Entries, Marks, Switch, Arms, External, Breaks):
     """One file; the bases bring the tables and the calls of one idea each."""

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
 
 import polars as pl
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import RiskSettings
-from tradebot_core.errors import ConfigurationError, NotPermitted, ReconciliationError
+from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError
 from tradebot_core.interfaces import (
+    BrokerCash,
     Clock,
     DataStore,
     DecisionSet,
@@ -33,17 +33,16 @@ from tradebot_core.interfaces import (
 )
 from tradebot_core.model.decision import Decision
 from tradebot_core.model.order import TERMINAL_STATES, OrderIntent, OrderState, RiskVerdict
-from tradebot_core.model.portfolio import Book, Entry, EntryKind, usd
+from tradebot_core.model.portfolio import Entry, EntryKind, usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import rows
-from tradebot_core.trading.account_reconciliation import AccountReconciler, broken, of_account
+from tradebot_core.trading.account_reconciliation import AccountReconciler, is_of_account, of_account
 from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
-from tradebot_core.trading.late_actions import late_entries
+from tradebot_core.trading.due_actions import due_entries
 from tradebot_core.trading.session import (
     Past,
-    action_entries,
     decide,
     plan,
     send,
@@ -112,6 +111,18 @@ class Outcome(StrEnum):
 class Submission:
     outcome: Outcome
     note: str
+
+
+class _Broken(Exception):
+    """The account differs from the ledger; the text says how."""
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Securities of which nothing is sent, and what the account can pay at a session's fill (None: no account)."""
+
+    blocked: frozenset[int] = frozenset()
+    cash: Callable[[date], BrokerCash | None] = lambda session: None
 
 
 @dataclass(frozen=True)
@@ -278,24 +289,7 @@ class LiveDesk:
         return len(due) - len(self.orders_past_their_open(strategy, now))
 
     def _post_actions(self, strategy: str, entries: Sequence[Entry], until: date) -> None:
-        ledger = self.store.ledger
-        ever_held = {entry.security_id for entry in entries if entry.security_id is not None}
-        actions, late = self.markets.actions_of(ever_held, self.calendar.sessions(entries[0].session, until))
-
-        def book_before(session: date) -> Book:
-            return ledger.book(strategy, self.calendar.previous(session))
-
-        for session in sorted(actions.keys() | {word.session for word in late}):
-            held = book_before(session)
-            closes = self.markets.closes(session, sorted(held.positions))
-            due = action_entries(held, actions.get(session, ()), session, closes)
-            words = [word for word in late if word.session == session]
-            if words:
-                last = self.markets.last_prices([word.security_id for word in words], session)
-                due += late_entries(
-                    words, book_before, held.apply_all(due), lambda of, last=last: last[of].price if of in last else None
-                )
-            ledger.post(strategy, due)
+        self.store.ledger.post(strategy, due_entries(self.markets, self.calendar, entries, until))
 
     def submit(self, strategy: Strategy, session: date, permit_id: str | None, run_id: str, now: datetime) -> Submission:
         """Sends the orders of the session's live decisions, each at most once, however often the live path asks."""
@@ -339,30 +333,54 @@ class LiveDesk:
                 f"What became of {', '.join(doubtful)} is not known, so nothing is sent. See `tradebot reconcile`; "
                 "look the order up at the broker, then `tradebot reconcile --expire ORDER_KEY` if it never traded.",
             )
-        broken_securities: frozenset[int] = frozenset()
-        if self.reconciler is not None and not ledger.is_planned(name, session):
-            reconciler = self.reconciler()
-            lines = reconciler.lines(now)
-            account = of_account(lines)
-            if account:
-                return Submission(
-                    Outcome.BREAK,
-                    f"The account and the ledger differ ({account[0].kind} {account[0].what}: {account[0].reason}), so nothing is sent. "
-                    "See `tradebot reconcile`.",
-                )
-            listings = {line.con_id for line in broken(lines)}
-            broken_securities = frozenset(security for security, of in reconciler.con_ids().items() if of in listings)
-        ledger.commit_plan(name, session, self._plan(strategy, session, stored, now, broken_securities), now)
-        return self._send_all(name, session, deadline)
+        try:
+            account = self._beside(name, session, now)
+        except _Broken as found:
+            return Submission(Outcome.BREAK, str(found))
+        plan_of = self._plan(strategy, session, stored, now, account.blocked, account.cash)
+        ledger.commit_plan(name, session, plan_of, now)
+        return self._send_all(name, session, deadline, account.blocked)
 
-    def _send_all(self, strategy: str, session: date, deadline: datetime) -> Submission:
+    def _beside(self, strategy: str, session: date, now: datetime) -> "_Beside":
+        """What the account beside the ledger allows. It is asked before the orders are planned, and again while a break stands, so that
+        one that is gone does not hold. Raises _Broken where nothing may be sent."""
+        ledger = self.store.ledger
+        if self.reconciler is None or (ledger.is_planned(strategy, session) and not ledger.open_breaks()):
+            return _Beside()
+        reconciler = self.reconciler()
+        try:
+            compared = reconciler.compare(now)
+        except ExecutionError as error:  # not asked: what stood at the last comparison stands
+            standing = [record for record in ledger.open_breaks() if is_of_account(record.found)]
+            if not standing:
+                raise
+            found, since = standing[0].found, standing[0].first_seen
+            raise _Broken(
+                f"The account and the ledger differ since {since:%Y-%m-%d %H:%M} UTC ({found.kind} {found.what}: {found.reason}), and "
+                f"the broker cannot be asked now ({error.cause}), so nothing is sent. See `tradebot reconcile`."
+            ) from error
+        account = of_account(compared.lines)
+        if account:
+            raise _Broken(
+                f"The account and the ledger differ ({account[0].kind} {account[0].what}: {account[0].reason}), so nothing is sent. "
+                "See `tradebot reconcile`."
+            )
+        listings = {line.con_id for line in compared.lines if line.waits or not line.passed}
+        blocked = frozenset(security for security, of in reconciler.con_ids().items() if of in listings)
+        return _Beside(blocked, compared.cash)
+
+    def _send_all(self, strategy: str, session: date, deadline: datetime, blocked: Collection[int] = ()) -> Submission:
         """Sends what is not with the engine yet. A halt, the end of the arm, the deadline, or a broker that rejects one order after
-        the other stops it between two orders."""
+        the other stops it between two orders. Of `blocked` securities what was never sent stays where it is."""
         ledger = self.store.ledger
         waiting = [
             (intent, state)
             for intent, state in ledger.open_orders(strategy)
-            if intent.session == session and state in (OrderState.NEW, OrderState.SENDING, OrderState.UNKNOWN)
+            if intent.session == session
+            and (
+                state in (OrderState.SENDING, OrderState.UNKNOWN)
+                or (state is OrderState.NEW and intent.security_id not in blocked)
+            )
         ]
         engine, waits = self.engine_factory() if waiting else None, []
         before = ledger.rejected(session)
@@ -436,7 +454,13 @@ class LiveDesk:
         return settle_doubt(self.store.ledger, engine, self.calendar, strategy, intent, self.clock, self.pause)
 
     def _plan(
-        self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime, blocked: Collection[int] = ()
+        self,
+        strategy: Strategy,
+        session: date,
+        stored: pl.DataFrame,
+        now: datetime,
+        blocked: Collection[int] = (),
+        cash: Callable[[date], BrokerCash | None] = lambda session: None,
     ) -> Callable[[OtherOrders], tuple[tuple[OrderIntent, RiskVerdict], ...]]:
         """All that the plan needs, but what the other sleeves have had approved by then."""
         book = self.store.ledger.book(strategy.name, session)
@@ -446,7 +470,8 @@ class LiveDesk:
         decisions = rows.to_decisions(stored)
         past = self._past(strategy.name, session)
         told = (self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending, past)
-        return partial(plan, *told, broken=blocked)
+        # The account's cash is worked out when the plan is made: another sleeve's orders may be committed until then.
+        return lambda others: plan(*told, others, broken=blocked, broker_cash=cash(session))
 
     def _past(self, strategy: str, session: date) -> Past:
         ledger, back = self.store.ledger, self.calendar.offset(session, -self.limits.unfilled_sessions)

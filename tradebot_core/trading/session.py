@@ -13,7 +13,7 @@ from decimal import ROUND_FLOOR, Decimal
 
 from tradebot_core.config import RiskSettings
 from tradebot_core.errors import ExecutionError, OrderUnknown, StrategyError, TradebotError
-from tradebot_core.interfaces import ExecutionEngine, Journal, OtherOrders, RiskGate, Situation
+from tradebot_core.interfaces import BrokerCash, ExecutionEngine, Journal, OtherOrders, RiskGate, Situation
 from tradebot_core.model.decision import Candidate, Decision, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import (
@@ -278,10 +278,11 @@ def plan(
     past: Past = _FIRST_SESSION,
     others: OtherOrders = _NO_OTHERS,
     broken: Collection[int] = (),
+    broker_cash: BrokerCash | None = None,
 ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
     """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill;
     `unsettled` cash (trading/settlement.py) pays for no purchase; of `broken` securities the broker holds another number than the
-    ledger (trading/account_reconciliation.py)."""
+    ledger (trading/account_reconciliation.py); `broker_cash` is what the account can pay for all of them together."""
     concerned = {*(decision.security_id for decision in decisions), *book.positions} & market.prices.keys()
     prices = {security: market.prices[security].price for security in concerned}
     priced_on = {security: market.prices[security].session for security in concerned}
@@ -311,6 +312,7 @@ def plan(
                     peak,
                     past.unfilled,
                     others,
+                    broker_cash=_left(broker_cash, book.cash - promised.cash),
                 ),
             )
         )
@@ -318,6 +320,10 @@ def plan(
         if verdict.approved and intent.side is Side.BUY:
             promised = promised.apply(_promise(intent))
     return tuple(orders)
+
+
+def _left(cash: BrokerCash | None, promised: Decimal) -> BrokerCash | None:
+    return cash if cash is None or cash.available is None else BrokerCash(cash.available - promised)
 
 
 def _promise(intent: OrderIntent) -> Entry:
