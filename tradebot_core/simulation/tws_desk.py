@@ -1,7 +1,7 @@
 """What each request of a client is answered with. Orders and times are the exchange's; nothing here knows of sockets."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
@@ -9,12 +9,12 @@ from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.errors import TradebotError
 from tradebot_core.simulation import tws_market_messages as market
 from tradebot_core.simulation import tws_messages as messages
-from tradebot_core.simulation.account import OrderTicket
+from tradebot_core.simulation.account import OrderTicket, SimulatedOrder
 from tradebot_core.simulation.exchange import Progress, SimulatedExchange
 from tradebot_core.simulation.market_data import Listing
 from tradebot_core.simulation.order_rules import OrderRefused
 from tradebot_core.simulation.tws_account import AccountDesk
-from tradebot_core.simulation.tws_messages import error
+from tradebot_core.simulation.tws_messages import Message, error
 from tradebot_core.simulation.tws_protocol import Reply, Request, read_contract, read_order
 from tradebot_core.simulation.tws_session import Session
 
@@ -81,9 +81,7 @@ class Desk:
     def admit(self, session: Session, client_id: int) -> bool:
         """Begins a client's session, unless another has its id."""
         if client_id in self._sessions:
-            session.send(
-                error(_ID_IN_USE, "Unable to connect as the client id is already in use. Retry with a unique client id.")
-            )
+            self.refuse_id(session)
             return False
         session.client_id = client_id
         self._sessions[client_id] = session
@@ -94,9 +92,17 @@ class Desk:
         session.send(error(2158, "Sec-def data farm connection is OK:secdefil"))
         return True
 
+    @staticmethod
+    def refuse_id(session: Session) -> None:
+        session.send(error(_ID_IN_USE, "Unable to connect as the client id is already in use. Retry with a unique client id."))
+
     def dismiss(self, session: Session) -> None:
         if self._sessions.get(session.client_id) is session:
             del self._sessions[session.client_id]
+
+    def broadcast(self, message: Message) -> None:
+        for session in self._sessions.values():
+            session.send(message)
 
     def answer(self, session: Session, fields: list[str]) -> None:
         answer = self._answers.get(int(fields[0]))
@@ -117,11 +123,14 @@ class Desk:
 
     def advance(self) -> None:
         progress = self.exchange.advance()
+        self.tell(progress, changed=any(step.execution for step in progress))
+
+    def tell(self, progress: Iterable[Progress], *, changed: bool) -> None:
+        """What happened to orders, to their clients; `changed` accounts, to those who follow them."""
         for step in progress:
             self._report(step)
-        if any(step.execution for step in progress):
-            for session in self._sessions.values():
-                self._accounts.update(session)
+        for session in self._sessions.values() if changed else ():
+            self._accounts.update(session)
 
     def _report(self, step: Progress) -> None:
         """Tells the client that placed the order, and only that one."""
@@ -164,10 +173,16 @@ class Desk:
             if what_if:
                 self._preview(session, ticket, listing)
                 return
-            order = self.exchange.place(ticket)
+            order = self._take(ticket)
         except OrderRefused as refusal:
             session.send(error(refusal.code, refusal.text, order_id))
             return
+        self._acknowledge(session, order)
+
+    def _take(self, ticket: OrderTicket) -> SimulatedOrder:
+        return self.exchange.place(ticket)
+
+    def _acknowledge(self, session: Session, order: SimulatedOrder) -> None:
         session.send(messages.open_order(order))
         session.send(messages.order_status(order))
 
