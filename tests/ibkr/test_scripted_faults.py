@@ -18,6 +18,7 @@ from tests.ibkr.test_simulated_tws import AAA, ask, order, settle, until
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.errors import ExecutionError, OrderUnknown, UsageError
 from tradebot_core.execution.ibkr import IbkrEngine
+from tradebot_core.ibkr import connection
 from tradebot_core.model.order import OrderState, OrderType
 from tradebot_core.simulation.faults import CATALOGUE, Fault, FaultKind, FaultScript, Place, parse_fault
 from tradebot_core.simulation.market_data import MarketData
@@ -387,8 +388,37 @@ def test_an_order_is_acknowledged_refused_or_unknown_and_found_again_but_never_s
         with pytest.raises(OrderUnknown, match=first):
             engine.submit(sent)
     assert engine.get_order_status(sent.key).state is then
-    assert len(placed(tws)) == (0 if then is None else 1)
     assert tws.faults.happened == (parse_fault(fault),)
+    if then is None:
+        assert placed(tws) == []
+    else:
+        assert engine.submit(sent).state is then
+        assert len(placed(tws)) == 1
+
+
+@pytest.fixture
+def short_patience(monkeypatch):
+    monkeypatch.setitem(connection.answer.__kwdefaults__, "timeout_s", 0.4)
+
+
+LISTS_THAT_FAIL = ["hang@open_orders", "hang@completed", "hang@executions", "error_321@open_orders", "drop@completed"]
+
+
+@pytest.mark.parametrize("fault", LISTS_THAT_FAIL)
+def test_without_the_lists_before_an_order_it_is_not_sent(tws, engine, short_patience, fault):
+    script(tws, fault)
+    with pytest.raises(ExecutionError, match="connection to the IBKR gateway") as caught:
+        engine.submit(intent())
+    assert (placed(tws), caught.type) == ([], ExecutionError)
+
+
+@pytest.mark.parametrize("fault", LISTS_THAT_FAIL)
+def test_without_the_lists_after_an_order_it_is_unknown_and_found_when_they_come(tws, engine, short_patience, fault):
+    script(tws, f"{fault}:2")
+    with pytest.raises(OrderUnknown, match="was sent, and then: "):
+        engine.submit(intent())
+    assert engine.submit(intent()).state is OPEN
+    assert len(placed(tws)) == 1
 
 
 def test_a_correction_replaces_the_execution(gateway, tws, engine):
