@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ib_async import ExecutionFilter, RequestError
+from ib_async import ExecutionFilter, RequestError, Stock
 
 from tests.ibkr.conftest import ACCOUNT, WEDNESDAY, at, intent
 from tests.ibkr.test_simulated_tws import AAA, ask, order, settle, until
@@ -325,6 +325,29 @@ def test_a_request_for_history_is_waited_for_in_vain_and_the_next_is_answered(tw
 
     script(tws, fault)
     assert ask(settings, work) == ([321] if "321" in fault else [], 2)
+
+
+@pytest.mark.parametrize(
+    ("where", "ask_it"),
+    [
+        ("contract", lambda ib: ib.reqContractDetailsAsync(AAA)),
+        ("executions", lambda ib: ib.reqExecutionsAsync()),
+        ("quote", lambda ib: ib.reqTickersAsync(Stock("AAA", "SMART", "USD", conId=101))),
+        ("fundamentals", lambda ib: ib.reqFundamentalDataAsync(AAA, "ReportSnapshot")),
+    ],
+)
+def test_a_request_that_is_not_valid_is_told_so_under_its_number(tws, settings, where, ask_it):
+    async def work(ib):
+        tws.faults.add(parse_fault(f"error_321@{where}"))
+        heard = []
+        ib.errorEvent += lambda request, code, *_: heard.append((request, code))
+        waiting = asyncio.ensure_future(ask_it(ib))
+        await until(ib, lambda: heard)
+        waiting.cancel()
+        return heard, ib.client.getReqId()
+
+    ((request, code),), following = ask(settings, work)
+    assert (code, request) == (321, following - 1)
 
 
 def test_a_connection_drops_instead_of_an_answer(tws, settings):

@@ -29,6 +29,7 @@ class Place(StrEnum):
     POSITIONS = "positions"
     CONTRACT = "contract"
     HISTORY = "history"
+    QUOTE = "quote"
     FUNDAMENTALS = "fundamentals"
     TIME = "time"
 
@@ -92,6 +93,7 @@ CATALOGUE: Mapping[FaultKind, Entry] = {
             Place.OPEN_ORDERS,
             Place.EXECUTIONS,
             Place.CONTRACT,
+            Place.QUOTE,
             Place.FUNDAMENTALS,
         ),
     ),

@@ -26,6 +26,7 @@ _PLACES: Mapping[int, Place] = {
     Request.POSITIONS: Place.POSITIONS,
     Request.CONTRACT_DETAILS: Place.CONTRACT,
     Request.HISTORICAL_DATA: Place.HISTORY,
+    Request.MARKET_DATA: Place.QUOTE,
     Request.FUNDAMENTAL_DATA: Place.FUNDAMENTALS,
     Request.CURRENT_TIME: Place.TIME,
 }
@@ -35,6 +36,7 @@ _ID_FIELDS: Mapping[Place, int] = {
     Place.HISTORY: 1,
     Place.CONTRACT: 2,
     Place.EXECUTIONS: 2,
+    Place.QUOTE: 2,
     Place.FUNDAMENTALS: 2,
 }
 _ENDS = (Reply.COMPLETED_ORDERS_END, Reply.EXECUTIONS_END, Reply.OPEN_ORDERS_END, Reply.POSITIONS_END)
