@@ -41,7 +41,7 @@ def settings(tws):
 
 @pytest.fixture
 def engine(settings):
-    return IbkrEngine(settings, Mode.PAPER, acknowledge_timeout_s=1)
+    return IbkrEngine(settings, Mode.PAPER, acknowledge_timeout_s=2)
 
 
 def script(tws, *faults: str) -> None:
@@ -168,6 +168,7 @@ def test_an_order_in_parts_fills_in_three(gateway, tws, settings):
     async def work(ib):
         trade = ib.placeOrder(AAA, order("BUY", 100, tif="DAY"))
         await until(ib, lambda: trade.fills)
+        await settle(ib)
         first = (trade.orderStatus.status, trade.orderStatus.filled)
         gateway.clock.set(at(WEDNESDAY, 11, 20))
         await until(ib, trade.isDone)
@@ -421,7 +422,7 @@ def test_an_order_is_acknowledged_refused_or_unknown_and_found_again_but_never_s
 
 @pytest.fixture
 def short_patience(monkeypatch):
-    monkeypatch.setitem(connection.answer.__kwdefaults__, "timeout_s", 0.4)
+    monkeypatch.setitem(connection.answer.__kwdefaults__, "timeout_s", 1.0)
 
 
 LISTS_THAT_FAIL = ["hang@open_orders", "hang@completed", "hang@executions", "error_321@open_orders", "drop@completed"]
