@@ -96,7 +96,9 @@ def _is_cut_off(found: Iterable[Finding]) -> bool:
 def _account(ib: IB, settings: IbkrSettings) -> Finding:
     where = f"{settings.host}:{settings.port}"
     kind = "paper" if settings.account.startswith("D") else "LIVE"
-    return Finding(Level.OK, What.ACCOUNT, f"{where} serves the API and is logged in to {settings.account} ({kind})")
+    others = len(ib.managedAccounts()) - 1
+    beside = f"; the login's other accounts ({others}) are left alone" if others else ""
+    return Finding(Level.OK, What.ACCOUNT, f"{where} serves the API and is logged in to {settings.account} ({kind}){beside}")
 
 
 async def _clock(ib: IB, link: Link, clock: Clock | None) -> list[Finding]:

@@ -189,7 +189,8 @@ def _latest(ib: IB, trades: Iterable[Trade], account: str, reference: str) -> Tr
 async def _executions(ib: IB, account: str, reference: str) -> tuple[BrokerExecution, ...]:
     """Executions with their commissions, which follow in messages of their own. The latest correction of each counts."""
     answered = await answer(ib, ib.reqExecutionsAsync(ExecutionFilter(acctCode=account)))
-    ids = {fill.execution.execId for fill in answered if fill.execution.orderRef == reference}
+    wanted = (reference, account)  # a login may hold several accounts, and another's order may bear the reference
+    ids = {fill.execution.execId for fill in answered if (fill.execution.orderRef, fill.execution.acctNumber) == wanted}
 
     def known() -> Sequence[Fill]:  # commission reports reach these objects, not always those of the answer
         return [fill for fill in ib.fills() if fill.execution.execId in ids]
