@@ -54,7 +54,7 @@ class SimulatedTws:
         self.exchange = SimulatedExchange(market, clock, calendar or xnys(), [account, *others], cash, state_path)
         self.faults = FaultScript(faults)
         self._desk = FaultyDesk(self.exchange, self.faults, read_only=read_only, ledger_prefix=ledger_prefix, reports=reports)
-        self.by_hand = ByHand(self._desk)
+        self.by_hand = ByHand(self._desk, self.faults)
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None

@@ -39,7 +39,8 @@ def simulate_tws(
 
     The market is fictional and its time is the sample market's clock. With --by-hand it also does what a line of standard input
     says, and answers with a line: buy AAPL 10, sell AAPL 5, cancel PERMID, cash -5000, correct AAPL 187.31 (the last execution),
-    split AAPL 2, dividend AAPL 0.25 (both at the next open), link lost, link restored, link data-lost, account.
+    split AAPL 2, dividend AAPL 0.25 (both at the next open), link lost, link restored, link data-lost, account,
+    fault no_ack@order:1 (counted from then).
 
     \b
     A fault happens once, at the first connection, order or request of its place, or where it is told to:
