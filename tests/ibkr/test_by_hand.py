@@ -218,6 +218,22 @@ def test_a_line_that_is_not_understood_changes_nothing_and_says_what_may_be_said
     assert tws.tws.by_hand.truth() == before
 
 
+def test_a_line_scripts_faults_from_then_on(tws):
+    assert (
+        perform(tws.tws.by_hand, "fault drop@history:2 no_ack")
+        == "still to come, counted from now: drop@history:2, no_ack@order:1"
+    )
+    assert perform(tws.tws.by_hand, "fault gremlin").startswith("not done: fault gremlin ('gremlin' is not a fault. Known are")
+
+    async def work(ib):
+        trade = ib.placeOrder(AAA, MarketOrder("BUY", 1, account=ACCOUNT, tif="DAY"))
+        await ib.reqCurrentTimeAsync()
+        return trade.orderStatus.status
+
+    assert tws.ask(work) == "PendingSubmit"
+    assert [str(fault) for fault in tws.tws.faults.happened] == ["no_ack@order:1"]
+
+
 def test_the_command_takes_lines_while_it_serves(gateway, tmp_path):
     gateway.clock.set(at(WEDNESDAY, 12))
     with socket.socket() as probe:

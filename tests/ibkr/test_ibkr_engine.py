@@ -1,11 +1,6 @@
 """The IBKR engine against the simulated TWS."""
 
-import asyncio
 import dataclasses
-import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from decimal import Decimal
 
 import pytest
@@ -285,54 +280,3 @@ def test_a_long_key_is_found_again_under_its_hash(gateway, engine):
     gateway.clock.set(at(WEDNESDAY, 18))
     status = engine.get_order_status(sent.key)
     assert (status.state, status.fills[0].order_key) == (OrderState.FILLED, sent.key)
-
-
-@contextmanager
-def relay(port: int, *, cut: bool) -> Iterator[int]:
-    """Passes everything on but the answers that follow a PLACE_ORDER: they are held back, or the line is cut."""
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
-        answers = asyncio.create_task(pump(there_reader, writer))
-        there_writer.write(await reader.readexactly(4))  # API\0
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readexactly(4)
-                body = await reader.readexactly(struct.unpack(">I", head)[0])
-                if body.startswith(b"3\0"):
-                    answers.cancel()
-                there_writer.write(head + body)
-                if body.startswith(b"3\0") and cut:
-                    writer.close()
-        there_writer.close()
-        await there_writer.wait_closed()  # or the gateway would still hold the client id for the next connection
-
-    async def carried() -> None:
-        lines = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        await asyncio.wait_for(asyncio.gather(*lines, return_exceptions=True), timeout=10)
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-
-    server = asyncio.run_coroutine_threadsafe(asyncio.start_server(carry, "127.0.0.1", 0), loop).result()
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        asyncio.run_coroutine_threadsafe(carried(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-
-
-@pytest.mark.parametrize(("cut", "cause"), [(False, "did not acknowledge"), (True, "connection broke")])
-def test_an_order_without_an_answer_is_unknown_and_is_found_not_resent(gateway, settings, cut, cause):
-    with relay(settings.port, cut=cut) as port:
-        lossy = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER, acknowledge_timeout_s=0.5)
-        with pytest.raises(OrderUnknown, match=cause):
-            lossy.submit(intent())
-    engine = IbkrEngine(settings, Mode.PAPER)
-    assert engine.get_order_status(intent().key).state is OrderState.WORKING
-    assert engine.submit(intent()).state is OrderState.WORKING
-    assert orders_at_the_broker(settings) == [intent().key]

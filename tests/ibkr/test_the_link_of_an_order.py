@@ -132,7 +132,7 @@ def test_an_order_after_which_the_link_was_lost_is_unknown(settings):
             sent.append(fields)
         return [LOST, OPEN_END] if sent and fields[0] == OPEN_ORDERS else None
 
-    with pytest.raises(OrderUnknown, match="was sent, and then the gateway lost IBKR"):
+    with pytest.raises(OrderUnknown, match="was sent, and then: the gateway lost IBKR"):
         submit(settings.port, lost_after)
     assert orders_at_the_broker(settings) == [intent().key]
 

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 
 from tradebot_core.calendar import NEW_YORK, xnys
 from tradebot_core.config import IbkrSettings, Mode
-from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
+from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown, TradebotError
 from tradebot_core.ibkr.connection import BrokerError, Client, is_read_only, read_only, require_link, run
 from tradebot_core.ibkr.contracts import Named, details_of
 from tradebot_core.ibkr.hours import why_restarting, why_too_late
@@ -99,8 +99,9 @@ class IbkrEngine:
             answer = await send_order(ib, details.contract, placed, self._timeout_s)
             try:
                 known = await find_order(ib, terms.account, terms.reference)
-            except (ConnectionError, BrokerError, ExecutionError) as error:  # two of one reference, too
-                raise _unknown(intent.key, f"was sent, and then {error}") from error
+            except (ConnectionError, BrokerError, TradebotError) as error:  # whatever it is, the order is on its way
+                cause = error.cause if isinstance(error, TradebotError) else str(error)
+                raise _unknown(intent.key, f"was sent, and then: {cause.rstrip('.')}") from error
             if known is not None:
                 status = _status(intent.key, known)
                 detail = f"IBKR {answer.code}: {answer.text}" if answer.code else status.detail

@@ -85,7 +85,7 @@ async def find_order(ib: IB, account: str, reference: str) -> BrokerOrder | None
     Raises ConnectionError when the gateway loses IBKR meanwhile: that it lists nothing would prove nothing."""
     with one_link(ib):
         trade = await find_open(ib, account, reference)
-        completed = _latest(await answer(ib, ib.reqCompletedOrdersAsync(False)), account, reference)
+        completed = _latest(ib, await answer(ib, ib.reqCompletedOrdersAsync(False)), account, reference)
         executions = await _executions(ib, account, reference)
     if completed is not None:
         # Here IBKR sends no order id and often no quantity ordered; filledQuantity is what it stands by.
@@ -102,7 +102,7 @@ async def find_order(ib: IB, account: str, reference: str) -> BrokerOrder | None
 
 
 async def find_open(ib: IB, account: str, reference: str) -> Trade | None:
-    return _latest(await answer(ib, ib.reqAllOpenOrdersAsync()), account, reference)
+    return _latest(ib, await answer(ib, ib.reqAllOpenOrdersAsync()), account, reference)
 
 
 async def send_order(ib: IB, contract: Contract, terms: OrderTerms, timeout_s: float) -> Acknowledgement:
@@ -176,13 +176,19 @@ def _perm_id(trade: Trade) -> int:
     return trade.order.permId or trade.orderStatus.permId
 
 
-def _latest(trades: Iterable[Trade], account: str, reference: str) -> Trade | None:
-    found = [trade for trade in trades if (trade.order.orderRef, trade.order.account) == (reference, account)]
-    if len({trade.order.permId for trade in found}) > 1:
+def _latest(ib: IB, trades: Iterable[Trade], account: str, reference: str) -> Trade | None:
+    def named(trade: Trade) -> bool:
+        return (trade.order.orderRef, trade.order.account) == (reference, account)
+
+    # Of two orders with the same client and order id ib_async keeps one Trade, with the permId that came last; its index by
+    # permId has both.
+    perm_ids = {perm_id for perm_id, trade in ib.wrapper.permId2Trade.items() if perm_id and named(trade)}
+    if len(perm_ids) > 1:
         # Seen after a modification during an outage: two orders of one reference. Nothing here may choose between them.
         raise ExecutionError(
-            f"IBKR lists {len(found)} orders with the reference {reference}.", "Cancel one in TWS and reconcile by hand."
+            f"IBKR lists {len(perm_ids)} orders with the reference {reference}.", "Cancel one in TWS and reconcile by hand."
         )
+    found = [trade for trade in trades if named(trade)]
     return found[-1] if found else None
 
 

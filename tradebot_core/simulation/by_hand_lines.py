@@ -2,13 +2,15 @@
 
 buy AAPL 10 [limit] [account]     cash -5000 [account]        split AAPL 2         link lost | restored | data-lost
 sell AAPL 10 [limit] [account]    correct AAPL 187.31         dividend AAPL 0.25   account [account]
-cancel PERMID
+cancel PERMID                     fault no_ack@order:1
 """
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 
+from tradebot_core.errors import UsageError
 from tradebot_core.simulation.account import SimulatedOrder
+from tradebot_core.simulation.faults import parse_fault
 from tradebot_core.simulation.order_rules import OrderRefused
 from tradebot_core.simulation.tws_by_hand import ByHand
 
@@ -26,7 +28,7 @@ def perform(by_hand: ByHand, line: str) -> str:
         return act(by_hand, rest, account)
     except OrderRefused as refused:
         return f"refused: {refused}"
-    except (ValueError, InvalidOperation, KeyError) as problem:
+    except (ValueError, InvalidOperation, KeyError, UsageError) as problem:
         return f"not done: {line.strip()} ({problem})\n{HELP}"
 
 
@@ -76,6 +78,12 @@ def _link(by_hand: ByHand, rest: list[str], _: str) -> str:
     return f"link {what}"
 
 
+def _fault(by_hand: ByHand, rest: list[str], _: str) -> str:
+    faults = [parse_fault(text) for text in rest or [""]]
+    by_hand.script(*faults)
+    return f"still to come, counted from now: {', '.join(map(str, faults))}"
+
+
 def _account(by_hand: ByHand, rest: list[str], account: str) -> str:
     if rest:
         raise ValueError(f"{rest[0]} is not an account of this login")
@@ -97,6 +105,7 @@ _ACTS: Mapping[str, Callable[[ByHand, list[str], str], str]] = {
     "dividend": _dividend,
     "link": _link,
     "account": _account,
+    "fault": _fault,
 }
 
 

@@ -9,7 +9,7 @@ import logging
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -17,9 +17,11 @@ from pathlib import Path
 from tradebot_core.calendar import NEW_YORK, TradingCalendar, xnys
 from tradebot_core.interfaces import Clock
 from tradebot_core.simulation.exchange import SimulatedExchange
+from tradebot_core.simulation.faults import Fault, FaultKind, FaultScript, Place
+from tradebot_core.simulation.faulty_desk import FaultyDesk
 from tradebot_core.simulation.market_data import MarketData
 from tradebot_core.simulation.tws_by_hand import ByHand
-from tradebot_core.simulation.tws_desk import Desk, Reports
+from tradebot_core.simulation.tws_desk import Reports
 from tradebot_core.simulation.tws_protocol import SERVER_VERSION, Request, read_fields, read_payload
 from tradebot_core.simulation.tws_session import Session
 
@@ -31,7 +33,8 @@ _CLOCK_CHECK_S = 0.1
 class SimulatedTws:
     """One login, of `account` and, where `others` are given, of several accounts, each with `cash` when it is opened. `state_path`
     keeps orders and holdings between processes; `read_only` and `ledger_prefix` are the gateway's settings; without `reports` its
-    login may not have fundamental data. `by_hand` is what happens without a client, and safe from any thread."""
+    login may not have fundamental data. `by_hand` is what happens without a client, and safe from any thread.
+    `faults` are what goes wrong; `tws.faults.add` takes more while it runs, from any thread."""
 
     def __init__(
         self,
@@ -46,10 +49,12 @@ class SimulatedTws:
         read_only: bool = False,
         ledger_prefix: bool = True,
         reports: Reports | None = None,
+        faults: Iterable[Fault] = (),
     ) -> None:
         self.exchange = SimulatedExchange(market, clock, calendar or xnys(), [account, *others], cash, state_path)
-        self._desk = Desk(self.exchange, read_only=read_only, ledger_prefix=ledger_prefix, reports=reports)
-        self.by_hand = ByHand(self._desk)
+        self.faults = FaultScript(faults)
+        self._desk = FaultyDesk(self.exchange, self.faults, read_only=read_only, ledger_prefix=ledger_prefix, reports=reports)
+        self.by_hand = ByHand(self._desk, self.faults)
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -86,8 +91,14 @@ class SimulatedTws:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        session = Session(writer)
+        session = Session(writer, self.faults.at(Place.CONNECTION))
         try:
+            if FaultKind.ACCEPT_THEN_CLOSE in session.faults:
+                return
+            if FaultKind.SILENCE in session.faults:
+                while await reader.read(1 << 16):
+                    pass
+                return
             async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
                 accepted = await self._shake_hands(reader, session)
             while accepted:

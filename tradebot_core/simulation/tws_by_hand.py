@@ -15,6 +15,7 @@ import msgspec
 from tradebot_core.model.market import ActionType
 from tradebot_core.simulation.account import AccountState, SimulatedExecution, SimulatedOrder, latest
 from tradebot_core.simulation.exchange import Progress, SimulatedExchange
+from tradebot_core.simulation.faults import Fault, FaultScript
 from tradebot_core.simulation.tws_desk import Desk
 from tradebot_core.simulation.tws_messages import error
 
@@ -28,8 +29,9 @@ _DATA_KEPT = "Connectivity between IBKR and Trader Workstation has been restored
 class ByHand:
     """`account` is one of the login's; without it the first is meant."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, faults: FaultScript) -> None:
         self._desk = desk
+        self._faults = faults
         self.loop: asyncio.AbstractEventLoop | None = None  # the server's, while it serves
 
     @property
@@ -104,6 +106,10 @@ class ByHand:
             self._desk.broadcast(error(1101, _DATA_LOST) if data_lost else error(1102, _DATA_KEPT))
 
         self._call(restore)
+
+    def script(self, *faults: Fault) -> None:
+        """What is to go wrong, counted from now."""
+        self._faults.add(*faults)
 
     @property
     def subscriptions(self) -> int:

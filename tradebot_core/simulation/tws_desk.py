@@ -9,7 +9,7 @@ from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.errors import TradebotError
 from tradebot_core.simulation import tws_market_messages as market
 from tradebot_core.simulation import tws_messages as messages
-from tradebot_core.simulation.account import OrderTicket
+from tradebot_core.simulation.account import OrderTicket, SimulatedOrder
 from tradebot_core.simulation.exchange import Progress, SimulatedExchange
 from tradebot_core.simulation.market_data import Listing
 from tradebot_core.simulation.order_rules import OrderRefused
@@ -83,9 +83,7 @@ class Desk:
     def admit(self, session: Session, client_id: int) -> bool:
         """Begins a client's session, unless another has its id."""
         if client_id in self._sessions:
-            session.send(
-                error(_ID_IN_USE, "Unable to connect as the client id is already in use. Retry with a unique client id.")
-            )
+            self.refuse_id(session)
             return False
         session.client_id = client_id
         self._sessions[client_id] = session
@@ -95,6 +93,10 @@ class Desk:
         session.send(error(2106, "HMDS data farm connection is OK:ushmds"))
         session.send(error(2158, "Sec-def data farm connection is OK:secdefil"))
         return True
+
+    @staticmethod
+    def refuse_id(session: Session) -> None:
+        session.send(error(_ID_IN_USE, "Unable to connect as the client id is already in use. Retry with a unique client id."))
 
     def dismiss(self, session: Session) -> None:
         self.live_bars.forget(session)
@@ -176,10 +178,16 @@ class Desk:
             if what_if:
                 self._preview(session, ticket, listing)
                 return
-            order = self.exchange.place(ticket)
+            order = self._take(ticket)
         except OrderRefused as refusal:
             session.send(error(refusal.code, refusal.text, order_id))
             return
+        self._acknowledge(session, order)
+
+    def _take(self, ticket: OrderTicket) -> SimulatedOrder:
+        return self.exchange.place(ticket)
+
+    def _acknowledge(self, session: Session, order: SimulatedOrder) -> None:
         session.send(messages.open_order(order))
         session.send(messages.order_status(order))
 
