@@ -116,12 +116,12 @@ def _require(*conditions: Any) -> None:
             raise _OtherLayout
 
 
-def _word(characters: str) -> np.uint64:
-    return np.uint64(int.from_bytes(characters.encode(), "little"))
+def _word(characters: str) -> int:
+    return int.from_bytes(characters.encode(), "little")
 
 
-def _mask(octets: int) -> np.uint64:
-    return np.uint64((1 << 8 * octets) - 1)
+def _mask(octets: int) -> int:
+    return (1 << 8 * octets) - 1
 
 
 class _Pattern:
@@ -162,8 +162,8 @@ _BLOCK_BYTES = 1 << 21
 _PAD = b" " * 128  # so that a pattern can be taken wherever a fact might go on
 _QUOTE = ord('"')
 _ZEROS = _word("0" * 8)
-_ONES = np.uint64(0x0101010101010101)
-_UPPER = np.uint64(0xF0F0F0F0F0F0F0F0)
+_ONES = 0x0101010101010101
+_UPPER = 0xF0F0F0F0F0F0F0F0
 
 
 def _braces(octets: npt.NDArray[np.uint8], lengths: Places) -> tuple[Places, Places, Places]:
@@ -191,19 +191,19 @@ def _places(octets: npt.NDArray[np.uint8], character: str) -> Places:
     words = (octets == ord(character)).view("<u8")
     at = np.flatnonzero(words != 0)
     found = words[at]
-    _require(found & found - np.uint64(1) == 0)
-    return (at << 3) + (np.bitwise_count(found - np.uint64(1)) >> 3)
+    _require(found & found - 1 == 0)
+    return (at << 3) + (np.bitwise_count(found - 1) >> 3)
 
 
 def _eight_digits(digits: Words) -> Words:
     """The number that eight digits (0 to 9 each) are, the first lowest."""
-    number = digits * np.uint64(2561) >> np.uint64(8)
-    number = (number & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601) >> np.uint64(16)
-    return (number & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001) >> np.uint64(32)
+    number = digits * 2561 >> 8
+    number = (number & 0x00FF00FF00FF00FF) * 6553601 >> 16
+    return (number & 0x0000FFFF0000FFFF) * 42949672960001 >> 32
 
 
 def _are_digits(digits: Words) -> npt.NDArray[np.bool_]:
-    return (digits | digits + np.uint64(6) * _ONES) & _UPPER == 0
+    return (digits | digits + 6 * _ONES) & _UPPER == 0
 
 
 _MONTHS = np.arange(np.datetime64("0001-01"), np.datetime64("10000-02")).astype("datetime64[D]").astype(np.int32)
@@ -212,18 +212,18 @@ _MONTH_LENGTHS = np.diff(_MONTHS)
 
 def _days(century: Words, rest: Words) -> Days:
     """Of the digits of YYYY-MM-DD in the years 1 to 9999, the first two at the end of one word, the others in the next."""
-    century, rest = (word * np.uint64(10) + (word >> np.uint64(8)) for word in (century, rest))  # each with its right neighbour
-    year = (century >> np.uint64(48) & np.uint64(0xFF)) * np.uint64(100) + (rest & np.uint64(0xFF))
-    month, day = rest >> np.uint64(24) & np.uint64(0xFF), rest >> np.uint64(48) & np.uint64(0xFF)
-    _require(year - np.uint64(1) < 9999, month - np.uint64(1) < 12, day - np.uint64(1) < 31)
-    nth_month = (year * np.uint64(12) + month - np.uint64(13)).astype(np.int64)
+    century, rest = (word * 10 + (word >> 8) for word in (century, rest))  # each with its right neighbour
+    year = (century >> 48 & 0xFF) * 100 + (rest & 0xFF)
+    month, day = rest >> 24 & 0xFF, rest >> 48 & 0xFF
+    _require(year - 1 < 9999, month - 1 < 12, day - 1 < 31)
+    nth_month = (year * 12 + month - 13).astype(np.int64)
     day = day.astype(np.int32)
     _require(day <= _MONTH_LENGTHS[nth_month])
     return _MONTHS[nth_month] + (day - np.int32(1))
 
 
 _LONGEST = 400  # characters of a number that a double can tell from others, and more than enough
-_POWERS = np.uint64(10) ** np.arange(9, dtype=np.uint64)
+_POWERS = np.array([10**n for n in range(9)], np.uint64)
 
 
 def _numbers(text: bytes, first: Words, second: Words, at: Places) -> tuple[npt.NDArray[np.float64], Places]:
@@ -232,13 +232,13 @@ def _numbers(text: bytes, first: Words, second: Words, at: Places) -> tuple[npt.
     head, tail = _octets_before(first, ","), _octets_before(second, ",")
     tail = np.where(head < 8, 0, tail)
     length = head + tail
-    negative = first & np.uint64(0xFF) == ord("-")
+    negative = first & 0xFF == ord("-")
     digits = first ^ _ZEROS
-    digits[negative] &= ~np.uint64(0xFF)
-    leading = np.where(negative, digits >> np.uint64(8), digits) & np.uint64(0xFF) == 0
+    digits[negative] &= 0xFFFFFFFFFFFFFF00
+    leading = np.where(negative, digits >> 8, digits) & 0xFF == 0
     # The first digit is the lowest: without what stands behind the number, and with zeros before it.
-    digits <<= (8 - head).astype(np.uint64) << np.uint64(3)
-    others = (second ^ _ZEROS) << ((8 - tail).astype(np.uint64) << np.uint64(3))
+    digits <<= (8 - head).astype(np.uint64) << 3
+    others = (second ^ _ZEROS) << ((8 - tail).astype(np.uint64) << 3)
     whole = _are_digits(digits) & _are_digits(others) & (length > negative) & (~leading | ((length == 1) & ~negative))
     value = (_eight_digits(digits) * _POWERS[tail] + _eight_digits(others)).astype(np.float64)
     value[negative] *= -1
@@ -260,36 +260,36 @@ def _numbers(text: bytes, first: Words, second: Words, at: Places) -> tuple[npt.
 def _octets_before(word: Words, character: str) -> Places:
     """How many octets stand before the first one that is the character: 0 to 8."""
     differs = word ^ _word(character * 8)
-    zero = differs - _ONES & ~differs & np.uint64(0x8080808080808080)  # the lowest is true
-    return (np.bitwise_count(zero - np.uint64(1) & ~zero) >> 3).astype(np.int64)
+    zero = differs - _ONES & ~differs & 0x8080808080808080  # the lowest is true
+    return (np.bitwise_count(zero - 1 & ~zero) >> 3).astype(np.int64)
 
 
 def _accessions(filing: Words) -> Words:
     """The 18 digits of ##########-##-######, of which eight stand in a word of their own."""
     _, second, third, fourth, fifth, *_ = filing
-    first = (second >> np.uint64(48) & np.uint64(0xFF)) * np.uint64(10) + (second >> np.uint64(56))
-    rest = fourth >> np.uint64(8) & np.uint64(0xFFFF)
-    rest |= fourth >> np.uint64(16) & np.uint64(0x0000FFFFFFFF0000)
-    rest |= fifth << np.uint64(48)
-    return (first * np.uint64(10**8) + _eight_digits(third)) * np.uint64(10**8) + _eight_digits(rest)
+    first = (second >> 48 & 0xFF) * 10 + (second >> 56)
+    rest = fourth >> 8 & 0xFFFF
+    rest |= fourth >> 16 & 0x0000FFFFFFFF0000
+    rest |= fifth << 48
+    return (first * 10**8 + _eight_digits(third)) * 10**8 + _eight_digits(rest)
 
 
 def _fiscal_years(word: Words) -> npt.NDArray[np.int32]:
-    word = word >> np.uint64(8) & _mask(4)
+    word = word >> 8 & _mask(4)
     null = word == _word("null")
     word[null] = _word("1000")
-    digits = (word ^ _ZEROS & _mask(4)) << np.uint64(32)
-    _require(_are_digits(digits), word & np.uint64(0xFF) != np.uint64(ord("0")))
+    digits = (word ^ _ZEROS & _mask(4)) << 32
+    _require(_are_digits(digits), word & 0xFF != ord("0"))
     year = _eight_digits(digits).astype(np.int32)
     year[null] = NO_YEAR
     return year
 
 
 def _fiscal_periods(word: Words) -> Words:
-    word = word >> np.uint64(24) & _mask(4)
-    text = word >> np.uint64(8) & _mask(2)
-    quoted = (word & np.uint64(0xFF0000FF) == np.uint64(0x22000022)) & (text & np.uint64(0xFF) != np.uint64(_QUOTE))
-    quoted &= text >> np.uint64(8) != np.uint64(_QUOTE)
+    word = word >> 24 & _mask(4)
+    text = word >> 8 & _mask(2)
+    quoted = (word & 0xFF0000FF == 0x22000022) & (text & 0xFF != _QUOTE)
+    quoted &= text >> 8 != _QUOTE
     null = word == _word("null")
     _require(quoted | null)
     text[null] = 0
@@ -299,7 +299,7 @@ def _fiscal_periods(word: Words) -> Words:
 def _short_text(word: Words) -> tuple[Words, Places]:
     """The up to eight characters before the next quote, and how many they are. That a quote follows is for the caller to see."""
     length = _octets_before(word, '"')
-    return word & (np.uint64(1) << (length.astype(np.uint64) << np.uint64(3))) - np.uint64(1), length
+    return word & (1 << (length.astype(np.uint64) << 3)) - 1, length
 
 
 def _check_frames(text: bytes, octets: npt.NDArray[np.uint8], at: Places, closes: Places) -> None:
@@ -308,6 +308,6 @@ def _check_frames(text: bytes, octets: npt.NDArray[np.uint8], at: Places, closes
     at, closes = at[framed], closes[framed]
     rest = _FRAME.of(text, at)[2]
     length = closes - at - 16
-    quarter = (rest & np.uint64(0xFF) == ord("Q")) & ((rest >> np.uint64(8) & np.uint64(0xFF)) - np.uint64(ord("0")) <= 9)
-    instant = quarter & (rest >> np.uint64(16) & np.uint64(0xFF) == ord("I"))
+    quarter = (rest & 0xFF == ord("Q")) & ((rest >> 8 & 0xFF) - ord("0") <= 9)
+    instant = quarter & (rest >> 16 & 0xFF == ord("I"))
     _require((length == 1) | (length == 3) & quarter | (length == 4) & instant, octets[closes - 1] == _QUOTE)
