@@ -10,7 +10,7 @@ from tests.ibkr.conftest import ACCOUNT, SECURITY_IDS, THURSDAY, WEDNESDAY, at, 
 from tests.ibkr.wire import Wire, through
 from tradebot_core.clock import FixedClock
 from tradebot_core.config import IbkrSettings, Mode
-from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, OrderUnknown
+from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted
 from tradebot_core.execution.ibkr import IbkrEngine, _status
 from tradebot_core.ibkr.connection import Client, run
 from tradebot_core.ibkr.orders import BrokerExecution, BrokerOrder, order_reference
