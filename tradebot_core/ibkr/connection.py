@@ -47,6 +47,7 @@ class Client(IntEnum):
     WATCH = 13
     DOCTOR = 14
     ACCOUNT = 15
+    QUOTES = 16
 
 
 class BrokerError(Exception):

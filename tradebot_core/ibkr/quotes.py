@@ -1,0 +1,95 @@
+"""What a share is worth now: one snapshot of each, live where the login may see live prices, else delayed.
+
+Snapshots end by themselves after eleven seconds at the latest. IBKR sends -1 for a price that there is none of, and 0 for a last
+price before the first trade (ib_insync issue 221); both are missing here. What is not told has a reason and is never an error:
+whether an order may go without a quote is for the risk gate to say.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from math import isfinite
+
+from ib_async import IB, Contract, Ticker
+
+from tradebot_core.config import IbkrSettings, Mode
+from tradebot_core.errors import ExecutionError
+from tradebot_core.ibkr.connection import BrokerError, Client, answer, run
+from tradebot_core.ibkr.contracts import Named, qualify
+from tradebot_core.interfaces import Clock, NoQuote, Quote
+from tradebot_core.model.portfolio import usd
+
+SNAPSHOT_TIMEOUT_S = 15.0
+# Of 100 market data lines that a login has as it comes; the requests themselves are spread by the connection.
+_IN_FLIGHT = 10
+_DELAYED = 3  # "if live data is available, it will always be returned instead" (interactivebrokers.github.io/tws-api/delayed_data.html)
+_DELAYED_KINDS = frozenset({3, 4})
+
+
+class _NotServed(ExecutionError):
+    """No connection."""
+
+
+class Quotes:
+    """See interfaces.QuoteSource. `con_ids`: the broker's listing by security_id, where it is known. Raises ConfigurationError when
+    the gateway is logged in to another account."""
+
+    def __init__(
+        self,
+        settings: IbkrSettings,
+        mode: Mode,
+        clock: Clock,
+        con_ids: Callable[[], Mapping[int, int]] = dict,
+        timeout_s: float = SNAPSHOT_TIMEOUT_S,
+    ) -> None:
+        self._settings = settings
+        self._mode = mode
+        self._clock = clock
+        self._con_ids = con_ids
+        self._timeout_s = timeout_s
+
+    def of(self, securities: Mapping[int, str]) -> Mapping[int, Quote | NoQuote]:
+        """All on one connection, ten at a time. Where the time runs out, what has come until then counts."""
+        con_ids = self._con_ids()
+
+        async def work(ib: IB) -> list[Quote | NoQuote]:
+            ib.reqMarketDataType(_DELAYED)
+            gate = asyncio.Semaphore(_IN_FLIGHT)
+
+            async def one(security: int, symbol: str) -> Quote | NoQuote:
+                async with gate:
+                    return await self._one(ib, Named(symbol, con_ids.get(security)))
+
+            return await asyncio.gather(*(one(*named) for named in securities.items()))
+
+        try:
+            found = run(self._settings, self._mode, work, client=Client.QUOTES, failure=_NotServed)
+        except _NotServed as error:
+            return dict.fromkeys(securities, NoQuote(error.cause))
+        return dict(zip(securities, found, strict=True))
+
+    async def _one(self, ib: IB, share: Named) -> Quote | NoQuote:
+        contract = Contract(conId=share.con_id, exchange="SMART") if share.con_id is not None else None
+        try:
+            contract = contract or await qualify(ib, share)
+            await answer(ib, ib.reqTickersAsync(contract), timeout_s=self._timeout_s)
+        except BrokerError as error:
+            return NoQuote(str(error))
+        except ConnectionError as error:
+            late = self._read(ib.ticker(contract)) if contract is not None and ib.isConnected() else None
+            return late or NoQuote(str(error))
+        return self._read(ib.ticker(contract)) or NoQuote("IBKR knows no price of it now")
+
+    def _read(self, ticker: Ticker | None) -> Quote | None:
+        """None where it has no price at all."""
+        if ticker is None:
+            return None
+        bid, ask, last, close = map(_price, (ticker.bid, ticker.ask, ticker.last, ticker.close))
+        if bid is ask is last is close is None:
+            return None
+        return Quote(bid, ask, last, close, ticker.marketDataType in _DELAYED_KINDS, self._clock.now())
+
+
+def _price(told: float) -> Decimal | None:
+    price = usd(told) if isfinite(told) else Decimal(0)
+    return price if price > 0 else None
