@@ -56,7 +56,7 @@ _TYPES = {
 
 class OrderState(StrEnum):
     NEW = "new"  # intent committed, nothing sent
-    REFUSED = "refused"  # by the risk gate
+    REFUSED = "refused"  # by the risk gate, when it was planned or just before it would have been sent
     SENDING = "sending"  # committed before the first byte goes out
     UNKNOWN = "unknown"  # the answer never came: ask, never resend
     WORKING = "working"  # acknowledged by the engine
@@ -86,7 +86,7 @@ _ANSWERS = (
 )
 # From each state, where an order may go. A terminal state is left only upward, to FILLED, by an execution that came late.
 TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
-    OrderState.NEW: frozenset({OrderState.SENDING, OrderState.EXPIRED, OrderState.CANCELLED}),
+    OrderState.NEW: frozenset({OrderState.SENDING, OrderState.REFUSED, OrderState.EXPIRED, OrderState.CANCELLED}),
     OrderState.SENDING: frozenset({OrderState.NEW, OrderState.UNKNOWN, *_ANSWERS}),  # NEW: it could not be sent at all
     OrderState.UNKNOWN: frozenset({OrderState.SENDING, OrderState.LOST, *_ANSWERS}),
     OrderState.WORKING: frozenset({OrderState.UNKNOWN, *_ANSWERS[1:]}),

@@ -28,6 +28,7 @@ from tradebot_core.interfaces import (
     OtherOrders,
     Permit,
     Purpose,
+    QuoteSource,
     RiskGate,
 )
 from tradebot_core.model.decision import Decision
@@ -39,11 +40,13 @@ from tradebot_core.trading import rows
 from tradebot_core.trading.account_reconciliation import AccountReconciler, broken, of_account
 from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
+from tradebot_core.trading.fresh_prices import FreshPrices, as_sized
 from tradebot_core.trading.late_actions import late_entries
 from tradebot_core.trading.session import (
     Past,
     action_entries,
     decide,
+    may_send,
     plan,
     send,
     sleeve_equity,
@@ -125,6 +128,9 @@ class LiveDesk:
     venue: str  # where orders go; a ledger belongs to one
     pause: Callable[[float], None] = time.sleep  # seconds between two questions about an order in doubt
     reconciler: Callable[[], AccountReconciler] | None = None  # None: the engine has no account beside the ledger
+    quotes: Callable[[], QuoteSource] | None = (
+        None  # None: nobody to ask; the closes orders were sized on are all that is known
+    )
     # Why no order may be sent; empty when it is armed, or need not be. Never to be left out by mistake.
     why_not_armed: Callable[[datetime], str] = field(kw_only=True)
 
@@ -341,8 +347,8 @@ class LiveDesk:
         return self._send_all(name, session, deadline)
 
     def _send_all(self, strategy: str, session: date, deadline: datetime) -> Submission:
-        """Sends what is not with the engine yet. A halt, the end of the arm, the deadline, or a broker that rejects one order after
-        the other stops it between two orders."""
+        """Sends what is not with the engine yet, each after a last look at its price. A halt, the end of the arm, the deadline, or a
+        broker that rejects one order after the other stops it between two orders."""
         ledger = self.store.ledger
         waiting = [
             (intent, state)
@@ -351,28 +357,39 @@ class LiveDesk:
         ]
         engine = self.engine_factory() if waiting else None
         before = ledger.rejected(session)
-        for sent, (intent, state) in enumerate(waiting):
+        unsent = [intent for intent, state in waiting if state is OrderState.NEW]
+        fresh = FreshPrices(self.quotes() if self.quotes and unsent else None, self.calendar, self.clock, unsent)
+        sent = refused = 0
+        for n, (intent, state) in enumerate(waiting):
+            price = (
+                fresh.of(intent) if state is OrderState.NEW else as_sized(intent)
+            )  # takes its time: what follows is looked at after it
             halt = ledger.halted()
             if halt is not None:
                 return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
             moment = self.clock.now()  # not from `now`: the process may have slept since
             rejected = ledger.rejected(session)
             if state is OrderState.NEW and rejected >= self.limits.max_rejected_orders:
-                return self._break_off(waiting[sent:], session, rejected, moment, halt=rejected > before)
+                return self._break_off(waiting[n:], session, rejected, moment, halt=rejected > before)
             if moment >= deadline:
                 return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
             not_armed = self.why_not_armed(moment)
             if not_armed:
                 return Submission(Outcome.NOT_ARMED, f"{not_armed} {sent} orders had gone out.")
+            if not may_send(ledger, self.gate, intent, state, price, moment):
+                refused += 1
+                continue
             assert engine is not None
             send(ledger, engine, strategy, intent, state, moment)
+            sent += 1
             became = self._settle(strategy, engine, intent)
             if became is OrderState.LOST or became in IN_DOUBT:
-                return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - sent - 1} orders wait.")
+                return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - n - 1} orders wait.")
         rejected = ledger.rejected(session)
         if rejected > before and rejected >= self.limits.max_rejected_orders:
             return self._break_off((), session, rejected, self.clock.now(), halt=True)
-        return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
+        by_the_gate = f" The risk gate's last look refused {refused}; `tradebot explain` says why." if refused else ""
+        return Submission(Outcome.SUBMITTED, f"{sent} orders of {session} went to the engine.{by_the_gate}")
 
     def _break_off(
         self, rest: Sequence[tuple[OrderIntent, OrderState]], session: date, rejected: int, now: datetime, *, halt: bool
