@@ -8,7 +8,6 @@ whether an order may go without a quote is for the risk gate to say.
 import asyncio
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from math import isfinite
 
 from ib_async import IB, Contract, Ticker
 
@@ -23,6 +22,7 @@ SNAPSHOT_TIMEOUT_S = 15.0
 # Of 100 market data lines that a login has as it comes; the requests themselves are spread by the connection.
 _IN_FLIGHT = 10
 _DELAYED = 3  # "if live data is available, it will always be returned instead" (interactivebrokers.github.io/tws-api/delayed_data.html)
+_NO_MONEY = 1e9  # USD a share; an unset price is 1.8e308
 _DELAYED_KINDS = frozenset({3, 4})
 
 
@@ -91,5 +91,5 @@ class Quotes:
 
 
 def _price(told: float) -> Decimal | None:
-    price = usd(told) if isfinite(told) else Decimal(0)
+    price = usd(told) if 0 < told < _NO_MONEY else Decimal(0)
     return price if price > 0 else None
