@@ -247,9 +247,9 @@ def test_without_a_quote_the_close_stands_and_the_record_says_so(tmp_path):
             "fresh_quote",
             None,
             None,
-            "no quote (IBKR 354: not subscribed): the close it was sized on, 10.0000, is all there is",
+            "no quote (IBKR 354: not subscribed): the close it was sized on, 10, is all there is",
         ),
-        (True, "fresh_quote", None, None, "a quote without a price: the close it was sized on, 20.0000, is all there is"),
+        (True, "fresh_quote", None, None, "a quote without a price: the close it was sized on, 20, is all there is"),
     ]
 
 

@@ -124,8 +124,8 @@ def test_in_the_evening_both_orders_go_out_at_the_close_they_were_sized_on(tmp_p
         ]
         moment = f"{evening(DECIDED):%Y-%m-%d %H:%M:%S} UTC"
         assert told.checks() == [
-            (True, "price_collar", 0.0, f"last 10.0000 ({kind}, {moment})"),
-            (True, "price_collar", 0.0, f"last 20.0000 ({kind}, {moment})"),
+            (True, "price_collar", 0.0, f"last 10 ({kind}, {moment})"),
+            (True, "price_collar", 0.0, f"last 20 ({kind}, {moment})"),
         ]
 
 
@@ -141,7 +141,7 @@ def test_a_split_overnight_is_refused_on_the_morning_and_the_other_order_goes_ou
         strategy = told.bot.sleeve("scripted").strategy
         page = render_text(explain(told.bot.store, XNYS, strategy, "BBB", DECIDED, "live"))
         assert "Not bought: refused by the risk gate: price_collar, 0.5 is over 0.1 by 0.4." in page
-        assert "last 10.0000, previous close 10.0000" in page
+        assert "last 10, previous close 10" in page
 
 
 def test_without_market_data_the_orders_go_out_on_the_close_and_the_record_says_so(tmp_path):
@@ -150,8 +150,8 @@ def test_without_market_data_the_orders_go_out_on_the_close_and_the_record_says_
         assert [state for _, state, *_ in told.orders()] == ["working", "working"]
         reason = "no quote (IBKR 354: Requested market data is not subscribed.)"
         assert told.checks() == [
-            (True, "fresh_quote", None, f"{reason}: the close it was sized on, 10.0000, is all there is"),
-            (True, "fresh_quote", None, f"{reason}: the close it was sized on, 20.0000, is all there is"),
+            (True, "fresh_quote", None, f"{reason}: the close it was sized on, 10, is all there is"),
+            (True, "fresh_quote", None, f"{reason}: the close it was sized on, 20, is all there is"),
         ]
 
 

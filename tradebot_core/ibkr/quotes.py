@@ -53,12 +53,12 @@ class Quotes:
         con_ids = self._con_ids()
 
         async def work(ib: IB) -> list[Quote | NoQuote]:
-            ib.reqMarketDataType(_DELAYED)
+            ask_for_delayed(ib)
             gate = asyncio.Semaphore(_IN_FLIGHT)
 
             async def one(security: int, symbol: str) -> Quote | NoQuote:
                 async with gate:
-                    return await self._one(ib, Named(symbol, con_ids.get(security)))
+                    return await quote_of(ib, Named(symbol, con_ids.get(security)), self._clock, self._timeout_s)
 
             return await asyncio.gather(*(one(*named) for named in securities.items()))
 
@@ -68,26 +68,34 @@ class Quotes:
             return dict.fromkeys(securities, NoQuote(error.cause))
         return dict(zip(securities, found, strict=True))
 
-    async def _one(self, ib: IB, share: Named) -> Quote | NoQuote:
-        contract = Contract(conId=share.con_id, exchange="SMART") if share.con_id is not None else None
-        try:
-            contract = contract or await qualify(ib, share)
-            await answer(ib, ib.reqTickersAsync(contract), timeout_s=self._timeout_s)
-        except BrokerError as error:
-            return NoQuote(str(error))
-        except ConnectionError as error:
-            late = self._read(ib.ticker(contract)) if contract is not None and ib.isConnected() else None
-            return late or NoQuote(str(error))
-        return self._read(ib.ticker(contract)) or NoQuote("IBKR knows no price of it now")
 
-    def _read(self, ticker: Ticker | None) -> Quote | None:
-        """None where it has no price at all."""
-        if ticker is None:
-            return None
-        bid, ask, last, close = map(_price, (ticker.bid, ticker.ask, ticker.last, ticker.close))
-        if bid is ask is last is close is None:
-            return None
-        return Quote(bid, ask, last, close, ticker.marketDataType in _DELAYED_KINDS, self._clock.now())
+async def quote_of(ib: IB, share: Named, clock: Clock, timeout_s: float) -> Quote | NoQuote:
+    """Of one share, delayed where `reqMarketDataType` has asked for it and live prices may not be seen."""
+    contract = Contract(conId=share.con_id, exchange="SMART") if share.con_id is not None else None
+    try:
+        contract = contract or await qualify(ib, share)
+        await answer(ib, ib.reqTickersAsync(contract), timeout_s=timeout_s)
+    except BrokerError as error:
+        return NoQuote(str(error))
+    except ConnectionError as error:
+        late = _read(ib.ticker(contract), clock) if contract is not None and ib.isConnected() else None
+        return late or NoQuote(str(error))
+    return _read(ib.ticker(contract), clock) or NoQuote("IBKR knows no price of it now")
+
+
+def ask_for_delayed(ib: IB) -> None:
+    """Where live prices may be seen, live ones come all the same."""
+    ib.reqMarketDataType(_DELAYED)
+
+
+def _read(ticker: Ticker | None, clock: Clock) -> Quote | None:
+    """None where it has no price at all."""
+    if ticker is None:
+        return None
+    bid, ask, last, close = map(_price, (ticker.bid, ticker.ask, ticker.last, ticker.close))
+    if bid is ask is last is close is None:
+        return None
+    return Quote(bid, ask, last, close, ticker.marketDataType in _DELAYED_KINDS, clock.now())
 
 
 def _price(told: float) -> Decimal | None:

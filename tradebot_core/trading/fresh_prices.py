@@ -35,7 +35,7 @@ def as_sized(intent: OrderIntent) -> FreshPrice:
 
 
 def fresh_price(quote: Quote | NoQuote, intent: OrderIntent, calendar: TradingCalendar) -> FreshPrice:
-    stands = f"the close it was sized on, {intent.reference_price:f}, is all there is"
+    stands = f"the close it was sized on, {_plain(intent.reference_price)}, is all there is"
     if isinstance(quote, NoQuote):
         return FreshPrice((), f"no quote ({quote.reason}): {stands}")
     told = {"last": quote.last, "mid": _mid(quote), "previous close": quote.close}
@@ -45,10 +45,14 @@ def fresh_price(quote: Quote | NoQuote, intent: OrderIntent, calendar: TradingCa
     known = dict([found])
     if quote.close is not None and quote.at.astimezone(NEW_YORK).date() == calendar.next(intent.session):
         known["previous close"] = quote.close
-    words = ", ".join(f"{name} {price:f}" for name, price in known.items())
+    words = ", ".join(f"{name} {_plain(price)}" for name, price in known.items())
     return FreshPrice(
         tuple(known.values()), f"{words} ({'delayed' if quote.delayed else 'live'}, {quote.at:%Y-%m-%d %H:%M:%S} UTC)"
     )
+
+
+def _plain(price: Decimal) -> str:
+    return f"{price.normalize():f}"
 
 
 def _mid(quote: Quote) -> Decimal | None:
