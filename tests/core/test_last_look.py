@@ -54,10 +54,9 @@ def prices(quote: Quote | NoQuote) -> tuple[Decimal, ...]:
 # Which price counts
 
 
-def test_the_last_price_counts_else_the_middle_of_the_book_else_the_previous_close():
-    assert prices(told("10.1", "9", "10", "10.4")) == (D("10.1"),)
-    assert prices(told(None, "9", "10", "10.4")) == (D("10.2"),)
-    assert prices(told(None, "9")) == (D("9"),)
+def test_the_last_price_counts_else_the_middle_of_the_book():
+    assert prices(told("10.1", None, "10", "10.4")) == (D("10.1"),)
+    assert prices(told(None, None, "10", "10.4")) == (D("10.2"),)
     assert prices(told()) == ()
     assert prices(NoQuote("354")) == ()
 
@@ -74,16 +73,13 @@ def test_the_last_price_counts_else_the_middle_of_the_book_else_the_previous_clo
     ],
 )
 def test_the_middle_of_a_wide_or_crossed_or_half_book_says_nothing(bid, ask, counts):
-    assert (
-        prices(told(None, "9", bid, ask)) == ((D(bid) + D(ask)) / 2,)
-        if counts
-        else prices(told(None, "9", bid, ask)) == (D("9"),)
-    )
+    assert prices(told(None, None, bid, ask)) == (((D(bid) + D(ask)) / 2,) if counts else ())
 
 
-def test_the_previous_close_must_agree_as_well_only_on_the_day_of_the_open():
+def test_the_previous_close_counts_beside_it_on_the_day_of_the_open_alone():
     """In the evening it is the close of the session before the one decided on, which may well be far off."""
     assert prices(told("10", "8", at=EVENING)) == (D("10"),)
+    assert prices(told(None, "8", at=EVENING)) == ()
     assert prices(told("10", "5", at=MORNING)) == (D("10"), D("5"))
     assert prices(told(None, "5", at=MORNING)) == (D("5"),)
     over_the_weekend = datetime.combine(day(0) + timedelta(days=2), EVENING.time(), EVENING.tzinfo)
@@ -249,7 +245,13 @@ def test_without_a_quote_the_close_stands_and_the_record_says_so(tmp_path):
             None,
             "no quote (IBKR 354: not subscribed): the close it was sized on, 10, is all there is",
         ),
-        (True, "fresh_quote", None, None, "a quote without a price: the close it was sized on, 20, is all there is"),
+        (
+            True,
+            "fresh_quote",
+            None,
+            None,
+            "a quote without a price that counts: the close it was sized on, 20, is all there is",
+        ),
     ]
 
 

@@ -1,10 +1,10 @@
 """What a share is worth at the moment its order is sent, beside the close that the order was sized on.
 
-The reference is the last price; without one, the middle of bid and ask (where they are not far apart, as they often are before
-the open); without those, the broker's own previous close. Live and delayed prices count alike. On the day of the open the
-broker's previous close is that of the session decided on, in the shares of that day, and must agree as well: a split overnight
-shows itself in it before the first trade does ("for US equities we use corporate action processing",
-https://interactivebrokers.github.io/tws-api/tick_types.html, Close Price).
+It is the last price or, without one, the middle of bid and ask (where they are not far apart, as they often are before the open).
+Live and delayed prices count alike. On the day of the open the broker's previous close must agree as well, and stands where there
+is nothing else: it is that of the session decided on, in the shares of the day, so that a split overnight shows itself before
+anything has traded ("for US equities we use corporate action processing",
+https://interactivebrokers.github.io/tws-api/tick_types.html, Close Price). In the evening before, it is of an older session.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,17 +38,15 @@ def fresh_price(quote: Quote | NoQuote, intent: OrderIntent, calendar: TradingCa
     stands = f"the close it was sized on, {_plain(intent.reference_price)}, is all there is"
     if isinstance(quote, NoQuote):
         return FreshPrice((), f"no quote ({quote.reason}): {stands}")
-    told = {"last": quote.last, "mid": _mid(quote), "previous close": quote.close}
-    found = next(((name, price) for name, price in told.items() if price is not None), None)
-    if found is None:
-        return FreshPrice((), f"a quote without a price: {stands}")
-    known = dict([found])
-    if quote.close is not None and quote.at.astimezone(NEW_YORK).date() == calendar.next(intent.session):
-        known["previous close"] = quote.close
+    told = {"last": quote.last} if quote.last is not None else {"mid": _mid(quote)}
+    if quote.at.astimezone(NEW_YORK).date() == calendar.next(intent.session):
+        told["previous close"] = quote.close
+    known = {name: price for name, price in told.items() if price is not None}
+    if not known:
+        return FreshPrice((), f"a quote without a price that counts: {stands}")
     words = ", ".join(f"{name} {_plain(price)}" for name, price in known.items())
-    return FreshPrice(
-        tuple(known.values()), f"{words} ({'delayed' if quote.delayed else 'live'}, {quote.at:%Y-%m-%d %H:%M:%S} UTC)"
-    )
+    kind = "delayed" if quote.delayed else "live"
+    return FreshPrice(tuple(known.values()), f"{words} ({kind}, {quote.at:%Y-%m-%d %H:%M:%S} UTC)")
 
 
 def _plain(price: Decimal) -> str:

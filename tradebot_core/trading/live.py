@@ -128,9 +128,7 @@ class LiveDesk:
     venue: str  # where orders go; a ledger belongs to one
     pause: Callable[[float], None] = time.sleep  # seconds between two questions about an order in doubt
     reconciler: Callable[[], AccountReconciler] | None = None  # None: the engine has no account beside the ledger
-    quotes: Callable[[], QuoteSource] | None = (
-        None  # None: nobody to ask; the closes orders were sized on are all that is known
-    )
+    quotes: Callable[[], QuoteSource] | None = None  # None: the closes that orders were sized on are all that is known
     # Why no order may be sent; empty when it is armed, or need not be. Never to be left out by mistake.
     why_not_armed: Callable[[datetime], str] = field(kw_only=True)
 
@@ -361,9 +359,8 @@ class LiveDesk:
         fresh = FreshPrices(self.quotes() if self.quotes and unsent else None, self.calendar, self.clock, unsent)
         sent = refused = 0
         for n, (intent, state) in enumerate(waiting):
-            price = (
-                fresh.of(intent) if state is OrderState.NEW else as_sized(intent)
-            )  # takes its time: what follows is looked at after it
+            # First of all, for it takes its time: what else may stop the order is looked at after it.
+            price = fresh.of(intent) if state is OrderState.NEW else as_sized(intent)
             halt = ledger.halted()
             if halt is not None:
                 return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
