@@ -472,7 +472,8 @@ class NoQuote:
 
 class QuoteSource(Protocol):
     def of(self, securities: Mapping[int, str]) -> Mapping[int, Quote | NoQuote]:
-        """An answer for each security (symbol by security_id), asked afresh at each call. That there is none is an answer."""
+        """An answer for each security (symbol by security_id), asked afresh at each call. That there is none is an answer; that nobody
+        can be asked is an ExecutionError, and nothing is sent before somebody can."""
         ...
 
 

@@ -16,6 +16,7 @@ from tests.markets import XNYS
 from tests.scripted import quote as bars_of
 from tests.scripted import scripted, security_of, walk
 from tradebot_core.clock import FixedClock
+from tradebot_core.errors import ExecutionError
 from tradebot_core.interfaces import NoQuote, Purpose, Quote
 from tradebot_core.model.order import OrderIntent, OrderState, Side, order_key
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
@@ -290,6 +291,22 @@ def test_the_deadline_counts_from_when_the_quotes_have_come(tmp_path):
     live = replace(at_hand.live_desk(clock.now()), clock=clock)
     assert live.submit(at_hand.desk.strategy, day(0), permit.permit_id, "submit", clock.now()).outcome is Outcome.EXPIRED
     assert at_hand.sent == []
+
+
+def test_while_nobody_can_be_asked_nothing_is_sent_and_the_next_run_sends_it(tmp_path):
+    at_hand = story(tmp_path, {AAA: told("10"), BBB: told("20")}, limits={"fresh_quote": "required"})
+    answering = at_hand.quotes.of
+
+    def of(_):
+        raise ExecutionError("Nothing answers at 127.0.0.1:4002.")
+
+    at_hand.quotes.of = of
+    with pytest.raises(ExecutionError, match="Nothing answers"):
+        at_hand.submit()
+    assert [state for _, state, *_ in at_hand.orders()] == ["new", "new"]
+    at_hand.quotes.of = answering
+    assert at_hand.submit().outcome is Outcome.SUBMITTED
+    assert at_hand.sent == [f"{AAA}|buy", f"{BBB}|buy"]
 
 
 def test_nobody_is_asked_for_a_quote_while_trading_is_halted(tmp_path):

@@ -10,10 +10,10 @@ import pytest
 from ib_async import IB, Contract, RequestError
 
 from tests.ibkr.conftest import ACCOUNT, SECURITY_IDS, THURSDAY, TUESDAY, WEDNESDAY, Gateway, at
-from tests.ibkr.wire import Fields, Wire, refused, through
+from tests.ibkr.wire import Cut, Fields, Wire, refused, through
 from tradebot_core.clock import SampleClock
 from tradebot_core.config import IbkrSettings, Mode
-from tradebot_core.errors import ConfigurationError
+from tradebot_core.errors import ConfigurationError, ExecutionError
 from tradebot_core.ibkr.quotes import Quotes
 from tradebot_core.interfaces import NoQuote, Quote
 from tradebot_core.simulation.tws_quotes import MarketDataAccess
@@ -224,12 +224,24 @@ def test_every_refusal_of_market_data_is_a_reason_and_no_error(gateway, code):
         assert quotes(before, gateway.clock).of({AAA: "AAA"}) == {AAA: NoQuote(f"IBKR {code}: no prices")}
 
 
-def test_without_a_gateway_there_is_no_quote_of_any_and_the_reason_is_named(gateway):
+def test_without_a_gateway_nobody_can_be_asked(gateway):
     with gateway.serving() as port:
         pass
-    found = quotes(port, gateway.clock).of({AAA: "AAA", BBB: "BBB"})
-    assert set(found) == {AAA, BBB}
-    assert all("Nothing answers at" in answer.reason for answer in found.values())
+    with pytest.raises(ExecutionError, match="Nothing answers at"):
+        quotes(port, gateway.clock).of({AAA: "AAA", BBB: "BBB"})
+
+
+def test_a_connection_that_breaks_is_no_answer(gateway):
+    def break_off(fields: Fields) -> None:
+        if fields[0] == MARKET_DATA:
+            raise Cut
+
+    with (
+        gateway.serving() as port,
+        through(Wire(port, break_off)) as before,
+        pytest.raises(ExecutionError, match="broke"),
+    ):
+        quotes(before, gateway.clock).of({AAA: "AAA", BBB: "BBB"})
 
 
 def test_a_gateway_of_another_account_is_an_error_and_not_a_missing_quote(gateway):

@@ -1,8 +1,8 @@
 """What a share is worth now: one snapshot of each, live where the login may see live prices, else delayed.
 
 Snapshots end by themselves after eleven seconds at the latest. IBKR sends -1 for a price that there is none of, and 0 for a last
-price before the first trade (ib_insync issue 221); both are missing here. What is not told has a reason and is never an error:
-whether an order may go without a quote is for the risk gate to say.
+price before the first trade (ib_insync issue 221); both are missing here. A price that the gateway does not tell has a reason and is
+no error: whether an order may go without a quote is for the risk gate to say. Without a gateway there is nothing to judge.
 """
 
 import asyncio
@@ -26,13 +26,9 @@ _NO_MONEY = 1e9  # USD a share; an unset price is 1.8e308
 _DELAYED_KINDS = frozenset({3, 4})
 
 
-class _NotServed(ExecutionError):
-    """No connection."""
-
-
 class Quotes:
-    """See interfaces.QuoteSource. `con_ids`: the broker's listing by security_id, where it is known. Raises ConfigurationError when
-    the gateway is logged in to another account."""
+    """See interfaces.QuoteSource. `con_ids`: the broker's listing by security_id, where it is known. Raises ExecutionError without a
+    gateway, ConfigurationError when it is logged in to another account."""
 
     def __init__(
         self,
@@ -62,15 +58,13 @@ class Quotes:
 
             return await asyncio.gather(*(one(*named) for named in securities.items()))
 
-        try:
-            found = run(self._settings, self._mode, work, client=Client.QUOTES, failure=_NotServed)
-        except _NotServed as error:
-            return dict.fromkeys(securities, NoQuote(error.cause))
+        found = run(self._settings, self._mode, work, client=Client.QUOTES, failure=ExecutionError)
         return dict(zip(securities, found, strict=True))
 
 
 async def quote_of(ib: IB, share: Named, clock: Clock, timeout_s: float) -> Quote | NoQuote:
-    """Of one share, delayed where `reqMarketDataType` has asked for it and live prices may not be seen."""
+    """Of one share, delayed where `ask_for_delayed` was called and live prices may not be seen. Raises ConnectionError when the
+    connection goes."""
     contract = Contract(conId=share.con_id, exchange="SMART") if share.con_id is not None else None
     try:
         contract = contract or await qualify(ib, share)
@@ -78,7 +72,9 @@ async def quote_of(ib: IB, share: Named, clock: Clock, timeout_s: float) -> Quot
     except BrokerError as error:
         return NoQuote(str(error))
     except ConnectionError as error:
-        late = _read(ib.ticker(contract), clock) if contract is not None and ib.isConnected() else None
+        if not ib.isConnected():
+            raise
+        late = _read(ib.ticker(contract), clock) if contract is not None else None
         return late or NoQuote(str(error))
     return _read(ib.ticker(contract), clock) or NoQuote("IBKR knows no price of it now")
 
