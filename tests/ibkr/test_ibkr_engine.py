@@ -12,9 +12,10 @@ import pytest
 from ib_async import IB, MarketOrder, Stock
 
 from tests.ibkr.conftest import ACCOUNT, SECURITY_IDS, THURSDAY, WEDNESDAY, at, intent
+from tests.ibkr.wire import Wire, through
 from tradebot_core.clock import FixedClock
 from tradebot_core.config import IbkrSettings, Mode
-from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
+from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, OrderUnknown
 from tradebot_core.execution.ibkr import IbkrEngine, _status
 from tradebot_core.ibkr.connection import Client, run
 from tradebot_core.ibkr.orders import BrokerExecution, BrokerOrder, order_reference
@@ -141,10 +142,29 @@ def test_an_order_beyond_the_cash_is_rejected_with_the_brokers_words_and_stays_s
     assert engine.submit(intent(quantity=1000)).state is OrderState.REJECTED
 
 
-def test_a_read_only_gateway_rejects(gateway):
-    with gateway.serving(read_only=True, state_path=None) as port:
-        status = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
-    assert (status.state, "Read-Only" in status.detail) == (OrderState.REJECTED, True)
+def test_a_read_only_gateway_is_no_rejection_of_the_order_and_says_what_to_change(gateway):
+    with (
+        gateway.serving(read_only=True, state_path=None) as port,
+        pytest.raises(ConfigurationError, match=r"read-only mode.*clear Read-Only API"),
+    ):
+        IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
+
+
+def test_a_read_only_gateway_cancels_nothing_and_says_what_to_change(gateway):
+    with gateway.serving() as port:
+        IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
+    with gateway.serving(read_only=True) as port:
+        engine = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER)
+        with pytest.raises(ConfigurationError, match=r"read-only mode.*clear Read-Only API"):
+            engine.cancel(intent().key)
+        assert engine.get_order_status(intent().key).state is OrderState.WORKING
+
+
+def test_a_refusal_of_the_order_itself_says_nothing_about_the_account(gateway, engine):
+    unknown = engine.submit(intent("ZZZ"))
+    assert (unknown.state, unknown.own_fault, "IBKR 200" in unknown.detail) == (OrderState.REJECTED, True, True)
+    dear = engine.submit(intent("BBB", quantity=10_000))
+    assert (dear.state, dear.own_fault, "IBKR 201" in dear.detail) == (OrderState.REJECTED, False, True)
 
 
 def test_a_cancelled_order_does_not_fill(gateway, engine):
@@ -195,11 +215,21 @@ def test_another_clients_order_of_the_same_reference_is_adopted(gateway, engine,
         engine.cancel(intent().key)
 
 
-def test_a_fill_whose_commission_is_not_reported_is_unknown():
-    """Another client's commissions never come; a filled order must not be closed without them."""
+def test_a_fill_whose_commission_is_not_reported_is_a_fill_without_one():
     execution = BrokerExecution("e.1", "BOT", "AAA", 100, Decimal(17), None, at(WEDNESDAY, 9, 30))
     status = _status(intent().key, BrokerOrder(1, "Filled", False, None, 100, (execution,)))
-    assert (status.state, status.fills) == (OrderState.UNKNOWN, ())
+    assert (status.state, [fill.commission for fill in status.fills]) == (OrderState.FILLED, [None])
+
+
+def test_a_commission_that_is_reported_after_the_answer_comes_with_a_later_one(gateway, settings):
+    IbkrEngine(settings, Mode.PAPER).submit(intent())
+    gateway.clock.set(at(WEDNESDAY, 18))
+    with through(Wire(settings.port, without="59")) as port:  # COMMISSION_REPORT
+        early = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).get_order_status(intent().key)
+    assert (early.state, [fill.commission for fill in early.fills]) == (OrderState.FILLED, [None])
+    late = IbkrEngine(settings, Mode.PAPER).get_order_status(intent().key)
+    assert (late.state, [fill.commission for fill in late.fills]) == (OrderState.FILLED, [Decimal("1.0000")])
+    assert late.fills == tuple(dataclasses.replace(fill, commission=Decimal("1.0000")) for fill in early.fills)
 
 
 FORTY = (BrokerExecution("e.1", "BOT", "AAA", 40, Decimal(17), Decimal(1), at(WEDNESDAY, 10)),)

@@ -3,7 +3,6 @@ preview of one."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
@@ -18,6 +17,7 @@ from tradebot_core.ibkr.hours import why_restarting
 from tradebot_core.ibkr.quotes import ask_for_delayed, quote_of
 from tradebot_core.ibkr.what_if import preview
 from tradebot_core.interfaces import Clock, NoQuote
+from tradebot_core.model.finding import Finding, Level
 
 _CONNECT_TIMEOUT_S = 8.0
 _ANSWER_TIMEOUT_S = 10.0
@@ -31,12 +31,6 @@ _SIGN_IN = (
 )
 
 
-class Level(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
 class What(StrEnum):
     GATEWAY = "ibkr gateway"
     ACCOUNT = "ibkr account"
@@ -48,14 +42,6 @@ class What(StrEnum):
     PRICES = "ibkr prices"
     PREVIEW = "ibkr preview"
     WRITER = "ibkr client id"
-
-
-@dataclass(frozen=True)
-class Finding:
-    level: Level
-    what: What
-    text: str
-    mend: str = ""
 
 
 class _NotServed(ExecutionError):

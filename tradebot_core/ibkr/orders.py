@@ -16,7 +16,7 @@ from typing import Any
 from ib_async import IB, Contract, ExecutionFilter, Fill, Order, OrderStatus, TagValue, Trade
 
 from tradebot_core.errors import ExecutionError, OrderUnknown
-from tradebot_core.ibkr.connection import answer
+from tradebot_core.ibkr.connection import answer, is_read_only, one_link, read_only
 from tradebot_core.model.portfolio import usd
 
 _REFERENCE_LENGTH = 40  # IBKR states no limit for orderRef; this much is seen to come back whole
@@ -80,10 +80,13 @@ def order_reference(key: str) -> str:
 
 
 async def find_order(ib: IB, account: str, reference: str) -> BrokerOrder | None:
-    """All that IBKR knows of the order today. Completed orders and executions reach back to midnight, New York."""
-    trade = await find_open(ib, account, reference)
-    completed = _latest(await answer(ib, ib.reqCompletedOrdersAsync(False)), account, reference)
-    executions = await _executions(ib, account, reference)
+    """All that IBKR knows of the order today. Completed orders and executions reach back to midnight, New York.
+
+    Raises ConnectionError when the gateway loses IBKR meanwhile: that it lists nothing would prove nothing."""
+    with one_link(ib):
+        trade = await find_open(ib, account, reference)
+        completed = _latest(await answer(ib, ib.reqCompletedOrdersAsync(False)), account, reference)
+        executions = await _executions(ib, account, reference)
     if completed is not None:
         # Here IBKR sends no order id and often no quantity ordered; filledQuantity is what it stands by.
         filled = int(completed.order.filledQuantity) if completed.order.filledQuantity < 1e300 else 0
@@ -152,11 +155,11 @@ async def cancel_order(ib: IB, trade: Trade, timeout_s: float) -> None:
             f"Order {trade.order.orderRef} was placed by client {trade.order.clientId}; IBKR lets no other client cancel it.",
             f"Set ibkr.client_id to {trade.order.clientId}, or cancel it in TWS.",
         )
-    heard: list[int] = []
+    heard: list[tuple[int, str]] = []
 
-    def on_error(order_id: int, code: int, _text: str, _contract: object) -> None:
+    def on_error(order_id: int, code: int, text: str, _contract: object) -> None:
         if order_id == trade.order.orderId:
-            heard.append(code)
+            heard.append((code, text))
 
     ib.errorEvent += on_error
     try:
@@ -164,6 +167,9 @@ async def cancel_order(ib: IB, trade: Trade, timeout_s: float) -> None:
         await _wait(ib, lambda: bool(heard) or trade.orderStatus.status in OrderStatus.DoneStates, timeout_s)
     finally:
         ib.errorEvent -= on_error
+    for code, text in heard:
+        if is_read_only(code, text):
+            raise read_only(f"IBKR {code}: {text}")
 
 
 def _perm_id(trade: Trade) -> int:
