@@ -28,6 +28,7 @@ from tradebot_core.interfaces import (
     ExecutionEngine,
     Held,
     OpeningMarket,
+    QuoteSource,
     RiskGate,
 )
 from tradebot_core.model.market import ActionType
@@ -71,6 +72,9 @@ _YOUNGER_LIMITS = {
     "max_drawdown": 0.25,
     "max_account_orders_per_day": 50,
     "max_rejected_orders": 3,
+    "price_collar": 0.1,
+    "price_collar_sales": 0.3,
+    "fresh_quote": "when_available",
 }
 
 _NO_INDUSTRY = "No industry was known when the first session was decided: risk.max_sector_weight limits nothing until one is."
@@ -302,8 +306,16 @@ class Tradebot:
             self.clock,
             self._venue,
             reconciler=None if self.config.ibkr is None or self.config.mode is Mode.DRY_RUN else self.account_reconciler,
+            quotes=None if self.config.ibkr is None else self._quotes,
             why_not_armed=self.arming.why_not,
         )
+
+    def _quotes(self) -> QuoteSource:
+        """Who is asked for the price of the moment at which an order is sent."""
+        assert self.config.ibkr is not None
+        from tradebot_core.ibkr.quotes import Quotes  # noqa: PLC0415  ib_async is only loaded where it is used
+
+        return Quotes(self.config.ibkr, self.config.mode, self.clock, self._con_ids)
 
     def account_reconciler(self) -> AccountReconciler:
         """Of the account of the ibkr block. Raises UsageError when there is none."""

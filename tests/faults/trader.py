@@ -31,7 +31,7 @@ BROKEN = 4  # of one that ended in any other
 
 _MARKS = {
     "write_results", "require_venue", "claim_permit", "issue_permit", "seal_decisions", "commit_orders", "commit_plan", "mark",
-    "record_state", "record_fill", "post", "submit", "get_order_status",
+    "record_state", "record_check", "record_fill", "post", "submit", "get_order_status",
 }  # fmt: skip
 
 
