@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -140,6 +141,8 @@ class Hand:
         return due
 
     def _kill(self) -> None:
+        while not self.victim:  # it may be faster than the word of its birth
+            time.sleep(0.001)
         with suppress(ProcessLookupError):
             os.kill(self.victim, signal.SIGKILL)
 

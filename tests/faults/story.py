@@ -6,7 +6,7 @@ the second time must be nothing. The oracle looks after each evening.
 """
 
 import faulthandler
-import multiprocessing
+import os
 import random
 import tempfile
 from collections import Counter
@@ -17,11 +17,11 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from tests.faults import trader
 from tests.faults.broker import AT_ORDER, AT_REPLY, AT_REQUEST, Trouble, TroubledTws
 from tests.faults.oracle import breaks, dump
 from tests.faults.trader import BROKEN, Errand
 from tests.faults.world import ACCOUNT, CAPITAL, SESSIONS, SLEEVE, Prices, at, drawn_script
+from tests.faults.zygote import zygote
 from tradebot_core.calendar import xnys
 from tradebot_core.clock import SampleClock
 from tradebot_core.model.order import OrderState
@@ -32,9 +32,8 @@ from tradebot_core.stores.sqlite_ledger import SqliteLedger
 STEPS = ("decide", "submit", "record")
 _STORY_HANGS_S = 180.0
 _MOST_RUNS = 8  # of one errand, before the story is taken to hang
-
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["tests.faults.trader"])
+# What is written there survives a kill, as on a disk; a power cut is not simulated.
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 class Broken(AssertionError):
@@ -93,35 +92,31 @@ class Story:
         work = Errand(self.folder, self.port, self.seed, self.script, step, session, name, renew, bad.kill_before, permit)
         hand = self.tws.hand
         hand.begin(bad.troubles)
-        process = processes.Process(target=trader.work, args=(work,), daemon=True)
-        process.start()
-        hand.victim = process.pid or 0
-        process.join(60)
-        if process.exitcode is None:
+        process = zygote().start(work)
+        hand.victim = process.pid
+        code = process.join(60)
+        if code is None:
             process.kill()
             raise Broken(f"{name} hangs")
-        if step == "submit" and (process.exitcode or hand.happened):
+        if step == "submit" and (code or hand.happened):
             self.excuses[session] += 1
-        self.steps.append(f"{name}: {bad} -> {process.exitcode} {sorted(set(hand.happened))}".replace(":  ->", ": ->"))
-        if process.exitcode == BROKEN:
+        self.steps.append(f"{name}: {bad} -> {code} {sorted(set(hand.happened))}".replace(":  ->", ": ->"))
+        if code == BROKEN:
             raise Broken((self.folder / "said").read_text())
-        return process.exitcode
+        return code
 
     def at_once(self, step: str, session: date, count: int) -> list[int | None]:
         """The same errand by several processes that start together, each as a run of its own; their exit codes."""
         self.tws.hand.begin()
-        made = []
+        works = []
         for number in range(count):
             self.runs += 1
             work = Errand(
                 self.folder, self.port, self.seed, self.script, step, session, f"{step} {session} {number}", number > 0
             )
-            made.append(processes.Process(target=trader.work, args=(work,), daemon=True))
-        for process in made:
-            process.start()
-        for process in made:
-            process.join(60)
-        codes = [process.exitcode for process in made]
+            works.append(work)
+        made = [zygote().start(work) for work in works]
+        codes = [process.join(60) for process in made]
         self.excuses[session] += sum(code != 0 for code in codes)
         self.steps.append(f"{step} {session} by {count} at once -> {codes}")
         if BROKEN in codes or None in codes:
@@ -223,7 +218,7 @@ def drawn(chance: random.Random, share: float, *, most_marks: int, at_order: boo
 
 def tell(seed: int, sessions: int) -> tuple[int, int, str, tuple[str, ...]]:
     """Seed, processes run, what broke ("" for nothing), the steps."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         faulthandler.dump_traceback_later(_STORY_HANGS_S)  # where it stands, should it hang
         try:
             story = told(Path(folder), seed, sessions)

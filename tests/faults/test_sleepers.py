@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import trader
-from tests.faults.story import Story, processes
+from tests.faults.story import Story
 from tests.faults.trader import REFUSED, Errand
 from tests.faults.world import SESSIONS, SLEEVE, at
+from tests.faults.zygote import Child, zygote
 
 DAY, NEXT = SESSIONS[:2]
 SCRIPT = (f"{DAY} buy AAA 0.3", f"{DAY} buy CCC 0.3")
@@ -33,8 +33,7 @@ def overtaken(story: Story, step: str, session: date, nth: int, meanwhile: Calla
         story.folder, story.port, story.seed, story.script, step, session, name, story.runs > 1, nth, by=signal.SIGSTOP
     )
     story.tws.hand.begin()
-    process = processes.Process(target=trader.work, args=(errand,), daemon=True)
-    process.start()
+    process = zygote().start(errand)
     try:
         slept = _asleep(story, process, nth)
         if slept:
@@ -51,7 +50,7 @@ def overtaken(story: Story, step: str, session: date, nth: int, meanwhile: Calla
     return slept
 
 
-def _asleep(story: Story, process, nth: int) -> bool:
+def _asleep(story: Story, process: Child, nth: int) -> bool:
     until = time.monotonic() + 60
     while time.monotonic() < until:
         if process.exitcode is not None:

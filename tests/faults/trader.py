@@ -142,7 +142,6 @@ def run(errand: Errand) -> str:
 
 def work(errand: Errand) -> None:
     """The process's whole life. Its exit code is 0, REFUSED or BROKEN; what it had to say goes to the file `said`."""
-    hurry()
     try:
         said, code = run(errand), 0
     except TradebotError as error:
