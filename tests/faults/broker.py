@@ -1,12 +1,11 @@
 """The simulated TWS of a story, with a hand on the wire: it loses, repeats and holds back messages, and ends the trader."""
 
+import asyncio
 import copy
 import os
-import queue
 import signal
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,13 +70,16 @@ class Hand:
     happened: list[str] = field(default_factory=list)
     down: Down | None = None
     _hidden: int = 0
-    _wishes: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=queue.SimpleQueue)
+    loop: asyncio.AbstractEventLoop | None = None
 
     def do(self, what: Callable[[], Any]) -> Any:
         """What happens at the broker of itself, done in the thread of its server."""
-        done: Future[Any] = Future()
-        self._wishes.put((what, done))
-        return done.result(10)
+        assert self.loop is not None
+
+        async def done() -> Any:
+            return what()
+
+        return asyncio.run_coroutine_threadsafe(done(), self.loop).result(10)
 
     def begin(self, troubles: Sequence[Trouble] = ()) -> None:
         """For the next errand. A link that was lost is back by then, unless "the link is down" is its trouble."""
@@ -89,12 +91,6 @@ class Hand:
     # The desk's own methods, for the server.
 
     def advance(self) -> None:
-        while not self._wishes.empty():
-            what, done = self._wishes.get()
-            try:
-                done.set_result(what())
-            except Exception as error:
-                done.set_exception(error)
         if self.down is None:
             self.desk.advance()
         else:
@@ -298,6 +294,10 @@ class TroubledTws(SimulatedTws):
         super().__init__(*arguments, **options)
         self.hand = Hand(self._desk)
         self._desk = self.hand  # type: ignore[assignment]
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        self.hand.loop = asyncio.get_running_loop()
+        return await super().start(host, port)
 
 
 def _cut(session: Any) -> None:

@@ -140,11 +140,8 @@ def _take_a_status_for_the_truth() -> None:
     live.take_late = lambda *_: None
 
 
-def _give_up_at_once() -> None:
-    """An order that one look does not show is lost, and what is lost is not looked for."""
-    from tradebot_core.trading import doubt
-
-    doubt.SWEEPS = 1
+def _look_never_again() -> None:
+    """What an order did after it had ended, by the ledger, is nobody's business."""
     LiveDesk._look_again = lambda *_: None  # type: ignore[method-assign]
 
 
@@ -179,5 +176,5 @@ BUGS: dict[str, Callable[[], None]] = {
     "pay a dividend twice": _pay_a_dividend_twice,
     "forget splits": _forget_splits,
     "take a status for the truth": _take_a_status_for_the_truth,
-    "give up at once": _give_up_at_once,
+    "look never again": _look_never_again,
 }

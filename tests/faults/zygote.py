@@ -9,11 +9,14 @@ import atexit
 import gc
 import os
 import pickle
+import queue
 import select
 import signal
 import subprocess
 import sys
-import time
+import threading
+from collections import defaultdict
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -22,20 +25,18 @@ from typing import Any
 class Child:
     """`exitcode` is None while it lives, and negative when a signal ended it."""
 
-    def __init__(self, zygote: "Zygote", pid: int) -> None:
-        self._zygote = zygote
+    def __init__(self, pid: int, ended: Future[int]) -> None:
         self.pid = pid
+        self._ended = ended
 
     @property
     def exitcode(self) -> int | None:
-        self._zygote.listen(0.0)
-        return self._zygote.ended.get(self.pid)
+        return self._ended.result() if self._ended.done() else None
 
     def join(self, timeout_s: float) -> int | None:
-        until = time.monotonic() + timeout_s
-        while (code := self._zygote.ended.get(self.pid)) is None and (left := until - time.monotonic()) > 0:
-            self._zygote.listen(left)
-        return code
+        with suppress(TimeoutError):
+            return self._ended.result(timeout_s)
+        return None
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -43,39 +44,38 @@ class Child:
 
 
 class Zygote:
-    """Of one thread's use. `start` takes what trader.work is to do."""
+    """`start` takes what trader.work is to do. Several threads may ask."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._heard = b""
-        self._born: list[int] = []
-        self.ended: dict[int, int] = {}
+        environment = os.environ | {
+            "POLARS_MAX_THREADS": "1"
+        }  # threads are dear to start, and a story's tables have three rows
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+        self._one_birth = threading.Lock()
+        self._born: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._ended: defaultdict[int, Future[int]] = defaultdict(Future)
+        threading.Thread(target=self._listen, name="zygote", daemon=True).start()
         atexit.register(self.close)
 
     def start(self, errand: Any) -> Child:
         assert self._process.stdin is not None
-        pickle.dump(errand, self._process.stdin)
-        self._process.stdin.flush()
-        while not self._born:
-            self.listen(60.0)
-        return Child(self, self._born.pop())
+        with self._one_birth:
+            pickle.dump(errand, self._process.stdin)
+            self._process.stdin.flush()
+            pid = self._born.get(timeout=60)
+        return Child(pid, self._ended[pid])
 
-    def listen(self, timeout_s: float) -> None:
-        """Takes in what the zygote says within that time."""
+    def _listen(self) -> None:
         assert self._process.stdout is not None
-        readable, _, _ = select.select([self._process.stdout], [], [], timeout_s)
-        if not readable:
-            return
-        said = os.read(self._process.stdout.fileno(), 4096)
-        if not said:
-            raise RuntimeError("the zygote has died")
-        *lines, self._heard = (self._heard + said).split(b"\n")
-        for line in lines:
+        for line in self._process.stdout:
             what, pid, *code = line.split()
             if what == b"born":
-                self._born.append(int(pid))
+                self._ended[int(pid)] = Future()  # the system may give a number again
+                self._born.put(int(pid))
             else:
-                self.ended[int(pid)] = int(code[0])
+                self._ended[int(pid)].set_result(int(code[0]))
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -117,7 +117,7 @@ def main() -> None:
             except EOFError:
                 break
             pid = os.fork()
-            if not pid:
+            if pid == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 nothing = os.open(os.devnull, os.O_RDWR)

@@ -1,0 +1,76 @@
+"""Stories drawn from seeds, and whether the suite can fail: bugs that are planted in the traders must be found."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.faults.planted import BUGS
+from tests.faults.story import Broken, Story, again, tell
+from tests.faults.world import SESSIONS, at
+
+DAY, NEXT = SESSIONS[:2]
+BUY, SEED = (f"{DAY} buy AAA 0.3",), 5
+STORIES, EACH = 208, 26  # `make faults` tells more
+AT_ONCE = 5  # stories wait more than they work
+
+
+@pytest.mark.parametrize("first", range(0, STORIES, EACH))
+def test_whatever_goes_wrong_the_ledger_is_the_broker_s_truth(first):
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        broken = [found for _, _, found, _ in threads.map(lambda seed: tell(seed, 2), range(first, first + EACH)) if found]
+    assert not broken, "\n\n".join(broken)
+
+
+# What each bug must look like to the oracle.
+SEEN = {
+    "resend on unknown": "2 orders",
+    "send what is sending": "2 orders",
+    "send before it is written": "2 orders",
+    "forget a fill": "is not in the ledger",
+    "double a fill": "is not at the broker",
+    "lose the commission": "cash ",
+    "round prices": "entered as",
+    "reuse a key": "which the ledger has not",
+    "ignore corrections": "entered as",
+    "pay a dividend twice": "cash ",
+    "forget splits": "positions ",
+    "take a status for the truth": "is not in the ledger",
+    "look never again": "entered as",
+}
+
+
+@pytest.mark.parametrize("bug", sorted(BUGS))
+def test_the_oracle_catches(bug):
+    """Before the stories of the everyday suite are all told. The failure names the seed, the step and the command that repeats it."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for first in range(0, STORIES, AT_ONCE):
+            seeds = range(first, first + AT_ONCE)
+            found = {seed: broken for seed, _, broken, _ in threads.map(lambda seed: tell(seed, 2, bug), seeds) if broken}
+            for seed, broken in found.items():
+                if SEEN[bug] in broken:
+                    assert broken.startswith(f"seed {seed}, after run ")
+                    assert broken.endswith(again(seed, 2, bug))
+                    return
+    pytest.fail(f"{bug} passes for right")
+
+
+def test_the_oracle_sees_a_second_order(tmp_path):
+    with Story(tmp_path, SEED, BUY) as story:
+        story.evening(DAY)
+        story.dawn(DAY)
+        exchange = story.tws.exchange
+        (order,) = exchange.open_orders()
+        exchange.twin(order)
+        story.clock.set(at(NEXT, 18))
+        with pytest.raises(Broken, match="2 orders at the broker"):
+            story.look(DAY)
+
+
+def test_the_oracle_sees_a_fill_that_was_not_entered_and_the_cash(tmp_path):
+    with Story(tmp_path, SEED, BUY) as story:
+        story.evening(DAY)
+        story.dawn(DAY)
+        story.clock.set(at(NEXT, 18))
+        story.tws.exchange.advance()
+        with pytest.raises(Broken, match=r"is not in the ledger(.|\n)*cash(.|\n)*positions"):
+            story.look(NEXT)
