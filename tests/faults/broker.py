@@ -310,3 +310,15 @@ def _refusing(place: Callable[..., Any], code: int) -> Callable[..., Any]:
         return place(ticket, refusal=OrderRefused(code, "Order rejected - reason: a story's."))
 
     return refuse
+
+
+def bust(exchange: SimulatedExchange, execution_id: str) -> None:
+    """The exchange declares a trade void: shares and cash go back, and the execution is shown no more."""
+    state = exchange._state
+    (done,) = [e for e in state.executions if e.execution_id == execution_id]
+    (order,) = [o for o in state.orders if o.perm_id == done.perm_id]
+    state.executions.remove(done)
+    exchange.book(done.account).trade(
+        done.con_id, -order.sign, done.quantity, done.price, -done.commission, settles=exchange.today
+    )
+    order.filled -= done.quantity

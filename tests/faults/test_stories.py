@@ -21,36 +21,35 @@ def test_whatever_goes_wrong_the_ledger_is_the_broker_s_truth(first):
     assert not broken, "\n\n".join(broken)
 
 
-# What each bug must look like to the oracle.
+# What each bug must look like to the oracle, and a seed at which it has been found. Where the stories have changed since, one of the
+# next will find it.
 SEEN = {
-    "resend on unknown": "2 orders",
-    "send what is sending": "2 orders",
-    "send before it is written": "2 orders",
-    "forget a fill": "is not in the ledger",
-    "double a fill": "is not at the broker",
-    "lose the commission": "cash ",
-    "round prices": "entered as",
-    "reuse a key": "which the ledger has not",
-    "ignore corrections": "entered as",
-    "pay a dividend twice": "cash ",
-    "forget splits": "positions ",
-    "take a status for the truth": "is not in the ledger",
-    "look never again": "entered as",
+    "resend on unknown": ("2 orders", 6),
+    "send what is sending": ("2 orders", 0),
+    "send before it is written": ("2 orders", 0),
+    "forget a fill": ("is not in the ledger", 0),
+    "double a fill": ("is not at the broker", 0),
+    "lose the commission": ("cash ", 0),
+    "round prices": ("entered as", 0),
+    "reuse a key": ("which the ledger has not", 0),
+    "ignore corrections": ("entered as", 3),
+    "pay a dividend twice": ("cash ", 17),
+    "forget splits": ("positions ", 3),
+    "take a status for the truth": ("is not in the ledger", 0),
+    "look never again": ("entered as", 3),
 }
 
 
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_the_oracle_catches(bug):
-    """Before the stories of the everyday suite are all told. The failure names the seed, the step and the command that repeats it."""
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        for first in range(0, STORIES, AT_ONCE):
-            seeds = range(first, first + AT_ONCE)
-            found = {seed: broken for seed, _, broken, _ in threads.map(lambda seed: tell(seed, 2, bug), seeds) if broken}
-            for seed, broken in found.items():
-                if SEEN[bug] in broken:
-                    assert broken.startswith(f"seed {seed}, after run ")
-                    assert broken.endswith(again(seed, 2, bug))
-                    return
+    """The failure names the seed, the step and the command that repeats it."""
+    looks, first = SEEN[bug]
+    for seed in range(first, first + 60):
+        _, _, broken, _ = tell(seed, 2, bug)
+        if looks in broken:
+            assert broken.startswith(f"seed {seed}, after run ")
+            assert broken.endswith(again(seed, 2, bug))
+            return
     pytest.fail(f"{bug} passes for right")
 
 
