@@ -165,10 +165,10 @@ def test_a_link_that_is_lost_while_the_order_is_sent_leaves_one_order_or_none(tm
 
 
 def test_a_split_and_a_dividend_are_in_the_book_as_they_are_in_the_account(tmp_path):
-    """3:2 of an odd number of shares, and a dividend on those that are left, of which the trader hears a session late."""
+    """1:10, which leaves a fraction, and a dividend on those that are left, of which the trader hears a session late."""
     fifth = SESSIONS[4]
     actions = (
-        Given("AAA", THIRD, ActionType.SPLIT, 1.5, THIRD),
+        Given("AAA", THIRD, ActionType.SPLIT, 0.1, THIRD),
         Given("AAA", FOURTH, ActionType.DIVIDEND, 0.2475, fifth),
     )
     with Story(tmp_path, SEED, world=World(Prices.drawn(SEED, actions), {SLEEVE: BUY})) as story:
@@ -179,9 +179,9 @@ def test_a_split_and_a_dividend_are_in_the_book_as_they_are_in_the_account(tmp_p
             story.evening(session)
         entries = story.ledger.entries(SLEEVE)
         bought = next(entry.quantity for entry in entries if entry.kind == "trade")
-        assert bought % 2, "no fraction"
+        assert bought % 10, "no fraction"
         assert [entry.kind for entry in entries][-3:] == ["split", "cash_in_lieu", "dividend"]
-        assert entries[-1].cash == (bought * 3 // 2) * Decimal("0.2475")
+        assert entries[-1].cash == (bought // 10) * Decimal("0.2475")
 
 
 def test_two_sleeves_with_the_same_share_keep_their_books_apart_and_are_the_account_together(tmp_path):
