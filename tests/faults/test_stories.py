@@ -26,7 +26,7 @@ def test_whatever_goes_wrong_the_ledger_is_the_broker_s_truth(first):
 SEEN = {
     "resend on unknown": ("2 orders", 6),
     "send what is sending": ("2 orders", 0),
-    "send before it is written": ("2 orders", 0),
+    "send before it is written": ("2 orders", 17),
     "forget a fill": ("is not in the ledger", 0),
     "double a fill": ("is not at the broker", 0),
     "lose the commission": ("cash ", 0),
