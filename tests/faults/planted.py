@@ -122,24 +122,6 @@ def _forget_splits() -> None:
     SqliteLedger.post = post  # type: ignore[method-assign]
 
 
-def _take_a_status_for_the_truth() -> None:
-    """Filled, says the status, and the executions are still to come."""
-    real = ibkr._state
-
-    def state(order: Any, done: int) -> tuple[OrderState, str]:
-        return (OrderState.FILLED, "") if order.filled == order.quantity else real(order, done)
-
-    ibkr._state = state
-    real_status = ibkr._status
-
-    def status(order_key: str, order: Any) -> OrderStatus:
-        found = real_status(order_key, order)
-        return found if order is None else replace(found, state=state(order, 0)[0])
-
-    ibkr._status = status
-    live.take_late = lambda *_: None
-
-
 def _look_never_again() -> None:
     """What an order did after it had ended, by the ledger, is nobody's business."""
     LiveDesk._look_again = lambda *_: None  # type: ignore[method-assign]
@@ -175,6 +157,5 @@ BUGS: dict[str, Callable[[], None]] = {
     "ignore corrections": _ignore_corrections,
     "pay a dividend twice": _pay_a_dividend_twice,
     "forget splits": _forget_splits,
-    "take a status for the truth": _take_a_status_for_the_truth,
     "look never again": _look_never_again,
 }

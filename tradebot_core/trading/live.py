@@ -247,7 +247,8 @@ class LiveDesk:
             take_late(self.store.ledger, strategy, key, status, now)
             if status.state is OrderState.UNKNOWN:  # and after today nobody would ask about an order that has ended
                 raise ExecutionError(
-                    f"What the broker says of {key} is not whole: {status.detail}", "Run the step again before midnight, New York."
+                    f"What the broker says of {key} is not whole: {status.detail}",
+                    "Run the step again before midnight, New York.",
                 )
 
     def orders_past_their_open(self, strategy: str, now: datetime) -> list[OrderIntent]:
