@@ -18,7 +18,7 @@ import polars as pl
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import RiskSettings
-from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError
+from tradebot_core.errors import ConfigurationError, NotPermitted, ReconciliationError
 from tradebot_core.interfaces import (
     Clock,
     DataStore,
@@ -243,13 +243,7 @@ class LiveDesk:
         engine = self.engine_factory() if ended else None
         for key in ended:
             assert engine is not None
-            status = engine.get_order_status(key)
-            take_late(self.store.ledger, strategy, key, status, now)
-            if status.state is OrderState.UNKNOWN:  # and after today nobody would ask about an order that has ended
-                raise ExecutionError(
-                    f"What the broker says of {key} is not whole: {status.detail}",
-                    "Run the step again before midnight, New York.",
-                )
+            take_late(self.store.ledger, strategy, key, engine.get_order_status(key), now)
 
     def orders_past_their_open(self, strategy: str, now: datetime) -> list[OrderIntent]:
         """Orders without a final state whose session of filling has opened."""
