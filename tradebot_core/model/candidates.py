@@ -34,10 +34,11 @@ class Features(Mapping[str, Any]):
         return repr(dict(self))
 
 
-def _reader(column: pl.Series) -> Callable[[int], Any]:
+def readable(column: pl.Series) -> Callable[[int], Any]:
+    """The value in a row: what column[row] is, in a fifth of the time where it is a number (finite, as a layer's are, or null)."""
     if column.dtype != pl.Float64:
         return column.__getitem__
-    values = column.to_numpy()  # null as NaN; a layer's features are finite or null
+    values = column.to_numpy()  # null as NaN
 
     def read(row: int) -> float | None:
         value = float(values[row])
@@ -54,7 +55,7 @@ class FeatureTable:
         self.passed = rows["passed"].to_numpy()
         self.symbols = rows["symbol"]
         self.rank = rows["rank"].cast(pl.Float64).to_numpy() if "rank" in rows.columns else None
-        self.columns = {name: _reader(rows[name]) for name in rows.columns if name not in _PLAIN}
+        self.columns = {name: readable(rows[name]) for name in rows.columns if name not in _PLAIN}
 
     def candidates(self, start: int, stop: int, price_of: Callable[[int], float]) -> "Candidates":
         """Those that passed of the rows of one session, by rank where there is one, else by symbol."""
@@ -94,7 +95,7 @@ class Candidates(Sequence[Candidate]):
         return isinstance(value, Candidate) and self.find(value.security_id) == value
 
     def find(self, security_id: int) -> Candidate | None:
-        place = int(np.searchsorted(self.security_ids, security_id))
+        place = int(self.security_ids.searchsorted(security_id))
         if place == len(self.security_ids) or self.security_ids[place] != security_id:
             return None
         return self._of_row(int(self._by_id[place]))

@@ -23,14 +23,15 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.fundamentals import FIGURES, Fundamentals
-from tradebot_core.model.keyed_rows import in_order, is_last_of, repeats
+from tradebot_core.model.keyed_rows import is_last_of
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
+from tradebot_core.quant.asof import last_places
 from tradebot_core.quant.reporting import REPORTING_COLUMNS, remembered, with_reporting
 from tradebot_core.quant.share_counts import issuer_shares, shares_rule, split_factors
 
 LIQUIDITY_WINDOW = 20  # sessions
 _BASES = ("shares_basis_date", "diluted_basis_date", "eps_basis_date")
-_FUNDAMENTAL_COLUMNS = ("period_end", "form", "accession", *_BASES)
+_FILED = ("period_end", "form", "accession", *_BASES, *FIGURES)
 _PER_SHARE = ("shares_outstanding", "shares_diluted", "eps_diluted_ttm")  # what is brought to the session's share basis
 PANEL_COLUMNS = (
     *("session", "security_id", "open", "high", "low", "close", "volume", "median_dollar_volume_20d"),
@@ -60,6 +61,9 @@ def build_panel(
     return Panels(actions, securities, fundamentals, calendar, figures).of(bars, sessions)
 
 
+_SHOWN = ("session", "security_id", "symbol", "fundamentals_known_at")  # with whatever is looked at
+
+
 class Panels:
     """Panels of one range of sessions after another, from tables that hold what was known by the last of them."""
 
@@ -75,23 +79,26 @@ class Panels:
             return [column for column in columns if figures is None or column in figures]
 
         self._calendar = calendar
-        self.liquidity = bool(looked_at(["median_dollar_volume_20d"]))
+        self.columns = [column for column in PANEL_COLUMNS if column in _SHOWN or figures is None or column in figures]
+        self.liquidity = "median_dollar_volume_20d" in self.columns
         self._valued = bool(looked_at(_VALUED))
-        self._figures = [f for f in FIGURES if figures is None or f in figures or (self._valued and f in _PER_SHARE)]
-        self._compared = looked_at(REPORTING_COLUMNS)
-        self._filings = _as_reported(fundamentals, self._figures, self._compared)
+        compared = looked_at(REPORTING_COLUMNS)
+        dated = ("period_end",) if "fundamentals_age_days" in self.columns else ()
+        read = {*looked_at(_FILED), *_SHOWN, *dated, *(_PER_SHARE + _BASES if self._valued else ())}
+        self._filings = _as_reported(fundamentals, [c for c in _FILED if c in read], compared)
         self._securities, self._actions = securities, actions
+        prices = {"close", "volume"} if self.liquidity or self._valued else set()
+        self.unread = [c for c in BARS.content if c not in self.columns and c not in prices]  # of BARS
 
-    def of(self, bars: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
-        """The panel of consecutive sessions; see build_panel."""
-        rows = (
-            _known_bars(bars, sessions, self._calendar, self.liquidity)
-            .pipe(_with_identity, self._securities)
-            .pipe(_with_fundamentals, self._filings)
-        )
+    def of(self, bars: pl.DataFrame, sessions: Sequence[date], among: pl.DataFrame | None = None) -> pl.DataFrame:
+        """The panel of consecutive sessions; see build_panel. Of those rows only whose session and security_id are `among`."""
+        rows = _known_bars(bars, sessions, self._calendar, self.liquidity)
+        if among is not None:
+            rows = rows.join(among, on=["session", "security_id"], how="semi", maintain_order="left")
+        rows = _with_identity(rows, self._securities).pipe(_with_fundamentals, self._filings)
         if self._valued:
             rows = _with_market_value(rows, self._actions, self._securities)
-        return by_session(rows.drop("cutoff", *_BASES))
+        return by_session(rows.select(self.columns))
 
 
 def by_session(rows: pl.DataFrame) -> pl.DataFrame:
@@ -111,14 +118,19 @@ def known_bars(bars: pl.DataFrame, sessions: Sequence[date], calendar: TradingCa
     numbered = _numbered(sessions, calendar)
     inside = pl.col("session").is_between(sessions[0], sessions[-1])
     place = (pl.col("session") - sessions[0]).dt.total_days().cast(pl.UInt32)
-    rows = in_order(bars.filter(inside), ["security_id", "session"]).with_columns(
+    rows = bars.filter(inside).with_columns(
         *(pl.lit(numbered[name]).gather(place).alias(name) for name in ("cutoff", "number"))
     )
     rows = rows.filter(pl.col("known_at") <= pl.col("cutoff"))  # of a day that is no session there is no cut-off
-    if rows.select(repeats(["security_id", "session"]).any()).item():
+    if not _each_once_in_order(rows):
         rows = rows.sort("security_id", "session", "known_at", "ingested_at")
         rows = rows.filter(is_last_of(["security_id", "session"]))
     return rows
+
+
+def _each_once_in_order(rows: pl.DataFrame) -> bool:
+    key = rows["security_id"].to_numpy() * 100_000 + rows["number"].to_numpy()  # more than there are sessions
+    return bool((key[1:] > key[:-1]).all())
 
 
 def _numbered(sessions: Sequence[date], calendar: TradingCalendar) -> pl.DataFrame:
@@ -145,7 +157,8 @@ def _known_bars(bars: pl.DataFrame, sessions: Sequence[date], calendar: TradingC
     first = first_bar_needed(sessions[0], calendar) if liquidity else sessions[0]
     rows = known_bars(bars, calendar.sessions(first, sessions[-1]), calendar)
     added = {"median_dollar_volume_20d": median_dollar_volume()} if liquidity else {}
-    return rows.with_columns(**added).filter(pl.col("session") >= sessions[0]).select(*BARS.columns, *added, "cutoff")
+    unused = ("number", "known_at", "ingested_at", "source")
+    return rows.with_columns(**added).filter(pl.col("session") >= sessions[0]).drop(unused, strict=False)
 
 
 def _with_identity(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame:
@@ -172,22 +185,22 @@ def _with_identity(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame
     return pl.concat([found, others.select(found.columns)]).sort("security_id", "session")
 
 
-def _as_reported(fundamentals: pl.DataFrame, figures: Sequence[str], compared: Sequence[str]) -> pl.DataFrame:
-    known = fundamentals.sort("known_at", "ingested_at").unique(["cik", "known_at"], keep="last", maintain_order=True)
+def _as_reported(fundamentals: pl.DataFrame, columns: Sequence[str], compared: Sequence[str]) -> pl.DataFrame:
+    """Sorted by issuer and by when it became known."""
+    known = fundamentals.sort("cik", "known_at", "ingested_at").filter(is_last_of(["cik", "known_at"]))
     if compared:
         known = with_reporting(known)
-    return known.select("cik", "known_at", *_FUNDAMENTAL_COLUMNS, *figures, *compared, fundamentals_known_at="known_at")
+    return known.select("cik", "known_at", *columns, *compared, fundamentals_known_at="known_at")
 
 
 def _with_fundamentals(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """`rows` in the order of security and session, so that those of one security and issuer are in order of their cut-offs."""
-    of = ["cik", "security_id"]
-    known = rows.select(of).unique().join(known, on="cik").sort(*of, "known_at")
-    return (
-        rows.join_asof(known, left_on="cutoff", right_on="known_at", by=of, check_sortedness=False)
-        .drop("known_at")
-        .with_columns(fundamentals_age_days=(pl.col("session") - pl.col("period_end")).dt.total_days())
-    )
+    """To each row the last of its issuer's that was known at its cut-off."""
+    places = last_places(known["cik"], known["known_at"], rows["cik"], rows["cutoff"])
+    filed = known.drop("cik", "known_at")
+    rows = rows.with_columns(filed[name].gather(places).alias(name) for name in filed.columns)
+    if "period_end" not in filed.columns:
+        return rows
+    return rows.with_columns(fundamentals_age_days=(pl.col("session") - pl.col("period_end")).dt.total_days())
 
 
 def _with_market_value(rows: pl.DataFrame, actions: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
-from tradebot_core.model.candidates import FeatureTable
+from tradebot_core.model.candidates import FeatureTable, readable
 from tradebot_core.model.decision import Verdict
 from tradebot_core.model.keyed_rows import in_order
 from tradebot_core.model.market import ActionType, CorporateAction
@@ -66,9 +66,28 @@ class _Rows:
         return self._at.get(session, (0, 0))
 
     def place(self, session: date, security_id: int) -> int | None:
-        start, stop = self.of(session)
-        at = start + int(np.searchsorted(self.security_ids[start:stop], security_id))
+        start, stop = self._at.get(session, (0, 0))
+        at = start + int(self.security_ids[start:stop].searchsorted(security_id))
         return at if at < stop and self.security_ids[at] == security_id else None
+
+    def places(self, session: date, securities: Sequence[int]) -> list[int | None]:
+        """The same of several at once."""
+        start, stop = self._at.get(session, (0, 0))
+        own = self.security_ids[start:stop]
+        found = own.searchsorted(securities)
+        there = own[np.minimum(found, len(own) - 1)] == securities if len(own) else np.zeros(len(found), bool)
+        return [start + at if known else None for at, known in zip(found.tolist(), there.tolist(), strict=True)]
+
+
+class _Verdicts(_Rows):
+    """The table of a layer."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        super().__init__(rows)
+        self._columns = [readable(self.table[name]) for name in ("passed", "rule", "value", "threshold")]
+
+    def verdict(self, at: int) -> Verdict:
+        return Verdict(*(read(at) for read in self._columns))
 
 
 class MarketHistory:
@@ -96,7 +115,7 @@ class MarketHistory:
         self._volume = bars_column(self._bars.table, "median_dollar_volume_20d")
         self._actions = SessionRows(actions.select("session", "security_id", "type", "value"))
         self._splits, self._voided = _splits_and_voided(actions)
-        self._layers = [_Rows(frame) for frame in layers.values()]
+        self._layers = [_Verdicts(frame) for frame in layers.values()]
         self._features = FeatureTable(self._layers[-1].table) if self._layers else None
         self._late: dict[date, list[LateWord]] = {}
         for word in late:
@@ -207,11 +226,12 @@ class MarketHistory:
     def _verdicts(self, session: date, held: Sequence[int]) -> dict[int, Verdict]:
         """Of each held security the verdict of the last layer that saw it."""
         verdicts: dict[int, Verdict] = {}
+        unseen = list(held)
         for layer in reversed(self._layers):
-            for security in held:
-                if security not in verdicts and (at := layer.place(session, security)) is not None:
-                    columns = (layer.table[name] for name in ("passed", "rule", "value", "threshold"))
-                    verdicts[security] = Verdict(*(column[at] for column in columns))
+            if unseen:
+                places = layer.places(session, unseen)
+                verdicts |= {security: layer.verdict(at) for security, at in zip(unseen, places, strict=True) if at is not None}
+                unseen = [security for security, at in zip(unseen, places, strict=True) if at is None]
         return verdicts
 
 

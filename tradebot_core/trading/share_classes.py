@@ -40,6 +40,10 @@ def of_one_class(
 
 
 def _several_classes(candidates: Sequence[Candidate], held: Sequence[int]) -> bool:
-    """Whether two classes of one issuer are among the candidates and the held."""
-    issuers = issuer_of(np.union1d(security_ids(candidates), np.array(held, np.int64)))  # type: ignore[arg-type]
-    return bool((issuers[1:] == issuers[:-1]).any())
+    """Whether two candidates are of one issuer, or one is of another class than what is held of its issuer."""
+    found, own = security_ids(candidates), np.array(held, np.int64)
+    issuers, of_held = issuer_of(found), issuer_of(own)  # type: ignore[arg-type]
+    if (issuers[1:] == issuers[:-1]).any():
+        return True
+    candidates_of_it = issuers.searchsorted(of_held, "right") - issuers.searchsorted(of_held)
+    return bool((candidates_of_it > np.isin(own, found)).any())

@@ -74,7 +74,7 @@ class StoredMarkets:
         known = self._of(sessions, reads_of(strategy, layer, first=not earlier))
         for part in by_year(sessions):
             before = {other: self._verdicts(strategy, other, part) for other in earlier}
-            panel = known.inside(part)
+            panel = known.inside(part, _passed(before[earlier[-1]]) if earlier else None)
             verdicts = evaluate_next(strategy, layer, panel, before, self.quality)
             self.store.write_results(LAYERS, strategy.name, MARKET, part, verdicts, layer=name)
             yield LayerPart(part, panel, verdicts)
@@ -175,6 +175,10 @@ class StoredMarkets:
         return prices
 
 
+def _passed(verdicts: pl.DataFrame) -> pl.DataFrame:
+    return verdicts.filter("passed").select("session", "security_id")
+
+
 def by_year(sessions: Sequence[date]) -> list[Sequence[date]]:
     return [list(part) for _, part in groupby(sessions, key=lambda session: session.year)]
 
@@ -185,24 +189,24 @@ class _Range:
     def __init__(self, markets: StoredMarkets, until: datetime, figures: Collection[str] | None) -> None:
         self._markets, self._until, self._figures = markets, until, figures
 
-    def inside(self, sessions: Sequence[date]) -> pl.DataFrame:
-        """The panel of consecutive sessions within the universe."""
+    def inside(self, sessions: Sequence[date], among: pl.DataFrame | None = None) -> pl.DataFrame:
+        """The panel of consecutive sessions within the universe; of these only the rows `among`."""
         first = sessions[0] if not self._panels.liquidity else first_bar_needed(sessions[0], self._markets.calendar)
-        bars = self._bars(first, sessions[-1])
+        bars = self._bars(first, sessions[-1], self._panels.unread)
         missing = sorted(set(sessions) - set(bars["session"].unique()))
         if missing:
             raise MissingData(
                 f"There is no bar of {len(missing)} of {len(sessions)} sessions, the first of them {missing[0]}.",
                 "Materialize price_bars for them first; where they exist nowhere, choose another range.",
             )
-        return divided(self._panels.of(bars, sessions), self._members)[0]
+        return divided(self._panels.of(bars, sessions, among), self._members)[0]
 
     def history(self, strategy: Strategy, sessions: Sequence[date]) -> MarketHistory:
         markets, calendar = self._markets, self._markets.calendar
         layers = {layer.name: markets._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
         seen = calendar.sessions(first_bar_needed(sessions[0], calendar), sessions[-1])
-        bars = known_bars(self._bars(seen[0], seen[-1]), seen, calendar)
-        bars = bars.select(
+        versions_of_bars = self._bars(seen[0], seen[-1])
+        bars = known_bars(versions_of_bars, seen, calendar).select(
             "session", "security_id", "open", "high", "low", "close", median_dollar_volume_20d=median_dollar_volume()
         )
         before = closes_of(bars.filter(pl.col("session") == calendar.previous(sessions[0])))
@@ -213,24 +217,22 @@ class _Range:
             actions,
             layers,
             late_words(versions, sessions, calendar),
-            Outsiders(strategy, self._outside(sessions), markets.quality),
+            Outsiders(strategy, self._outside(versions_of_bars, sessions), markets.quality),
             before,
             Industries(self._securities, calendar),
         )
 
-    def _outside(self, sessions: Sequence[date]) -> Callable[[int], pl.DataFrame]:
+    def _outside(self, bars: pl.DataFrame, sessions: Sequence[date]) -> Callable[[int], pl.DataFrame]:
         """The rows of the panel of one security that are outside the universe."""
 
         @cache
         def rows_of(security: int) -> pl.DataFrame:
-            first = first_bar_needed(sessions[0], self._markets.calendar)
-            bars = self._bars(first, sessions[-1]).filter(security_id=security)
-            return divided(self._panels.of(bars, sessions), self._members)[1]
+            return divided(self._panels.of(bars.filter(security_id=security), sessions), self._members)[1]
 
         return rows_of
 
-    def _bars(self, start: date, end: date) -> pl.DataFrame:
-        return self._markets.store.read_versions(BARS, as_of=self._until, start=start, end=end, without=("source",))
+    def _bars(self, start: date, end: date, without: Sequence[str] = ()) -> pl.DataFrame:
+        return self._markets.store.read_versions(BARS, as_of=self._until, start=start, end=end, without=("source", *without))
 
     @cached_property
     def _members(self) -> pl.DataFrame | None:
