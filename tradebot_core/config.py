@@ -106,6 +106,10 @@ class IbkrSettings(Settings):
     port: int = 4002
     client_id: Annotated[int, Field(ge=1, le=31)] = 1
     account: str
+    account_type: Literal["cash", "margin"] = (
+        "cash"  # cash: purchases need the broker's settled cash; margin: its cash, never a loan
+    )
+    dividend_withholding: Annotated[Decimal, Field(ge=0, lt=1)] = Decimal(0)  # share of a dividend that the broker keeps as tax
     gateway_restart: time | None = time(23, 45)  # New York, of its daily restart; nothing is sent around it
 
 

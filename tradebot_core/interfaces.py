@@ -238,6 +238,50 @@ class ExternalEntry:
 
 
 @dataclass(frozen=True)
+class Break:
+    """A line of the account that differs, as it was found at `at`. `key` names the line from one comparison to the next."""
+
+    key: str
+    kind: str  # order | execution | position | cash
+    what: str
+    con_id: int | None  # of the one security concerned; None concerns the account
+    ledger: str
+    broker: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class BreakRecord:
+    """What is kept of one break: `first_seen` is when the line began to differ, `found.at` since when it differs as it does now.
+    `ended` is None while it is open; then `by` (a person's name, or "tradebot") and `word` say how it ended."""
+
+    found: Break
+    first_seen: datetime
+    ended: datetime | None = None
+    by: str = ""
+    word: str = ""
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """The effect of a corporate action was seen at the broker: shares, or cash of `amount` USD (0 for shares). `key` is the one of
+    trading/account_dues.py; what was settled once can explain no later difference."""
+
+    key: str
+    amount: Decimal
+    at: datetime
+    note: str
+
+
+@dataclass(frozen=True)
+class BrokerCash:
+    """What the account can pay at an open, USD; None when the broker did not say, which pays for nothing."""
+
+    available: Decimal | None
+
+
+@dataclass(frozen=True)
 class OtherOrders:
     """What the account's other sleeves have had approved in the session: how many orders, and on which securities and sides. A
     sleeve of a backtest has the account to itself."""
@@ -256,15 +300,21 @@ class Journal(Protocol):
         ...
 
     def record_state(
-        self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
+        self,
+        order_key: str,
+        state: OrderState,
+        at: datetime,
+        detail: str = "",
+        broker_order_id: str = "",
+        own_fault: bool = False,
     ) -> bool:
         """True when the state is new, False when it is the present one. Raises ExecutionError on a transition that
         model.order.TRANSITIONS lacks."""
         ...
 
     def record_fill(self, strategy: str, fill: Fill) -> bool:
-        """Enters the trade and its commission. False when the execution is known already; a ledger enters a higher version of it,
-        which has other terms, as its correction."""
+        """Enters the trade, and its commission where that is known. False when the execution is known already; a ledger enters a
+        higher version of it, which has other terms, as its correction, and a commission that came later as a line of its own."""
         ...
 
     def post(self, strategy: str, entries: Sequence[Entry]) -> int:
@@ -281,6 +331,10 @@ class Journal(Protocol):
 
     def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
         """How many orders of each security and side, decided from `since` on and before `before`, went out and have no fill."""
+        ...
+
+    def state_of(self, order_key: str) -> OrderState:
+        """Raises ExecutionError when there is no such order."""
         ...
 
 
@@ -342,7 +396,7 @@ class Ledger(Journal, Protocol):
         ...
 
     def rejected(self, session: date) -> int:
-        """How many orders decided in the session the broker has rejected, of all sleeves."""
+        """How many orders decided in the session the broker has rejected, of all sleeves, but those of an `own_fault`."""
         ...
 
     def mark(self, strategy: str, session: date, equity: Decimal) -> None:
@@ -375,10 +429,33 @@ class Ledger(Journal, Protocol):
         """With `first`, only where nothing was entered before, by whatever process: False when something was."""
         ...
 
+    def open_breaks(self) -> Sequence[BreakRecord]:
+        """The breaks that stand, first seen first."""
+        ...
+
+    def breaks(self) -> Sequence[BreakRecord]:
+        """All that ever were, first seen first."""
+        ...
+
+    def record_breaks(self, found: Sequence[Break], ended: Collection[str], at: datetime, by: str, word: str) -> None:
+        """Enters what a comparison found: new breaks, those that differ otherwise than before, and the end of those whose keys
+        are in `ended`. A key that is not open is not ended."""
+        ...
+
+    def settlements(self) -> Sequence[Settlement]: ...
+
+    def record_settlements(self, settlements: Sequence[Settlement]) -> None:
+        """The first word on a key stands."""
+        ...
+
     def record_arm(self, arm: Arm) -> None: ...
 
     def last_arm(self) -> Arm | None:
         """The last word on arming, which may be that it ended."""
+        ...
+
+    def rejected_of(self, strategy: str, session: date) -> int:
+        """How many orders of the sleeve decided in the session the broker has rejected, for whatever reason."""
         ...
 
 
@@ -429,6 +506,7 @@ class Situation:
     peak: Decimal | None = None  # highest equity at a close since the sleeve was opened, deposits added
     unfilled: Mapping[tuple[int, Side], int] = field(default_factory=dict)  # sent in the last sessions, without any fill
     others: OtherOrders = OtherOrders()
+    broker_cash: BrokerCash | None = None  # less what was approved so far; None: there is no account beside the ledger
 
 
 class RiskGate(Protocol):
@@ -458,6 +536,7 @@ class BrokerOrderLine:
     is_open: bool
     quantity: Decimal | None
     filled: Decimal | None
+    limit_price: Decimal | None = None  # None without one
 
 
 @dataclass(frozen=True)

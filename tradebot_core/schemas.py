@@ -241,7 +241,7 @@ class Fills(_ResultRows):
     side: pl.String = pa.Field(isin=[str(side) for side in Side])
     quantity: pl.Int64 = pa.Field(gt=0)
     price: pl.String = pa.Field(str_matches=r"^\d+(\.\d+)?$")
-    commission: pl.String = pa.Field(str_matches=_DECIMAL)
+    commission: pl.String = pa.Field(str_matches=_DECIMAL, nullable=True)
     filled_at: Instant
 
 

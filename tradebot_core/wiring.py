@@ -30,6 +30,7 @@ from tradebot_core.interfaces import (
     OpeningMarket,
     RiskGate,
 )
+from tradebot_core.model.market import ActionType
 from tradebot_core.model.order import OrderStyle
 from tradebot_core.model.portfolio import Position, usd
 from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, FUNDAMENTALS, RESULT_TABLES, SECURITIES, FactTable
@@ -41,6 +42,7 @@ from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.file_store import FileStore
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.account_reconciliation import AccountReconciler
+from tradebot_core.trading.account_sides import KnownAction
 from tradebot_core.trading.arming import Arming, arming_of
 from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
 from tradebot_core.trading.book_state import BookState
@@ -48,6 +50,7 @@ from tradebot_core.trading.code_version import code_version
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
 from tradebot_core.trading.coverage import Coverage, coverage
 from tradebot_core.trading.data_checks import DataChecks
+from tradebot_core.trading.due_actions import due_entries
 from tradebot_core.trading.live import LiveDesk
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
@@ -310,7 +313,19 @@ class Tradebot:
         from tradebot_core.ibkr.orders import order_reference  # noqa: PLC0415
 
         reader = IbkrAccountReader(self.config.ibkr, self.config.mode)
-        return AccountReconciler(self.store.ledger, self.calendar, self.sleeves, reader, self._con_ids, order_reference)
+        return AccountReconciler(
+            self.store.ledger,
+            self.calendar,
+            self.sleeves,
+            reader,
+            self._con_ids,
+            order_reference,
+            due=partial(due_entries, self.markets, self.calendar),
+            former=self._former_con_ids,
+            actions=self._known_actions,
+            withholding=self.config.ibkr.dividend_withholding,
+            margin=self.config.ibkr.account_type == "margin",
+        )
 
     @property
     def arming(self) -> Arming:
@@ -328,6 +343,27 @@ class Tradebot:
         """The broker's contract numbers by security_id, where they are known: a ticker may be another company's tomorrow."""
         known = self.store.read(SECURITIES, as_of=self.clock.now()).sort("valid_from")
         return dict(known.filter(pl.col("con_id").is_not_null()).select("security_id", "con_id").iter_rows())
+
+    def _former_con_ids(self) -> dict[int, int]:
+        """The broker's present contract number by an earlier one of the same security; one that another security has now is none."""
+        known = self.store.read(SECURITIES, as_of=self.clock.now()).filter(pl.col("con_id").is_not_null())
+        present = self._con_ids()
+        return {
+            con_id: present[security]
+            for security, con_id in known.select("security_id", "con_id").iter_rows()
+            if con_id != present[security] and con_id not in present.values()
+        }
+
+    def _known_actions(self, start: date, end: date) -> list[KnownAction]:
+        """Corporate actions of these days, on the listings that the security master knows."""
+        now, con_ids = self.clock.now(), self._con_ids()
+        symbols = dict(self.store.read(SECURITIES, as_of=now).sort("valid_from").select("security_id", "symbol").iter_rows())
+        found = self.store.read(ACTIONS, as_of=now, start=start, end=end).select("security_id", "session", "type", "value")
+        return [
+            KnownAction(con_ids[security], symbols[security], on, ActionType(kind), Decimal(str(value)))
+            for security, on, kind, value in found.iter_rows()
+            if security in con_ids
+        ]
 
     def _engine(self) -> ExecutionEngine:
         """The one place where an engine for real sleeves is made."""

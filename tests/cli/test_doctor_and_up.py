@@ -157,3 +157,15 @@ def test_simulate_tws_needs_a_sample_market(desk_with):
     result = desk.run("simulate-tws")
     assert result.exit_code == 2
     assert "no sample_market block" in result.stderr
+
+
+def test_simulate_tws_lists_its_faults_without_serving(desk):
+    listed = desk.json("simulate-tws", "--list-faults")
+    assert {"fault": "no_ack", "places": ["order"]}.items() <= listed[0].items()
+    assert desk.run("simulate-tws", "--list-faults").stdout.startswith("no_ack ")
+
+
+def test_simulate_tws_refuses_a_fault_that_it_does_not_know_and_names_those_it_does(desk):
+    result = desk.run("simulate-tws", "--fault", "no_ack@order:3", "--fault", "gremlin")
+    assert result.exit_code == 2
+    assert "'gremlin' is not a fault" in result.stderr and "two_perm_ids" in result.stderr

@@ -10,6 +10,7 @@ from tests.markets import SESSIONS, START, XNYS, filing
 from tests.scripted import append
 from tests.sec_server import sec_server
 from tradebot_core.errors import NotPermitted
+from tradebot_core.interfaces import Break
 from tradebot_core.model.tables import FUNDAMENTALS
 from tradebot_core.trading.live import issue_permit
 
@@ -132,6 +133,35 @@ def test_reconcile_breaks_when_the_broker_does_not_know_an_order(live_desk):
     result = live_desk.run("reconcile")
     assert result.exit_code == 1
     assert result.stdout.count("BREAK") == 5 and "the broker does not know it" in result.stdout
+
+
+def test_an_order_expires_on_a_word_only_when_the_broker_does_not_know_it(live_desk):
+    live_desk.json("run-session")
+    key = live_desk.json("reconcile")["orders"][0]["order_key"]
+    known = live_desk.run("reconcile", "--expire", key)
+    assert (known.exit_code, "the broker knows it as working, 0 shares executed" in known.output) == (1, True)
+    (live_desk.folder / "store" / "simulated_engine.jsonl").write_text("")
+    live_desk.run("reconcile", "--expire", key)
+    assert key not in {order["order_key"] for order in live_desk.json("reconcile", exit_code=1)["orders"]}
+
+
+def test_the_history_of_breaks_is_shown_without_asking_anybody(live_desk):
+    assert live_desk.run("reconcile", "--history").stdout == "There never was a break.\n"
+    at = datetime(2024, 5, 1, 21, tzinfo=UTC)
+    cash = Break("cash:USD", "cash", "USD", None, "100", "90", "the broker has -10 USD", at)
+    ledger = live_desk.bot.store.ledger
+    ledger.record_breaks([cash], [], at, "tradebot", "")
+    ledger.record_breaks([], ["cash:USD"], at + timedelta(hours=1), "anna", "a fee")
+    assert live_desk.run("reconcile", "--history").stdout == (
+        "2024-05-01 21:00 UTC  cash USD: ledger 100, broker 90; the broker has -10 USD; ended 2024-05-01 22:00 UTC by anna: a fee\n"
+    )
+    (record,) = live_desk.json("reconcile", "--history")["breaks"]
+    assert (record["by"], record["word"], record["found"]["broker"]) == ("anna", "a fee", "90")
+
+
+def test_unasked_is_a_word_about_an_order(live_desk):
+    alone = live_desk.run("reconcile", "--unasked", "because")
+    assert (alone.exit_code, "--unasked belongs to --expire" in alone.output) == (2, True)
 
 
 def test_what_would_block_the_assets_stops_the_session_before_anything_is_decided(live_desk, monkeypatch):

@@ -5,8 +5,11 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tradebot_core.model.order import Fill, OrderIntent, RiskVerdict, Side, order_key
 from tradebot_core.model.portfolio import Entry, EntryKind, usd
@@ -24,7 +27,11 @@ def a_fill(side: Side, quantity: int, price: str, commission: str = "1", version
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> SqliteLedger:
-    made = SqliteLedger(tmp_path / "ledger.sqlite")
+    return made(tmp_path)
+
+
+def made(folder: Path) -> SqliteLedger:
+    made = SqliteLedger(folder / "ledger.sqlite")
     made.post("s", [Entry("deposit:opening", BEFORE, EntryKind.DEPOSIT, usd(10_000))])
     intents = [
         OrderIntent(order_key("s", BEFORE, 7, side), "s", BEFORE, 7, "AAA", side, 100, Decimal(10))
@@ -83,6 +90,51 @@ def test_a_purchase_is_corrected_after_the_same_shares_were_sold(ledger):
     ledger.record_fill("s", a_fill(Side.SELL, 100, "12"))
     ledger.record_fill("s", a_fill(Side.BUY, 100, "10.10", version=2))
     assert book_of(ledger)[:2] == (usd("10188"), 0)
+
+
+def test_a_commission_that_comes_later_is_a_line_of_its_own_dated_to_the_fill(ledger):
+    unpaid = replace(a_fill(Side.BUY, 100, "10"), commission=None)
+    assert ledger.record_fill("s", unpaid)
+    assert book_of(ledger) == (usd("9000"), 100, usd("1000"))
+    assert ledger.fills("s")["commission"].to_list() == [None]
+    assert not ledger.record_fill("s", unpaid)
+    assert ledger.record_fill("s", a_fill(Side.BUY, 100, "10", "1.5"))
+    assert not ledger.record_fill("s", a_fill(Side.BUY, 100, "10", "1.5"))
+    assert not ledger.record_fill("s", a_fill(Side.BUY, 100, "10", "7"))  # the first word on a version stands
+    assert ledger.fills("s")["commission"].to_list() == ["1.5000"]
+    assert book_of(ledger) == (usd("8998.5"), 100, usd("1000"))
+    last = ledger.entries("s")[-1]
+    assert (last.key, last.session, last.kind, last.cash) == ("commission:e.buy", DAY, EntryKind.COMMISSION, usd("-1.5"))
+
+
+def test_a_correction_without_its_commission_leaves_the_one_that_is_known_until_its_own_comes(ledger):
+    ledger.record_fill("s", a_fill(Side.BUY, 100, "10", "1"))
+    ledger.record_fill("s", replace(a_fill(Side.BUY, 100, "10.05", version=2), commission=None))
+    assert book_of(ledger) == (usd("8994"), 100, usd("1005"))
+    assert ledger.fills("s")["commission"].to_list() == ["1.0000"]
+    assert ledger.record_fill("s", a_fill(Side.BUY, 100, "10.05", "1.2", version=2))
+    assert book_of(ledger) == (usd("8993.8"), 100, usd("1005"))
+    assert ledger.fills("s")["commission"].to_list() == ["1.2000"]
+
+
+WORDS = [replace(a_fill(Side.BUY, 100, f"10.0{n}", f"1.{n}", version=n), commission=told) for n in (1, 2, 3)
+         for told in (None, usd(f"1.{n}"))]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from(WORDS), max_size=8))
+def test_whatever_comes_in_whatever_order_the_last_terms_and_commission_are_in_the_book(heard):
+    """After the last word on the highest version the book is that version, whatever came before."""
+    with TemporaryDirectory() as folder:
+        ledger = made(Path(folder))
+        for word in [*heard, WORDS[-1]]:
+            ledger.record_fill("s", word)
+        assert book_of(ledger) == (usd("10000") - usd("1003") - usd("1.3"), 100, usd("1003"))
+        assert ledger.fills("s").select("quantity", "price", "commission").rows() == [(100, "10.0300", "1.3000")]
+        before = ledger.entries("s")
+        for word in heard:
+            assert not ledger.record_fill("s", word)
+        assert ledger.entries("s") == before
 
 
 def test_in_whatever_order_and_however_often_the_versions_come_the_last_one_counts(tmp_path, ledger):

@@ -107,9 +107,9 @@ def test_a_reader_of_one_issuer_opens_one_file(archive, monkeypatch, tmp_path):
 # Reading ahead
 
 
-def test_no_more_is_read_ahead_than_there_are_readers():
+def test_no_more_is_read_ahead_than_is_asked_for():
     started = []
-    for taken, (item, result) in enumerate(read_ahead(range(50), lambda n: started.append(n) or n * n, readers=3)):
+    for taken, (item, result) in enumerate(read_ahead(range(50), lambda n: started.append(n) or n * n, readers=2, ahead=3)):
         assert (item, result) == (taken, taken * taken)
         assert len(started) <= taken + 3
     assert sorted(started) == list(range(50))
@@ -123,14 +123,14 @@ def test_an_error_comes_up_where_its_item_would_have():
 
     taken = []
     with pytest.raises(ValueError, match="the third"):
-        for item, _ in read_ahead(range(10), read, readers=2):
+        for item, _ in read_ahead(range(10), read, readers=2, ahead=2):
             taken.append(item)
     assert taken == [0, 1]
 
 
 def test_who_stops_early_leaves_nothing_running():
     started = []
-    reading = read_ahead(range(1000), lambda n: started.append(n) or n, readers=2)
+    reading = read_ahead(range(1000), lambda n: started.append(n) or n, readers=2, ahead=2)
     assert next(reading) == (0, 0)
     reading.close()
     assert len(started) <= 2

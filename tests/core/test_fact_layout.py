@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from tradebot_core.collectors import fact_layout
 from tradebot_core.collectors.company_facts import CompanyFile, Wanted, _by_types, _raw, facts_of
 from tradebot_core.collectors.fact_layout import NO_DATE, NO_YEAR, accession_of, read_columns, text_of
 from tradebot_core.model.tables import FACTS
@@ -164,6 +165,10 @@ def test_what_is_otherwise_anywhere_is_not_guessed(change):
         written(ROW).replace(b"233715000000", b"NaN"),
         written(ROW).replace(b"233715000000", b"1,2"),
         written(ROW).replace(b"233715000000", b"-"),
+        written(ROW).replace(b"233715000000", b""),
+        written(ROW).replace(b"233715000000", b"1" * 500),
+        written(ROW).replace(b"233715000000", b"1e999"),
+        written(ROW).replace(b"10-K", b"{" * 8),
         written(ROW).replace(b"10-K", b"10\tK"),
         written(ROW).replace(b"10-K", b"10\\u004b"),
     ],
@@ -181,6 +186,16 @@ def test_facts_know_the_list_in_which_they_stand():
     nothing = read_columns([])
     assert nothing is not None
     assert nothing.value.tolist() == []
+
+
+def test_how_many_lists_are_read_at_a_time_changes_nothing(monkeypatch):
+    lists = [written(ROW), written(), written(BALANCE, ROW), written(*[ROW] * 9), written(), written(BALANCE)]
+    at_once = read_columns(lists)
+    for size in (1, 400, 2000):
+        monkeypatch.setattr(fact_layout, "_BLOCK_BYTES", size)
+        in_blocks = read_columns(lists)
+        for name, column in vars(at_once).items():
+            assert (name, getattr(in_blocks, name).tolist()) == (name, column.tolist())
 
 
 def test_a_file_in_another_layout_is_read_by_the_parser_and_its_neighbours_as_ever():

@@ -13,7 +13,7 @@ import pytest
 
 from tests.contracts.test_journal_contract import APPROVED, AT, DAY, DEPOSIT, NEXT, REFUSED, S, bring, entry, fill_of, order
 from tradebot_core.errors import NotPermitted, StoreError
-from tradebot_core.interfaces import Arm, DecisionSet, ExternalEntry, OtherOrders
+from tradebot_core.interfaces import Arm, Break, DecisionSet, ExternalEntry, OtherOrders, Settlement
 from tradebot_core.model.order import OrderState, RiskVerdict, Side
 from tradebot_core.model.portfolio import Entry, EntryKind, usd
 from tradebot_core.model.tables import FILLS, ORDERS
@@ -42,11 +42,18 @@ def a_full_life(ledger: SqliteLedger) -> None:
     ledger.seal_decisions(DecisionSet(S, DAY, "digest", True, "run-1", AT))
     ledger.post(S, [DEPOSIT])
     bring(ledger, order(), OrderState.SENDING, OrderState.FILLED)
+    ledger.record_fill(S, replace(fill_of(order()), commission=None))
     ledger.record_fill(S, fill_of(order()))
     ledger.record_fill(S, replace(fill_of(order()), version=2))
+    bring(ledger, order(session=NEXT), OrderState.SENDING)
+    ledger.record_state(order(session=NEXT).key, OrderState.REJECTED, AT, own_fault=True)
     ledger.mark(S, DAY, usd("1000"))
     ledger.halt("test", AT)
     ledger.record_arm(ARM)
+    found = Break("cash:USD", "cash", "USD", None, "1", "2", "the broker has +1 USD", AT)
+    ledger.record_breaks([found], [], AT, "tradebot", "")
+    ledger.record_breaks([], [found.key], AT, "anna", "a gift")
+    ledger.record_settlements([Settlement("cash:x", D(1), AT, "a dividend")])
     ledger.record_external(
         [ExternalEntry(101, D(7), D(0), "mine", AT, "anna"), ExternalEntry(None, D(0), D("2.5"), "mine", AT, "anna")]
     )

@@ -17,12 +17,13 @@ from tests.markets import SESSIONS as HALF_YEAR
 from tests.markets import XNYS, at, fill_store, run_layers, tradebot
 from tests.scripted import SESSIONS, act, quote, scripted, security_of
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, OrderUnknown, ReconciliationError
-from tradebot_core.interfaces import Purpose
+from tradebot_core.interfaces import Break, BrokerCash, Purpose
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict, Side, order_key
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 from tradebot_core.trading.account_comparison import Line, LineKind
+from tradebot_core.trading.account_reconciliation import Comparison
 from tradebot_core.trading.live import (
     Decided,
     LiveDesk,
@@ -972,20 +973,29 @@ class FakeReconciler:
 
     said: Sequence[Line]
     asked: int = 0
+    cash: BrokerCash | None = None
 
-    def lines(self, now: datetime) -> Sequence[Line]:
+    def compare(self, now: datetime) -> Comparison:
         self.asked += 1
-        return self.said
+        return Comparison(tuple(self.said), lambda session: self.cash)
 
     def con_ids(self) -> dict[int, int]:
         return {security_of("AAA"): 101, security_of("BBB"): 102}
+
+
+class SilentReconciler:
+    def compare(self, now: datetime) -> Comparison:
+        raise ExecutionError("The gateway does not answer.")
+
+    def con_ids(self) -> dict[int, int]:
+        return {}
 
 
 def position_break(con_id: int) -> Line:
     return Line(LineKind.POSITION, "AAA", "0", "7", False, "the broker holds +7 shares against the ledger", con_id=con_id)
 
 
-def submit_beside(desk: Desk, reconciler: FakeReconciler) -> Submission:
+def submit_beside(desk: Desk, reconciler: FakeReconciler | SilentReconciler) -> Submission:
     now = evening(day(0))
     permit = issue_permit(desk.ledger, XNYS, now, Purpose.SUBMIT)
     assert permit is not None
@@ -1014,6 +1024,68 @@ def test_a_position_that_differs_stops_the_orders_of_that_security_alone(tmp_pat
     assert desk.states() == {"buy AAA": "refused", "buy BBB": "working"}
     rules = dict(desk.ledger.orders("scripted").select("symbol", "rule").iter_rows())
     assert rules["AAA"] == "reconciliation_break"
+
+
+def test_a_position_that_waits_for_a_corporate_action_stops_its_orders_and_is_no_break(tmp_path):
+    desk = a_desk(tmp_path, f"{day(0)} buy AAA 0.3", f"{day(0)} buy BBB 0.3", engine=FakeEngine)
+    desk.decide(day(0))
+    waits = replace(position_break(101), passed=True, waits=True)
+    assert submit_beside(desk, FakeReconciler([waits])).outcome is Outcome.SUBMITTED
+    assert desk.states() == {"buy AAA": "refused", "buy BBB": "working"}
+
+
+def test_purchases_fit_together_into_what_the_account_can_pay(tmp_path):
+    """Two of 3000 each, of the 5000 that have settled: one is sent, the refusal of the other has value and limit."""
+    desk = a_desk(tmp_path, f"{day(0)} buy AAA 0.3", f"{day(0)} buy BBB 0.3", engine=FakeEngine)
+    desk.decide(day(0))
+    submit_beside(desk, FakeReconciler([], cash=BrokerCash(D(5000))))
+    orders = desk.ledger.orders("scripted").sort("approved").select("approved", "rule", "value", "limit").rows()
+    (refused, rule, value, limit), (approved, *_) = orders
+    assert (refused, rule, approved) == (False, "broker_settled_cash", True)
+    assert value > limit and limit == 5000 - value
+
+
+def test_while_the_broker_says_nothing_of_its_settled_cash_nothing_is_bought(tmp_path):
+    desk = a_desk(tmp_path, BUY, engine=forbidden)
+    desk.decide(day(0))
+    submit_beside(desk, FakeReconciler([], cash=BrokerCash(None)))
+    assert desk.ledger.orders("scripted").select("rule", "value").rows() == [("broker_settled_cash", None)]
+
+
+CASH_BREAK = Break("cash:USD", "cash", "USD", None, "10000", "9000", "the broker has -1000 USD", evening(day(0)))
+
+
+def test_a_break_of_an_earlier_comparison_stands_while_the_broker_cannot_be_asked(tmp_path):
+    """A new process, a gateway that is gone: what was found before is in the ledger."""
+    engine = FakeEngine()
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.decide(day(0))
+    desk.ledger.record_breaks([CASH_BREAK], [], evening(day(0)), "tradebot", "")
+    refused = submit_beside(desk, SilentReconciler())
+    assert refused.outcome is Outcome.BREAK
+    assert "differ since 2024-03-02 00:00 UTC" in refused.note and "The gateway does not answer." in refused.note
+    desk.ledger.record_breaks([], ["cash:USD"], evening(day(0)), "anna", "a fee")
+    with pytest.raises(ExecutionError, match="does not answer"):
+        submit_beside(desk, SilentReconciler())
+    assert engine.received == []
+
+
+def test_a_break_that_is_found_after_the_orders_were_planned_stops_those_that_have_not_gone(tmp_path):
+    def unreachable(_engine, _intent):
+        raise ExecutionError("no gateway")
+
+    engine = FakeEngine(on_submit=unreachable)
+    desk = a_desk(tmp_path, f"{day(0)} buy AAA 0.3", f"{day(0)} buy BBB 0.3", engine=lambda: engine)
+    desk.decide(day(0))
+    with pytest.raises(ExecutionError):
+        submit_beside(desk, FakeReconciler([]))
+    engine.on_submit = lambda engine, intent: engine.receive(intent)
+    desk.ledger.record_breaks([CASH_BREAK], [], evening(day(0)), "tradebot", "")
+    cash = Line(LineKind.CASH, "USD", "10000", "9000", False, "the broker has -1000 USD")
+    assert submit_beside(desk, FakeReconciler([cash])).outcome is Outcome.BREAK
+    assert engine.received == []
+    assert submit_beside(desk, FakeReconciler([position_break(101)])).outcome is Outcome.SUBMITTED
+    assert desk.states() == {"buy AAA": "new", "buy BBB": "working"}
 
 
 def test_the_account_is_compared_once_before_the_orders_are_planned(tmp_path):

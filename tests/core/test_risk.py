@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradebot_core.config import RiskSettings
-from tradebot_core.interfaces import OtherOrders, Situation
+from tradebot_core.interfaces import BrokerCash, OtherOrders, Situation
 from tradebot_core.model.order import OrderIntent, RiskVerdict, Side, order_key
 from tradebot_core.model.portfolio import Book, Position
 from tradebot_core.trading.risk import LimitGate
@@ -462,3 +462,19 @@ def test_what_passes_keeps_every_limit(limits, intent, around):
     assert (AAA, Side.SELL) not in around.others.sides
     assert float(around.book.cash - notional) >= float(around.equity) * settings.cash_buffer * (1 - 1e-12)
     assert "AAA" not in settings.restricted
+
+
+@pytest.mark.parametrize(
+    ("available", "verdict"),
+    [
+        (Decimal(1000), RiskVerdict(True, "within_limits", 1000, 1000)),
+        (Decimal("999.99"), RiskVerdict(False, "broker_settled_cash", 1000, 999.99)),
+        (Decimal(-5), RiskVerdict(False, "broker_settled_cash", 1000, -5)),
+        (None, RiskVerdict(False, "broker_settled_cash", None, 0)),
+        (Decimal("NaN"), RiskVerdict(False, "broker_settled_cash", None, 0)),
+    ],
+)
+def test_a_purchase_must_fit_into_what_the_broker_says_is_settled(available, verdict):
+    told = replace(situation(), broker_cash=BrokerCash(available))
+    assert LimitGate(LOOSE).check(order(), told) == verdict
+    assert LimitGate(LOOSE).check(order(Side.SELL), replace(told, book=situation(held=100).book)).approved

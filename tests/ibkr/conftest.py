@@ -64,10 +64,13 @@ class Gateway:
     folder: Path
     clock: SampleClock
 
-    def serving(self, **options: object) -> AbstractContextManager[int]:
+    def tws(self, **options: object) -> SimulatedTws:
         market = MarketData.read(self.folder)
         options = {"account": ACCOUNT, "cash": Decimal(10_000), "state_path": self.folder / "account.json", **options}
-        return serving(SimulatedTws(market, self.clock, **options))
+        return SimulatedTws(market, self.clock, **options)
+
+    def serving(self, **options: object) -> AbstractContextManager[int]:
+        return serving(self.tws(**options))
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,8 @@ from tradebot_core.clock import FixedClock
 from tradebot_core.config import IbkrSettings, Mode
 from tradebot_core.ibkr.connection import Client, run
 from tradebot_core.ibkr.contracts import Named
-from tradebot_core.ibkr.diagnosis import Finding, Level, What, diagnose
+from tradebot_core.ibkr.diagnosis import What, diagnose
+from tradebot_core.model.finding import Finding, Level
 
 NOW = at(TUESDAY, 18).astimezone(UTC)
 AAA = Named("AAA", 101)

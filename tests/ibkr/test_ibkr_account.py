@@ -7,9 +7,9 @@ from ib_async import AccountValue
 
 from tests.ibkr.conftest import ACCOUNT, WEDNESDAY, at, intent
 from tradebot_core.config import IbkrSettings, Mode
-from tradebot_core.errors import ExecutionError
+from tradebot_core.errors import ConfigurationError, ExecutionError
 from tradebot_core.execution.ibkr import IbkrEngine
-from tradebot_core.ibkr.account import IbkrAccountReader, account_value
+from tradebot_core.ibkr.account import IbkrAccountReader, account_value, checked
 
 
 @pytest.mark.parametrize("prefix", [False, True])
@@ -50,3 +50,45 @@ def test_settled_cash_is_read_in_both_forms(tag):
 def test_what_is_no_amount_is_refused(text):
     with pytest.raises(ExecutionError, match="no amount"):
         account_value([AccountValue(ACCOUNT, "CashBalance", text, "USD", "")], "CashBalance")
+
+
+def value(tag: str, amount: str, currency: str = "USD", model: str = "") -> AccountValue:
+    return AccountValue(ACCOUNT, tag, amount, currency, model)
+
+
+@pytest.mark.parametrize(
+    ("values", "stated"),
+    [
+        ([value("NetLiquidation", "9000", "EUR")], "is EUR"),
+        ([value("SettledCash", "9000", "CHF")], "is CHF"),
+        ([value("CashBalance", "9000"), value("$LEDGER-ExchangeRate", "0.92")], "is one in which a USD is worth 0.92"),
+        ([value("ExchangeRate", "1.31")], "is one in which a USD is worth 1.31"),
+    ],
+)
+def test_an_account_whose_base_currency_is_not_the_dollar_is_refused(values, stated):
+    with pytest.raises(ConfigurationError, match=f"The base currency of account {ACCOUNT} {stated}.*counts in USD"):
+        checked(values, ACCOUNT)
+
+
+def test_a_dollar_account_may_hold_other_money_beside():
+    values = [
+        value("NetLiquidation", "9000"),
+        value("$LEDGER-CashBalance", "9000", "BASE"),
+        value("$LEDGER-CashBalance", "8500"),
+        value("$LEDGER-CashBalance", "460", "EUR"),
+        value("$LEDGER-ExchangeRate", "1.00"),
+        value("$LEDGER-ExchangeRate", "1.087", "EUR"),
+        value("$LEDGER-CashBalance", "77", model="Growth"),
+    ]
+    assert account_value(checked(values, ACCOUNT), "CashBalance") == Decimal(8500)
+
+
+def test_values_that_the_gateway_calls_not_ready_are_not_used():
+    with pytest.raises(ExecutionError, match="are not ready"):
+        checked([value("AccountReady", "false", ""), value("CashBalance", "0")], ACCOUNT)
+
+
+def test_two_different_amounts_of_one_tag_are_refused():
+    with pytest.raises(ExecutionError, match="CashBalance as 1 and as 2 USD"):
+        account_value([value("CashBalance", "1"), value("$LEDGER-CashBalance", "2")], "CashBalance")
+    assert account_value([value("CashBalance", "1"), value("$LEDGER-CashBalance", "1.00")], "CashBalance") == 1

@@ -1,20 +1,16 @@
 """The IBKR engine against the simulated TWS."""
 
-import asyncio
 import dataclasses
-import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from decimal import Decimal
 
 import pytest
 from ib_async import IB, MarketOrder, Stock
 
 from tests.ibkr.conftest import ACCOUNT, SECURITY_IDS, THURSDAY, WEDNESDAY, at, intent
+from tests.ibkr.wire import Wire, through
 from tradebot_core.clock import FixedClock
 from tradebot_core.config import IbkrSettings, Mode
-from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
+from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted
 from tradebot_core.execution.ibkr import IbkrEngine, _status
 from tradebot_core.ibkr.connection import Client, run
 from tradebot_core.ibkr.orders import BrokerExecution, BrokerOrder, order_reference
@@ -141,10 +137,29 @@ def test_an_order_beyond_the_cash_is_rejected_with_the_brokers_words_and_stays_s
     assert engine.submit(intent(quantity=1000)).state is OrderState.REJECTED
 
 
-def test_a_read_only_gateway_rejects(gateway):
-    with gateway.serving(read_only=True, state_path=None) as port:
-        status = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
-    assert (status.state, "Read-Only" in status.detail) == (OrderState.REJECTED, True)
+def test_a_read_only_gateway_is_no_rejection_of_the_order_and_says_what_to_change(gateway):
+    with (
+        gateway.serving(read_only=True, state_path=None) as port,
+        pytest.raises(ConfigurationError, match=r"read-only mode.*clear Read-Only API"),
+    ):
+        IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
+
+
+def test_a_read_only_gateway_cancels_nothing_and_says_what_to_change(gateway):
+    with gateway.serving() as port:
+        IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).submit(intent())
+    with gateway.serving(read_only=True) as port:
+        engine = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER)
+        with pytest.raises(ConfigurationError, match=r"read-only mode.*clear Read-Only API"):
+            engine.cancel(intent().key)
+        assert engine.get_order_status(intent().key).state is OrderState.WORKING
+
+
+def test_a_refusal_of_the_order_itself_says_nothing_about_the_account(gateway, engine):
+    unknown = engine.submit(intent("ZZZ"))
+    assert (unknown.state, unknown.own_fault, "IBKR 200" in unknown.detail) == (OrderState.REJECTED, True, True)
+    dear = engine.submit(intent("BBB", quantity=10_000))
+    assert (dear.state, dear.own_fault, "IBKR 201" in dear.detail) == (OrderState.REJECTED, False, True)
 
 
 def test_a_cancelled_order_does_not_fill(gateway, engine):
@@ -195,11 +210,21 @@ def test_another_clients_order_of_the_same_reference_is_adopted(gateway, engine,
         engine.cancel(intent().key)
 
 
-def test_a_fill_whose_commission_is_not_reported_is_unknown():
-    """Another client's commissions never come; a filled order must not be closed without them."""
+def test_a_fill_whose_commission_is_not_reported_is_a_fill_without_one():
     execution = BrokerExecution("e.1", "BOT", "AAA", 100, Decimal(17), None, at(WEDNESDAY, 9, 30))
     status = _status(intent().key, BrokerOrder(1, "Filled", False, None, 100, (execution,)))
-    assert (status.state, status.fills) == (OrderState.UNKNOWN, ())
+    assert (status.state, [fill.commission for fill in status.fills]) == (OrderState.FILLED, [None])
+
+
+def test_a_commission_that_is_reported_after_the_answer_comes_with_a_later_one(gateway, settings):
+    IbkrEngine(settings, Mode.PAPER).submit(intent())
+    gateway.clock.set(at(WEDNESDAY, 18))
+    with through(Wire(settings.port, without="59")) as port:  # COMMISSION_REPORT
+        early = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER).get_order_status(intent().key)
+    assert (early.state, [fill.commission for fill in early.fills]) == (OrderState.FILLED, [None])
+    late = IbkrEngine(settings, Mode.PAPER).get_order_status(intent().key)
+    assert (late.state, [fill.commission for fill in late.fills]) == (OrderState.FILLED, [Decimal("1.0000")])
+    assert late.fills == tuple(dataclasses.replace(fill, commission=Decimal("1.0000")) for fill in early.fills)
 
 
 FORTY = (BrokerExecution("e.1", "BOT", "AAA", 40, Decimal(17), Decimal(1), at(WEDNESDAY, 10)),)
@@ -255,54 +280,3 @@ def test_a_long_key_is_found_again_under_its_hash(gateway, engine):
     gateway.clock.set(at(WEDNESDAY, 18))
     status = engine.get_order_status(sent.key)
     assert (status.state, status.fills[0].order_key) == (OrderState.FILLED, sent.key)
-
-
-@contextmanager
-def relay(port: int, *, cut: bool) -> Iterator[int]:
-    """Passes everything on but the answers that follow a PLACE_ORDER: they are held back, or the line is cut."""
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
-        answers = asyncio.create_task(pump(there_reader, writer))
-        there_writer.write(await reader.readexactly(4))  # API\0
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readexactly(4)
-                body = await reader.readexactly(struct.unpack(">I", head)[0])
-                if body.startswith(b"3\0"):
-                    answers.cancel()
-                there_writer.write(head + body)
-                if body.startswith(b"3\0") and cut:
-                    writer.close()
-        there_writer.close()
-        await there_writer.wait_closed()  # or the gateway would still hold the client id for the next connection
-
-    async def carried() -> None:
-        lines = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        await asyncio.wait_for(asyncio.gather(*lines, return_exceptions=True), timeout=10)
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-
-    server = asyncio.run_coroutine_threadsafe(asyncio.start_server(carry, "127.0.0.1", 0), loop).result()
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        asyncio.run_coroutine_threadsafe(carried(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-
-
-@pytest.mark.parametrize(("cut", "cause"), [(False, "did not acknowledge"), (True, "connection broke")])
-def test_an_order_without_an_answer_is_unknown_and_is_found_not_resent(gateway, settings, cut, cause):
-    with relay(settings.port, cut=cut) as port:
-        lossy = IbkrEngine(IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER, acknowledge_timeout_s=0.5)
-        with pytest.raises(OrderUnknown, match=cause):
-            lossy.submit(intent())
-    engine = IbkrEngine(settings, Mode.PAPER)
-    assert engine.get_order_status(intent().key).state is OrderState.WORKING
-    assert engine.submit(intent()).state is OrderState.WORKING
-    assert orders_at_the_broker(settings) == [intent().key]

@@ -19,13 +19,13 @@ from tradebot_core.ibkr.connection import Client, run
 AAA = Stock("AAA", "SMART", "USD")
 
 
-def ask(settings: IbkrSettings, work, client_id: int = 5):
+def ask(settings: IbkrSettings, work, client_id: int = 5, timeout_s: float = 5):
     """A client's whole life with everything ib_async fetches on connecting."""
 
     async def main():
         ib = IB()
         ib.RaiseRequestErrors = True
-        await ib.connectAsync(settings.host, settings.port, client_id, timeout=5, raiseSyncErrors=True)
+        await ib.connectAsync(settings.host, settings.port, client_id, timeout=timeout_s, raiseSyncErrors=True)
         try:
             return await work(ib)
         finally:

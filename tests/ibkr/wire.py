@@ -15,11 +15,15 @@ class Cut(Exception):
 
 
 class Wire:
-    """`on_request` sees each request (its fields) before the TWS does: it answers in its place, lets it pass (None) or raises Cut."""
+    """`on_request` sees each request (its fields) before the TWS does: it answers in its place, lets it pass (None) or raises Cut.
+    Messages of the kind `without` never reach the client."""
 
-    def __init__(self, port: int, on_request: Callable[[Fields], Answer] = lambda fields: None) -> None:
+    def __init__(
+        self, port: int, on_request: Callable[[Fields], Answer] = lambda fields: None, without: str | None = None
+    ) -> None:
         self.port = port
         self.on_request = on_request
+        self.without = without
         self.history: list[str] = []  # symbols, in the order of the requests
         self.durations: list[str] = []
         self.connections = 0
@@ -79,9 +83,12 @@ class Wire:
         self._loop.call_soon_threadsafe(self._clients[-1].close)
 
     async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(data)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                size = await reader.readexactly(4)
+                payload = await reader.readexactly(int.from_bytes(size))
+                if payload.split(b"\0")[0].decode() != self.without:
+                    writer.write(size + payload)
         writer.close()
 
 

@@ -34,6 +34,7 @@ _WORTH_PROCESSES = 250 << 20  # of JSON: three seconds of work, of which startin
 # give more than the store can take.
 _PROCESSES = 1 if (os.cpu_count() or 1) <= 2 else 3
 _AHEAD = 24  # parts of some 8 MB of rows: what the processes make while a batch is stored
+_AHEAD_OF_THREADS = 4  # that no reader waits for the store, nor the store for a reader
 _READERS = 2  # inflating, reading as columns and writing take turns on the interpreter for a small part only
 _SCHEMA = pl.Schema({**FACTS.columns, "known_at": INSTANT})
 
@@ -69,7 +70,7 @@ class EdgarFacts:
         if _PROCESSES > 1 and sum(files.size(_name(cik)) for cik in ciks) >= _WORTH_PROCESSES:
             done = read_apart(parts, reading, _PROCESSES, _AHEAD)
         else:
-            done = read_ahead(parts, reading, _READERS)
+            done = read_ahead(parts, reading, _READERS, _AHEAD_OF_THREADS)
         gathered: list[pl.DataFrame] = []
         rejected: list[Rejected] = []
         for part, (rows, refused) in done:

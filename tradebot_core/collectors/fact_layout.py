@@ -7,11 +7,11 @@ Every byte is accounted for: its place, its key, and for each value its grammar 
 order of keys, a blank, an escape, a thirteenth month) the answer is None, nothing is guessed, and the caller reads the text with
 a JSON parser. So a fact read here is the fact a parser reads; a test compares the two on random and on damaged facts.
 
-Eight bytes at a time are taken as one integer, of all facts at once; digits become numbers by three multiplications
-(https://lemire.me/blog/2022/01/21/swar-explained-parsing-eight-digits/).
+A part of a fact whose places are fixed is taken as some integers of eight bytes each, of all facts at once, and held against a
+pattern; digits become numbers by three multiplications (https://lemire.me/blog/2022/01/21/swar-explained-parsing-eight-digits/).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +49,25 @@ class _OtherLayout(Exception):
 
 def read_columns(units: Sequence[Any]) -> FactColumns | None:
     """The facts of lists in JSON (the bytes of `[{...},{...}]` each), or None when any is not in the SEC's layout."""
-    text = b"".join([*units, _PAD])
-    if not text.isascii() or b"\\" in text:
-        return None
     try:
-        return _read(text, np.fromiter((len(unit) for unit in units), np.int64, len(units)))
+        parts = [_read(block) for block in _blocks(units)]
     except _OtherLayout:
         return None
+    # The lists are numbered through.
+    before = np.cumsum([0, *(len(block) for block in _blocks(units))])
+    of_unit = np.concatenate([part[0] + n for part, n in zip(parts, before, strict=False)])
+    return FactColumns(of_unit, *(np.concatenate(columns) for columns in list(zip(*parts, strict=True))[1:]))
+
+
+def _blocks(units: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Some lists at a time: what is made of them stays near the core, and the memory for it is used again."""
+    begin = size = 0
+    for n, unit in enumerate(units):
+        size += len(unit)
+        if size >= _BLOCK_BYTES:
+            yield units[begin : n + 1]
+            begin, size = n + 1, 0
+    yield units[begin:]
 
 
 def text_of(word: int) -> str:
@@ -69,42 +81,33 @@ def accession_of(digits: int) -> str:
     return f"{text[:10]}-{text[10:12]}-{text[12:]}"
 
 
-def _read(text: bytes, lengths: Places) -> FactColumns:
+def _read(units: Sequence[Any]) -> tuple[npt.NDArray[Any], ...]:
+    """As in FactColumns."""
+    lengths = np.fromiter(map(len, units), np.int64, len(units))
+    text = b"".join([_PAD, *units, _PAD, b" " * (-int(lengths.sum()) % 8)])
+    if not text.isascii() or b"\\" in text:
+        raise _OtherLayout
     octets = np.frombuffer(text, np.uint8)
-    words = np.ndarray((len(text) - 7,), "<u8", text, 0, (1,))  # words[n]: the eight octets from n on
     _require(octets.min() >= ord(" "))
     opens, closes, of_unit = _braces(octets, lengths)
 
     started = octets[opens + 2] == ord("s")
-    first = opens[started]
-    _require(words[first] == _word('{"start"'), words[first + 2] == _word('start":"'), words[first + 20] == _word('","end":'))
     start = np.full(len(opens), NO_DATE, np.int32)
-    start[started] = _days(words, first + 10)
-    end = opens + 1 + 21 * started
-    _require(words[end] & _mask(7) == _word('"end":"'), words[end + 17] == _word('","val":'))
-
-    accn = np.flatnonzero(octets == ord("a")) - 2
-    accn = accn[words[accn] == _word(',"accn":')]  # a place before the text would be -1 or -2, in the blanks at its end
-    _require(len(accn) == len(opens))
-    _require(accn > end + 25, accn < closes, octets[accn + 8] == _QUOTE)
-    _require(words[accn + 29] & _mask(7) == _word('","fy":'), words[accn + 40] & _mask(6) == _word(',"fp":'))
-    _require(words[accn + 50] == _word(',"form":'), octets[accn + 58] == _QUOTE)
-
-    form, length = _short_text(octets, words, accn + 59)
-    after = accn + 59 + length
-    _require(words[after] == _word('","filed'), words[after + 3] == _word('filed":"'), octets[after + 21] == _QUOTE)
-    _check_frames(octets, words, after + 22, closes)
-    return FactColumns(
-        of_unit=of_unit,
-        period_start=start,
-        period_end=_days(words, end + 7),
-        value=_numbers(text, octets, words, end + 25, accn),
-        accession=_accessions(words, accn + 9),
-        fiscal_year=_fiscal_years(words, accn + 36),
-        fiscal_period=_fiscal_periods(words, accn + 46),
-        form=form,
-        filed=_days(words, after + 11),
-    )
+    start[started] = _days(*_START.of(text, opens[started] - 4)[1:3])
+    at = opens - 6 + 21 * started
+    _, century, rest, _, first, second = _END.of(text, at)
+    end = _days(century, rest)
+    at += 32
+    value, digits = _numbers(text, first, second, at)
+    at += digits - 5
+    filing = _FILING.of(text, at)
+    form, length = _short_text(filing[8])
+    at += 61 + length
+    filed = _FILED.of(text, at)
+    at += 25
+    _check_frames(text, octets, at, closes)
+    year, period = _fiscal_years(filing[5]), _fiscal_periods(filing[6])
+    return of_unit, start, end, value, _accessions(filing), year, period, form, _days(*filed[1:3])
 
 
 def _require(*conditions: Any) -> None:
@@ -113,147 +116,198 @@ def _require(*conditions: Any) -> None:
             raise _OtherLayout
 
 
-def _word(characters: str) -> np.uint64:
-    return np.uint64(int.from_bytes(characters.encode(), "little"))
+def _word(characters: str) -> int:
+    return int.from_bytes(characters.encode(), "little")
 
 
-def _mask(octets: int) -> np.uint64:
-    return np.uint64((1 << 8 * octets) - 1)
+def _mask(octets: int) -> int:
+    return (1 << 8 * octets) - 1
 
 
-_PAD = b" " * 128  # so that eight octets can be taken wherever a fact might go on
+class _Pattern:
+    """What stands at fixed places: characters that must be there, `#` a digit, `?` anything. The length is a multiple of eight."""
+
+    def __init__(self, pattern: str) -> None:
+        self._size = len(pattern)
+        self._expected = self._words("0" if c == "#" else "\0" if c == "?" else c for c in pattern)
+        self._checked = self._words("\xf0" if c == "#" else "\0" if c == "?" else "\xff" for c in pattern)
+        self._six = self._words("\6" if c == "#" else "\0" for c in pattern)
+
+    @staticmethod
+    def _words(characters: Iterable[str]) -> Words:
+        return np.frombuffer("".join(characters).encode("latin-1"), "<u8").reshape(-1, 1)
+
+    def of(self, text: bytes, at: Places) -> Words:
+        """Word by word, of all places `at`: digits as numbers, zero for the other characters of the pattern, and what stands at `?`."""
+        # One copy of a whole record costs as much as one of a single word.
+        records = np.ndarray((len(text) - self._size + 1,), f"V{self._size}", text, 0, (1,))[at]
+        words = np.ascontiguousarray(records.view("<u8").reshape(-1, self._size // 8).T)
+        words ^= self._expected
+        # A digit is below ten: neither it nor it plus six reaches the upper half of its octet.
+        wrong = words + self._six
+        wrong |= words
+        wrong &= self._checked
+        _require(not wrong.any())
+        return words
+
+
+# The dates of each stand in the same places: the century at the end of the second word, the rest in the third.
+_START = _Pattern('????{"start":"####-##-##","?????')
+_END = _Pattern('???????"end":"####-##-##","val":????????????????')
+_FILING = _Pattern('?????,"accn":"##########-##-######","fy":????,"fp":????,"form":"????????')
+_FILED = _Pattern('???","filed":"####-##-##"???????')
+_FRAME = _Pattern(',"frame":"CY####????????')
+
+_BLOCK_BYTES = 1 << 21
+_PAD = b" " * 128  # so that a pattern can be taken wherever a fact might go on
 _QUOTE = ord('"')
-_LOW = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # the n octets that come first
-_HIGH = ~_LOW[::-1]  # the n octets that come last
 _ZEROS = _word("0" * 8)
+_ONES = 0x0101010101010101
+_UPPER = 0xF0F0F0F0F0F0F0F0
 
 
 def _braces(octets: npt.NDArray[np.uint8], lengths: Places) -> tuple[Places, Places, Places]:
     """Where each fact begins and ends, and in which list it stands. Lists hold facts, commas between them, and nothing else."""
-    ends = np.cumsum(lengths)
+    ends = np.cumsum(lengths) + len(_PAD)
     begins = ends - lengths
     _require(lengths >= 2, octets[begins] == ord("["), octets[ends - 1] == ord("]"))
-    opens = np.flatnonzero(octets == ord("{"))
-    of_unit = np.searchsorted(ends, opens, side="right")
-    _require(np.bincount(of_unit, minlength=len(lengths))[lengths > 2] > 0)  # what is longer than [] has facts
-    is_first = np.diff(of_unit, prepend=-1) != 0
-    is_last = np.diff(of_unit, append=-1) != 0
-    before = opens - 1
-    _require(before[is_first] == begins[of_unit[is_first]], octets[before[~is_first]] == ord(","))
-    closes = np.where(is_last, ends[of_unit] - 2, np.append(opens[1:], 0) - 2)
-    _require(octets[closes] == ord("}"), closes > opens)
-    return opens, closes, of_unit
+    opens = _places(octets, "{")
+    filled = np.flatnonzero(lengths > 2)  # what is longer than [] has facts
+    first = np.searchsorted(opens, begins[filled])
+    _require(np.append(opens, 0)[first] == begins[filled] + 1)
+    counts = np.diff(first, append=len(opens))
+    _require(counts > 0, counts.sum() == len(opens))
+    before = octets[opens - 1]
+    before[first] = ord(",")
+    closes = np.empty_like(opens)
+    closes[:-1] = opens[1:] - 2
+    closes[first + counts - 1] = ends[filled] - 2
+    _require(before == ord(","), octets[closes] == ord("}"), closes > opens)
+    return opens, closes, np.repeat(filled, counts)
 
 
-def _eight_digits(word: Words) -> Words:
-    """The number that eight digits are, the first lowest."""
-    high = np.uint64(0xF0F0F0F0F0F0F0F0)
-    _require(word & high == _ZEROS, (word + np.uint64(0x0606060606060606)) & high == _ZEROS)
-    number = (word & np.uint64(0x0F0F0F0F0F0F0F0F)) * np.uint64(2561) >> np.uint64(8)
-    number = (number & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601) >> np.uint64(16)
-    return (number & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001) >> np.uint64(32)
+def _places(octets: npt.NDArray[np.uint8], character: str) -> Places:
+    """Where the character stands, if nowhere twice among eight octets: an eighth of the work of looking at each."""
+    words = (octets == ord(character)).view("<u8")
+    at = np.flatnonzero(words != 0)
+    found = words[at]
+    _require(found & found - 1 == 0)
+    return (at << 3) + (np.bitwise_count(found - 1) >> 3)
+
+
+def _eight_digits(digits: Words) -> Words:
+    """The number that eight digits (0 to 9 each) are, the first lowest."""
+    number = digits * 2561 >> 8
+    number = (number & 0x00FF00FF00FF00FF) * 6553601 >> 16
+    return (number & 0x0000FFFF0000FFFF) * 42949672960001 >> 32
+
+
+def _are_digits(digits: Words) -> npt.NDArray[np.bool_]:
+    return (digits | digits + 6 * _ONES) & _UPPER == 0
 
 
 _MONTHS = np.arange(np.datetime64("0001-01"), np.datetime64("10000-02")).astype("datetime64[D]").astype(np.int32)
 _MONTH_LENGTHS = np.diff(_MONTHS)
 
 
-def _days(words: Words, at: Places) -> Days:
-    """Of YYYY-MM-DD, in the years 1 to 9999."""
-    head, tail = words[at], words[at + 2]
-    _require(head & np.uint64(0xFF0000FF00000000) == np.uint64(0x2D00002D00000000))
-    month, day = head >> np.uint64(8) & np.uint64(0x0000FFFF00000000), tail & np.uint64(0xFFFF000000000000)
-    date = _eight_digits(head & _mask(4) | month | day).astype(np.int32)
-    day_of_month, month_of_year = date % 100, date // 100 % 100
-    nth_month = (date // 10000 - 1) * 12 + month_of_year - 1
-    _require(date >= 10000, month_of_year >= 1, month_of_year <= 12, day_of_month >= 1)
-    _require(day_of_month <= _MONTH_LENGTHS[nth_month])
-    return _MONTHS[nth_month] + day_of_month - 1
+def _days(century: Words, rest: Words) -> Days:
+    """Of the digits of YYYY-MM-DD in the years 1 to 9999, the first two at the end of one word, the others in the next."""
+    century, rest = (word * 10 + (word >> 8) for word in (century, rest))  # each with its right neighbour
+    year = (century >> 48 & 0xFF) * 100 + (rest & 0xFF)
+    month, day = rest >> 24 & 0xFF, rest >> 48 & 0xFF
+    _require(year - 1 < 9999, month - 1 < 12, day - 1 < 31)
+    nth_month = (year * 12 + month - 13).astype(np.int64)
+    day = day.astype(np.int32)
+    _require(day <= _MONTH_LENGTHS[nth_month])
+    return _MONTHS[nth_month] + (day - np.int32(1))
 
 
-def _numbers(text: bytes, octets: npt.NDArray[np.uint8], words: Words, at: Places, until: Places) -> npt.NDArray[np.float64]:
-    """Whole numbers of up to 16 digits from their digits; a parser reads the others."""
-    negative = octets[at] == ord("-")
-    digits = until - at - negative
-    top, rest = np.clip(digits, 0, 8), np.clip(digits - 8, 0, 8)
-    last = words[until - 8] & _HIGH[top] | _ZEROS & ~_HIGH[top]
-    before = words[until - 16] & _HIGH[rest] | _ZEROS & ~_HIGH[rest]
-    high = np.uint64(0xF0F0F0F0F0F0F0F0)
-    whole = (digits >= 1) & (digits <= 16) & ((octets[at + negative] != ord("0")) | (digits == 1) & ~negative)
-    for word in (last, before):
-        whole &= (word & high == _ZEROS) & ((word + np.uint64(0x0606060606060606)) & high == _ZEROS)
-    others = np.flatnonzero(~whole)
-    last[others] = before[others] = _ZEROS
-    value = (_eight_digits(before) * np.uint64(10**8) + _eight_digits(last)).astype(np.float64)
+_LONGEST = 400  # characters of a number that a double can tell from others, and more than enough
+_POWERS = np.array([10**n for n in range(9)], np.uint64)
+
+
+def _numbers(text: bytes, first: Words, second: Words, at: Places) -> tuple[npt.NDArray[np.float64], Places]:
+    """The numbers that begin with these two words, and how many characters they have: whole ones of up to 16 from their digits, a
+    parser reads the others."""
+    head, tail = _octets_before(first, ","), _octets_before(second, ",")
+    tail = np.where(head < 8, 0, tail)
+    length = head + tail
+    negative = first & 0xFF == ord("-")
+    digits = first ^ _ZEROS
+    digits[negative] &= 0xFFFFFFFFFFFFFF00
+    leading = np.where(negative, digits >> 8, digits) & 0xFF == 0
+    # The first digit is the lowest: without what stands behind the number, and with zeros before it.
+    digits <<= (8 - head).astype(np.uint64) << 3
+    others = (second ^ _ZEROS) << ((8 - tail).astype(np.uint64) << 3)
+    whole = _are_digits(digits) & _are_digits(others) & (length > negative) & (~leading | ((length == 1) & ~negative))
+    value = (_eight_digits(digits) * _POWERS[tail] + _eight_digits(others)).astype(np.float64)
     value[negative] *= -1
+    longer = np.flatnonzero(length == 16)
+    length[longer] = [max(text.find(b",", start, start + _LONGEST) - start, 0) for start in at[longer].tolist()]
+    whole[longer] &= length[longer] == 16
+    others = np.flatnonzero(~whole)
     if len(others):
-        spans = zip(at[others].tolist(), until[others].tolist(), strict=True)
+        spans = zip(at[others].tolist(), (at + length)[others].tolist(), strict=True)
         try:
             read = msgspec.json.decode(b"[" + b",".join([text[a:b] for a, b in spans]) + b"]", type=list[float])
         except msgspec.DecodeError:
             raise _OtherLayout from None
         _require(len(read) == len(others))
         value[others] = read
-    return value
+    return value, length
 
 
-def _accessions(words: Words, at: Places) -> Words:
-    """The 18 digits of ##########-##-######."""
-    head, middle, tail = words[at], words[at + 8], words[at + 12]
-    _require(middle & np.uint64(0x0000FF0000FF0000) == np.uint64(0x00002D00002D0000))
-    second = middle & np.uint64(0xFFFF)
-    second |= middle >> np.uint64(8) & np.uint64(0xFFFF0000)
-    second |= middle >> np.uint64(16) & np.uint64(0x0000FFFF00000000)
-    second |= tail << np.uint64(16) & np.uint64(0xFFFF000000000000)
-    third = tail & _HIGH[2] | _ZEROS & ~_HIGH[2]
-    return _eight_digits(head) * np.uint64(10**10) + _eight_digits(second) * np.uint64(100) + _eight_digits(third)
+def _octets_before(word: Words, character: str) -> Places:
+    """How many octets stand before the first one that is the character: 0 to 8."""
+    differs = word ^ _word(character * 8)
+    zero = differs - _ONES & ~differs & 0x8080808080808080  # the lowest is true
+    return (np.bitwise_count(zero - 1 & ~zero) >> 3).astype(np.int64)
 
 
-def _fiscal_years(words: Words, at: Places) -> npt.NDArray[np.int32]:
-    word = words[at] & _mask(4)
+def _accessions(filing: Words) -> Words:
+    """The 18 digits of ##########-##-######, of which eight stand in a word of their own."""
+    _, second, third, fourth, fifth, *_ = filing
+    first = (second >> 48 & 0xFF) * 10 + (second >> 56)
+    rest = fourth >> 8 & 0xFFFF
+    rest |= fourth >> 16 & 0x0000FFFFFFFF0000
+    rest |= fifth << 48
+    return (first * 10**8 + _eight_digits(third)) * 10**8 + _eight_digits(rest)
+
+
+def _fiscal_years(word: Words) -> npt.NDArray[np.int32]:
+    word = word >> 8 & _mask(4)
     null = word == _word("null")
     word[null] = _word("1000")
-    _require(word & np.uint64(0xFF) != np.uint64(ord("0")))
-    year = _eight_digits(_ZEROS & _mask(4) | word << np.uint64(32)).astype(np.int32)
+    digits = (word ^ _ZEROS & _mask(4)) << 32
+    _require(_are_digits(digits), word & 0xFF != ord("0"))
+    year = _eight_digits(digits).astype(np.int32)
     year[null] = NO_YEAR
     return year
 
 
-def _fiscal_periods(words: Words, at: Places) -> Words:
-    word = words[at] & _mask(4)
-    text = word >> np.uint64(8) & _mask(2)
-    quoted = (word & np.uint64(0xFF0000FF) == np.uint64(0x22000022)) & (text & np.uint64(0xFF) != np.uint64(_QUOTE))
-    quoted &= text >> np.uint64(8) != np.uint64(_QUOTE)
+def _fiscal_periods(word: Words) -> Words:
+    word = word >> 24 & _mask(4)
+    text = word >> 8 & _mask(2)
+    quoted = (word & 0xFF0000FF == 0x22000022) & (text & 0xFF != _QUOTE)
+    quoted &= text >> 8 != _QUOTE
     null = word == _word("null")
     _require(quoted | null)
     text[null] = 0
     return text
 
 
-def _short_text(octets: npt.NDArray[np.uint8], words: Words, at: Places) -> tuple[Words, Places]:
-    """The up to eight characters before the next quote, and how many they are."""
-    word = words[at]
-    differs = word ^ _word('"' * 8)
-    zero = differs - np.uint64(0x0101010101010101) & ~differs & np.uint64(0x8080808080808080)
-    first = zero & (~zero + np.uint64(1))  # the lowest is that of the first quote
-    length = np.full(len(at), 8, np.int64)
-    short = first != 0
-    length[short] = np.log2(first[short].astype(np.float64)).astype(np.int64) >> 3
-    _require(octets[at + length] == _QUOTE)
-    return word & _LOW[length], length
+def _short_text(word: Words) -> tuple[Words, Places]:
+    """The up to eight characters before the next quote, and how many they are. That a quote follows is for the caller to see."""
+    length = _octets_before(word, '"')
+    return word & (1 << (length.astype(np.uint64) << 3)) - 1, length
 
 
-def _check_frames(octets: npt.NDArray[np.uint8], words: Words, at: Places, closes: Places) -> None:
+def _check_frames(text: bytes, octets: npt.NDArray[np.uint8], at: Places, closes: Places) -> None:
     """A fact ends after its filing date or with a frame (CY2015, CY2015Q3, CY2015Q3I), which is not kept."""
     framed = at != closes
     at, closes = at[framed], closes[framed]
-    length = closes - at - 11
-    _require(words[at] == _word(',"frame"'), octets[at + 8] == ord(":"), octets[at + 9] == _QUOTE)
-    _require((length == 6) | (length == 8) | (length == 9), octets[at + 10 + length] == _QUOTE)
-    frame = words[at + 10]
-    _require(frame & _mask(2) == _word("CY"))
-    year, quarter = frame >> np.uint64(16) & _mask(4), frame >> np.uint64(56)
-    _eight_digits(_ZEROS & _mask(4) | year << np.uint64(32))
-    quarterly = length > 6
-    _require((frame >> np.uint64(48) & np.uint64(0xFF))[quarterly] == ord("Q"), quarter[quarterly] - ord("0") <= 9)
-    _require(octets[at + 18][length == 9] == ord("I"))
+    rest = _FRAME.of(text, at)[2]
+    length = closes - at - 16
+    quarter = (rest & 0xFF == ord("Q")) & ((rest >> 8 & 0xFF) - ord("0") <= 9)
+    instant = quarter & (rest >> 16 & 0xFF == ord("I"))
+    _require((length == 1) | (length == 3) & quarter | (length == 4) & instant, octets[closes - 1] == _QUOTE)

@@ -38,6 +38,7 @@ def judged(rows: pl.DataFrame, accepted: Accepted, calendar: TradingCalendar) ->
     filings = filings.select("cik", "accession", "filed", "filing", **_rules_of_filings(calendar))
     wrong = filings.filter(pl.any_horizontal(_OF_FILINGS))
     rows, repeated = _conflicts_marked(rows)
+    rows = rows.with_columns(_early_figures(rows))
     rules = _rules_of_facts() | {
         rule: pl.col("filing").is_in(wrong.filter(pl.col(rule))["filing"].implode()) for rule in _OF_FILINGS
     }
@@ -74,18 +75,23 @@ def _rules_of_filings(calendar: TradingCalendar) -> dict[str, pl.Expr]:
 
 
 def _rules_of_facts() -> dict[str, pl.Expr]:
-    figures = concept_map().by_tag()
-    # The cheap question first: most facts were filed after their period, whatever their tag.
-    early = pl.col("filed") < pl.col("period_end")
-    is_figure = pl.concat_str("taxonomy", pl.lit(":"), "tag", pl.lit("|"), "unit").is_in([f"{t}|{u}" for t, u in figures])
     return {
         "missing_form": pl.col("form") == "",
         "not_finite": ~pl.col("value").is_finite(),
         "end_before_start": (pl.col("period_end") < pl.col("period_start")).fill_null(False),
-        # Notes report coming years (debt falling due), statements do not: a balance of next December is a wrong date.
-        "filed_before_period_end": early & is_figure,
+        "filed_before_period_end": pl.col("early_figure"),
         "conflicting_versions": pl.col("conflicting"),
     }
+
+
+def _early_figures(rows: pl.DataFrame) -> pl.Series:
+    """`early_figure`. Notes report coming years (debt falling due), statements do not: a balance of next December is a wrong date."""
+    figures = [f"{tag}|{unit}" for tag, unit in concept_map().by_tag()]
+    is_figure = pl.concat_str("taxonomy", pl.lit(":"), "tag", pl.lit("|"), "unit").is_in(figures)
+    # The cheap question first: most facts were filed after their period, whatever their tag.
+    early = rows.select(pl.arg_where(pl.col("filed") < pl.col("period_end"))).to_series()
+    found = early.filter(rows[early].select(is_figure).to_series())
+    return pl.int_range(len(rows), dtype=pl.UInt32, eager=True).is_in(found.implode()).alias("early_figure")
 
 
 def _conflicts_marked(rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:

@@ -1,8 +1,8 @@
 """When the market could read a filing: acceptance times from SEC submissions, and what EDGAR makes of them (17 CFR 232.13)."""
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,9 +30,8 @@ class _Submissions(msgspec.Struct):
     filings: Recent
 
 
-@dataclass(frozen=True, slots=True)
-class _Acceptance:
-    form: str
+class _Acceptance(NamedTuple):
+    by_deadline: bool  # whether the form gets its filing date by the 17:30 rule
     filed: date
     clock: datetime  # as written, its zone ignored
 
@@ -52,11 +51,13 @@ def acceptances(cik: int, submissions: SecFiles | None, wanted: Set[str]) -> tup
                 if "-submissions-" in name
                 else msgspec.json.decode(content, type=_Submissions).filings.recent
             )
+            by_deadline = {form for form in set(filings.form) if _is_dated_by_deadline(form)}
             columns = (filings.accessionNumber, filings.filingDate, filings.acceptanceDateTime, filings.form)
             for accession, filed, accepted, form in zip(*columns, strict=True):
                 # Most filings of a company are its insiders' trades: they report no facts, and say nothing of the clock.
-                if accepted and (accession in wanted or _is_dated_by_deadline(form)):
-                    read[accession] = _Acceptance(form, filed, datetime.fromisoformat(accepted).replace(tzinfo=None))
+                if accepted and (form in by_deadline or accession in wanted):
+                    clock = datetime.fromisoformat(accepted).replace(tzinfo=None)
+                    read[accession] = _Acceptance(form in by_deadline, filed, clock)
         except Unreadable as unreadable:
             rejected.append(unreadable.rejected)
         except (ValueError, UnicodeDecodeError) as error:  # msgspec.DecodeError, and columns of unequal length
@@ -81,7 +82,7 @@ def _zone(filings: Iterable[_Acceptance]) -> tzinfo:
     """
     votes_utc = 0
     for acceptance in filings:
-        if _is_dated_by_deadline(acceptance.form):
+        if acceptance.by_deadline:
             votes_utc += _agrees(_new_york(acceptance, UTC), acceptance.filed)
             votes_utc -= _agrees(_new_york(acceptance, NEW_YORK), acceptance.filed)
     return UTC if votes_utc > 0 else NEW_YORK

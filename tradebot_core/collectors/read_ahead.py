@@ -9,15 +9,17 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def read_ahead(items: Iterable[Item], read: Callable[[Item], Result], readers: int) -> Iterator[tuple[Item, Result]]:
-    """Each item with what was read for it, in order. At most `readers` results wait or are being made at any time; an
-    error comes up where its item would have."""
+def read_ahead(
+    items: Iterable[Item], read: Callable[[Item], Result], readers: int, ahead: int
+) -> Iterator[tuple[Item, Result]]:
+    """Each item with what was read for it, in order. At most `ahead` results wait or are being made at any time, by `readers`
+    threads; an error comes up where its item would have."""
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(readers, thread_name_prefix="reader") as pool:
         try:
             for item in items:
                 waiting.append((item, pool.submit(read, item)))
-                if len(waiting) > readers - 1:
+                if len(waiting) >= ahead:
                     first, future = waiting.popleft()
                     yield first, future.result()
             while waiting:

@@ -11,8 +11,8 @@ from typing import ClassVar, TypeVar
 
 from tradebot_core.calendar import NEW_YORK, xnys
 from tradebot_core.config import IbkrSettings, Mode
-from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown
-from tradebot_core.ibkr.connection import BrokerError, Client, run
+from tradebot_core.errors import ExecutionError, NotPermitted, OrderUnknown, TradebotError
+from tradebot_core.ibkr.connection import BrokerError, Client, is_read_only, read_only, require_link, run
 from tradebot_core.ibkr.contracts import Named, details_of
 from tradebot_core.ibkr.hours import why_restarting, why_too_late
 from tradebot_core.ibkr.orders import (
@@ -35,6 +35,10 @@ ACKNOWLEDGE_TIMEOUT_S = 30.0
 
 # Codes after which a new order was not taken. They count only when IBKR then lists neither the order nor an execution.
 _REJECTIONS = frozenset({103, 109, 110, 111, 113, 163, 200, 201, 203, 321, 383, 387, 434, 435, 436, 451, 460, 10243, 10318})
+
+# Of those, what is wrong with the order or its security: price, size, type, no such share, not allowed to be traded here. Any other
+# (201 with margin and permissions, 321 with the gateway's settings, 435 with the account) may meet every order of the account.
+_OWN_FAULTS = frozenset({103, 109, 110, 111, 113, 163, 200, 203, 383, 387, 434, 451, 460, 10243, 10318})
 
 # Statuses that end an order. Inactive does so only in the completed list: an inactive open order may be revived in TWS.
 _ENDED = {
@@ -82,7 +86,8 @@ class IbkrEngine:
             try:
                 details = await details_of(ib, share)
             except BrokerError as error:
-                return OrderStatus(OrderState.REJECTED, detail=str(error))
+                require_link(ib)  # else it may not know the share for another reason than that there is none
+                return OrderStatus(OrderState.REJECTED, detail=str(error), own_fault=error.code in _OWN_FAULTS)
             placed = terms
             if terms.limit_price is not None:
                 placed = replace(terms, limit_price=on_grid(terms.limit_price, intent.side, await price_steps(ib, details)))
@@ -90,17 +95,22 @@ class IbkrEngine:
             late = self._clock and why_too_late(self._clock.now(), intent.session, xnys())
             if late:
                 raise ExecutionError(f"Order {intent.key} was not sent: {late}.", "The next session decides anew.")
+            require_link(ib)
             answer = await send_order(ib, details.contract, placed, self._timeout_s)
             try:
                 known = await find_order(ib, terms.account, terms.reference)
-            except (ConnectionError, BrokerError) as error:
-                raise _unknown(intent.key, f"was sent, and then {error}") from error
+            except (ConnectionError, BrokerError, TradebotError) as error:  # whatever it is, the order is on its way
+                cause = error.cause if isinstance(error, TradebotError) else str(error)
+                raise _unknown(intent.key, f"was sent, and then: {cause.rstrip('.')}") from error
             if known is not None:
                 status = _status(intent.key, known)
                 detail = f"IBKR {answer.code}: {answer.text}" if answer.code else status.detail
-                return OrderStatus(status.state, status.fills, status.broker_order_id, detail)
+                return replace(status, detail=detail, own_fault=answer.code in _OWN_FAULTS)
+            if is_read_only(answer.code, answer.text):  # never placed: it may be sent when the setting is changed
+                raise read_only(f"IBKR {answer.code}: {answer.text}")
             if answer.code in _REJECTIONS:
-                return OrderStatus(OrderState.REJECTED, detail=f"IBKR {answer.code}: {answer.text}")
+                detail = f"IBKR {answer.code}: {answer.text}"
+                return OrderStatus(OrderState.REJECTED, detail=detail, own_fault=answer.code in _OWN_FAULTS)
             raise _unknown(intent.key, f"was answered with {answer}, but IBKR does not list it")
 
         return self._run(work)
@@ -149,12 +159,8 @@ def _status(order_key: str, order: BrokerOrder | None) -> OrderStatus:
     """The order by its executions; the broker's word for its status decides only whether it goes on working."""
     if order is None:
         return OrderStatus(None)
-    fills = tuple(_fill(order_key, done) for done in order.executions if done.commission is not None)
-    done = sum(execution.quantity for execution in order.executions)
-    state, detail = _state(order, done)
-    if len(fills) < len(order.executions):
-        # A fill without its commission cannot be entered, and a filled order would not be asked about again.
-        state, detail = OrderState.UNKNOWN, "IBKR has not reported every commission yet; ask again."
+    fills = tuple(_fill(order_key, done) for done in order.executions)
+    state, detail = _state(order, sum(fill.quantity for fill in fills))
     return OrderStatus(state, fills, str(order.perm_id or ""), detail)
 
 
@@ -170,7 +176,6 @@ def _state(order: BrokerOrder, done: int) -> tuple[OrderState, str]:
 
 
 def _fill(order_key: str, done: BrokerExecution) -> Fill:
-    assert done.commission is not None
     return Fill(
         execution_id=done.execution_id,
         order_key=order_key,

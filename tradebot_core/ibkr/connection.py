@@ -11,10 +11,11 @@ through the gateway's nightly restart, after which ib_async's memory of orders i
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from enum import IntEnum
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from ib_async import IB, RequestError, StartupFetchNONE
 
@@ -36,6 +37,18 @@ _CLOCK_TIMEOUTS_S = (2.0, 5.0)
 _NOT_VALID = 321
 
 
+def is_read_only(code: int, text: str) -> bool:
+    """Whether the gateway refuses because its API may not write."""
+    return code == _NOT_VALID and "read-only" in text.lower()
+
+
+def read_only(said: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The gateway's API is in read-only mode ({said}).",
+        "In TWS or IB Gateway: Configuration, API, Settings: clear Read-Only API. Until then nothing can be ordered.",
+    )
+
+
 class Client(IntEnum):
     """Who connects: what is added to settings.client_id."""
 
@@ -47,6 +60,10 @@ class Client(IntEnum):
     WATCH = 13
     DOCTOR = 14
     ACCOUNT = 15
+
+
+# The others ask the broker's clock, which is the proof that somebody is there, as their first question; the doctor finds out by itself.
+_PROBE_THEMSELVES = frozenset({Client.BARS, Client.CONTRACTS, Client.SPLITS, Client.WATCH, Client.DOCTOR, Client.ACCOUNT})
 
 
 class BrokerError(Exception):
@@ -145,7 +162,7 @@ async def connected(
     ib.RaiseRequestErrors = True  # or a refused request looks like an empty answer
     if client is not Client.ORDERS:
         ib.client.MaxRequests = _READER_MESSAGES_PER_S
-    link = Link(ib)
+    _LINKS[ib] = Link(ib)
     try:
         for attempt in range(1, _ID_ATTEMPTS + 1):
             try:
@@ -156,8 +173,8 @@ async def connected(
                     raise failure(error.cause, error.mend) from None
                 await asyncio.sleep(_ID_RELEASE_S)
         check_account(ib.managedAccounts(), settings, mode)
-        if client is Client.ORDERS:
-            await _probe(ib, link)
+        if client not in _PROBE_THEMSELVES:
+            await broker_time(ib)
         yield ib
     except ConnectionError as error:
         raise failure(
@@ -171,36 +188,54 @@ async def connected(
 
 
 class Link:
-    """Whether the gateway has its own connection to IBKR, as far as it has told us."""
+    """Whether the gateway has its own connection to IBKR, as far as it has told us, and how often it has lost it."""
 
     def __init__(self, ib: IB) -> None:
         self.lost = ""
+        self.losses = 0
         ib.errorEvent += self._on_error
 
     def _on_error(self, _request: int, code: int, text: str, _contract: object) -> None:
         if code in _LINK_LOST:
             self.lost = f"IBKR {code}: {text}"
+            self.losses += 1
         elif code in _LINK_RESTORED:
             self.lost = ""
 
 
-async def _probe(ib: IB, link: Link) -> None:
-    """Whether anybody is there: a gateway may accept and answer nothing, or answer from memory while it has lost IBKR.
+_LINKS: WeakKeyDictionary[IB, Link] = WeakKeyDictionary()
 
-    Raises ConnectionError. The broker's clock is asked because IBKR itself answers it.
-    """
-    await broker_time(ib)
-    if link.lost:
-        raise ConnectionError(f"the gateway has lost IBKR ({link.lost})")
+
+@contextmanager
+def one_link(ib: IB) -> Iterator[None]:
+    """Questions whose answers belong together, of a connection made by `run`. Raises ConnectionError when the gateway lost IBKR on the
+    way, come back (1101, 1102) or not: part of what it said may be from memory, and lacks what happened in the gap."""
+    require_link(ib)
+    before = _LINKS[ib].losses
+    yield
+    if _LINKS[ib].losses != before:
+        raise ConnectionError("the gateway lost IBKR while it was asked")
+
+
+def require_link(ib: IB) -> None:
+    """Raises ConnectionError when the gateway has told, on this connection, that it has lost IBKR."""
+    if _LINKS[ib].lost:
+        raise ConnectionError(f"the gateway has lost IBKR ({_LINKS[ib].lost})")
 
 
 async def broker_time(ib: IB) -> datetime:
-    """The broker's clock. A gateway ignores the question when it answered it less than a second ago, so it is asked twice."""
+    """The broker's clock, and a proof that somebody is there: a gateway may accept and answer nothing, or answer from memory while it has
+    lost IBKR, which itself answers this question. Raises ConnectionError then.
+
+    A gateway ignores the question when it answered it less than a second ago, so it is asked twice.
+    """
     for timeout in _CLOCK_TIMEOUTS_S:
         try:
-            return await answer(ib, ib.reqCurrentTimeAsync(), timeout_s=timeout)
+            now = await answer(ib, ib.reqCurrentTimeAsync(), timeout_s=timeout)
+            require_link(ib)
+            return now
         except ConnectionError:
-            if timeout == _CLOCK_TIMEOUTS_S[-1] or not ib.isConnected():
+            if timeout == _CLOCK_TIMEOUTS_S[-1] or not ib.isConnected() or _LINKS[ib].lost:
                 raise
     raise AssertionError
 
@@ -266,7 +301,8 @@ def check_account(managed: list[str], settings: IbkrSettings, mode: Mode) -> Non
     """The login must hold exactly the configured account, and be of the kind the mode says (paper accounts begin with D)."""
     if settings.account not in managed:
         raise ConfigurationError(
-            f"The gateway at {settings.host}:{settings.port} is logged in to {', '.join(managed)}, not to {settings.account}.",
+            f"The gateway at {settings.host}:{settings.port} is logged in to {', '.join(managed) or 'no account'}, "
+            f"not to {settings.account}.",
             "Correct ibkr.account or ibkr.port, or log the gateway in to the right account.",
         )
     live = [account for account in managed if not account.startswith("D")]
@@ -288,23 +324,22 @@ async def answer(ib: IB, question: Awaitable[T], *, timeout_s: float = ANSWER_TI
     on: the last error heard is quoted.
     """
     heard: list[str] = []
+    refused: list[str] = []
     answering = asyncio.ensure_future(question)
 
     def on_error(_request: int, code: int, text: str, _contract: object) -> None:
         heard.append(f"IBKR {code}: {text}")
-        if code == _NOT_VALID and "read-only" in text.lower():
+        if is_read_only(code, text):
+            refused.append(heard[-1])
             answering.cancel()  # or it would be waited for in vain
 
     ib.errorEvent += on_error
     try:
         return await asyncio.wait_for(answering, timeout_s)
     except asyncio.CancelledError:
-        if not (heard and "read-only" in heard[-1].lower()):
+        if not refused:
             raise
-        raise ConfigurationError(
-            f"The gateway's API is in read-only mode ({heard[-1]}).",
-            "In TWS or IB Gateway: Configuration, API, Settings: clear Read-Only API. Until then nothing can be ordered.",
-        ) from None
+        raise read_only(refused[-1]) from None
     except RequestError as error:
         raise BrokerError(error.code, error.message) from None
     except TimeoutError:

@@ -1,15 +1,10 @@
 """Which contract is meant, and what IBKR knows of it."""
 
-import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from ib_async import IB, Contract, ContractDetails, Stock
 
-from tradebot_core.config import IbkrSettings, Mode
-from tradebot_core.errors import DataError
-from tradebot_core.ibkr.connection import BrokerError, Client, answer, broker_time, run
+from tradebot_core.ibkr.connection import BrokerError, answer
 
 NO_DEFINITION = 200
 
@@ -42,33 +37,16 @@ async def qualify(ib: IB, share: Named) -> Contract:
     return (await details_of(ib, share)).contract
 
 
-def contract_facts(
-    settings: IbkrSettings, shares: Sequence[Named], in_flight: int
-) -> tuple[datetime, Sequence[ContractFacts | BrokerError]]:
-    """The broker's time and, for each share in turn, what IBKR knows of it or why it knows nothing."""
-
-    async def work(ib: IB) -> tuple[datetime, Sequence[ContractFacts | BrokerError]]:
-        now = await broker_time(ib)
-        gate = asyncio.Semaphore(in_flight)
-
-        async def one(share: Named) -> ContractFacts | BrokerError:
-            async with gate:
-                try:
-                    found = await details_of(ib, share)
-                except BrokerError as error:
-                    return error
-            return ContractFacts(
-                share.symbol,
-                found.contract.conId,
-                found.longName,
-                found.contract.primaryExchange,
-                found.industry,
-                found.category,
-            )
-
-        return now, await asyncio.gather(*map(one, shares))
-
-    return run(settings, Mode.DRY_RUN, work, client=Client.CONTRACTS, failure=DataError)
+async def facts_of(ib: IB, share: Named) -> ContractFacts | BrokerError:
+    """What IBKR knows of a share, or why it knows nothing."""
+    try:
+        found = await details_of(ib, share)
+    except BrokerError as error:
+        return error
+    assert found.contract is not None
+    return ContractFacts(
+        share.symbol, found.contract.conId, found.longName, found.contract.primaryExchange, found.industry, found.category
+    )
 
 
 async def details_of(ib: IB, share: Named) -> ContractDetails:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
@@ -15,6 +14,7 @@ from tradebot_core.ibkr.contracts import Named, details_of
 from tradebot_core.ibkr.history_errors import Refusal, refusal
 from tradebot_core.ibkr.hours import why_restarting
 from tradebot_core.interfaces import Clock
+from tradebot_core.model.finding import Finding, Level
 
 _CONNECT_TIMEOUT_S = 8.0
 _ANSWER_TIMEOUT_S = 10.0
@@ -27,12 +27,6 @@ _SIGN_IN = (
 )
 
 
-class Level(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
 class What(StrEnum):
     GATEWAY = "ibkr gateway"
     ACCOUNT = "ibkr account"
@@ -42,14 +36,6 @@ class What(StrEnum):
     ORDERS = "ibkr orders"
     DATA = "ibkr data"
     WRITER = "ibkr client id"
-
-
-@dataclass(frozen=True)
-class Finding:
-    level: Level
-    what: What
-    text: str
-    mend: str = ""
 
 
 class _NotServed(ExecutionError):
@@ -96,7 +82,9 @@ def _is_cut_off(found: Iterable[Finding]) -> bool:
 def _account(ib: IB, settings: IbkrSettings) -> Finding:
     where = f"{settings.host}:{settings.port}"
     kind = "paper" if settings.account.startswith("D") else "LIVE"
-    return Finding(Level.OK, What.ACCOUNT, f"{where} serves the API and is logged in to {settings.account} ({kind})")
+    others = len(ib.managedAccounts()) - 1
+    beside = f"; the login's other accounts ({others}) are left alone" if others else ""
+    return Finding(Level.OK, What.ACCOUNT, f"{where} serves the API and is logged in to {settings.account} ({kind}){beside}")
 
 
 async def _clock(ib: IB, link: Link, clock: Clock | None) -> list[Finding]:

@@ -1,28 +1,25 @@
 """Daily bars from IBKR's historical data: asked for at a pace that IBKR bears, and through connections that break."""
 
-import asyncio
-import logging
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from ib_async import IB, BarData
 
-from tradebot_core.config import IbkrSettings, Mode
+from tradebot_core.config import IbkrSettings
 from tradebot_core.errors import DataError
-from tradebot_core.ibkr.connection import BrokerError, Client, answer, broker_time, stream
+from tradebot_core.ibkr.connection import BrokerError, Client, answer, broker_time
 from tradebot_core.ibkr.contracts import Named, qualify
 from tradebot_core.ibkr.history_errors import NO_ANSWER, Refusal, refusal
 from tradebot_core.ibkr.pace import Pace, Pacer
+from tradebot_core.ibkr.resuming import Remaining, resumed, some_at_a_time
 
-_log = logging.getLogger(__name__)
 _ANSWER_TIMEOUT_S = 90.0
 _MARGIN_S = 10.0
 _MAX_DAYS = 365  # longer durations must be written in years, or error 321 comes back
-_LONGEST_WAIT_S = 60.0
 _MESSAGES_A_REQUEST = 3  # contract, history, cancel
 
 
@@ -69,33 +66,9 @@ def daily_bars(
     A connection that breaks on the way is made again and only what is left is asked for. Raises DataError when it cannot be, when a
     request is refused for its pace again and again, or when another session has the login's market data.
     """
-    left = _Left(asked, Pacer(pace), pace.attempts)
-    breaks = 0
-    while left.numbers:
-        try:
-            with closing(
-                stream(settings, Mode.DRY_RUN, lambda ib: _answers(ib, left, in_flight), client=client, failure=_Broken)
-            ) as answers:
-                for found in answers:
-                    breaks = 0
-                    left.numbers.remove(found.number)
-                    yield found
-        except _Broken as error:
-            if not left.begun:
-                raise DataError(error.cause, error.mend) from error
-            if breaks == pace.reconnects:
-                raise DataError(
-                    f"{error.cause} {left.told()}",
-                    "What came is kept. Look at the gateway; the next collection asks for the rest.",
-                ) from error
-            wait = min(_LONGEST_WAIT_S, 2.0**breaks)
-            breaks += 1
-            _log.warning("%s %s Next try in %.0f s.", error.cause, left.told(), wait)
-            time.sleep(wait)
-
-
-class _Broken(DataError):
-    """No connection."""
+    left = _Left(asked, Pacer(pace), pace.attempts, Remaining(len(asked)))
+    for _, found in resumed(settings, left.remaining, lambda ib: _answers(ib, left, in_flight), client, pace.reconnects):
+        yield found
 
 
 @dataclass
@@ -105,41 +78,24 @@ class _Left:
     asked: Sequence[BarsAsked]
     pacer: Pacer
     attempts: int
-    begun: bool = False
-    numbers: deque[int] = field(init=False)
+    remaining: Remaining
     tries: Counter[int] = field(default_factory=Counter)
 
-    def __post_init__(self) -> None:
-        self.numbers = deque(range(len(self.asked)))
 
-    def told(self) -> str:
-        return f"{len(self.asked) - len(self.numbers)} of {len(self.asked)} requests were answered."
-
-
-async def _answers(ib: IB, left: _Left, in_flight: int) -> AsyncIterator[BarsAnswered]:
+async def _answers(ib: IB, left: _Left, in_flight: int) -> AsyncIterator[tuple[int, BarsAnswered]]:
     asked_at = await broker_time(ib)
-    left.begun = True
+    left.remaining.begun = True
     ib.client.MaxRequests = max(
         ib.client.MaxRequests, int(_MESSAGES_A_REQUEST * left.pacer.per_second)
     )  # the pace is the limit
-    waiting = deque(left.numbers)
-    open_requests: dict[asyncio.Task[Sequence[TradesBar] | BrokerError], int] = {}
-    try:
-        while waiting or open_requests:
-            while waiting and len(open_requests) < in_flight:
-                number = waiting.popleft()
-                open_requests[asyncio.create_task(_ask(ib, left, number, asked_at))] = number
-            done, _ = await asyncio.wait(open_requests, return_when=asyncio.FIRST_COMPLETED)
-            for request in done:
-                number, found = open_requests.pop(request), request.result()
-                if isinstance(found, BrokerError) and _is_to_be_asked_again(found, left, number):
-                    waiting.append(number)
-                else:
-                    yield BarsAnswered(number, asked_at, found)
-    finally:
-        for request in open_requests:
-            request.cancel()
-        await asyncio.gather(*open_requests, return_exceptions=True)
+    waiting = deque(left.remaining.numbers)
+    answers = some_at_a_time(waiting, in_flight, lambda number: _ask(ib, left, number, asked_at))
+    async with aclosing(answers):
+        async for number, found in answers:
+            if isinstance(found, BrokerError) and _is_to_be_asked_again(found, left, number):
+                waiting.append(number)
+            else:
+                yield number, BarsAnswered(number, asked_at, found)
 
 
 async def _ask(ib: IB, left: _Left, number: int, asked_at: datetime) -> Sequence[TradesBar] | BrokerError:
@@ -173,7 +129,7 @@ def _is_to_be_asked_again(error: BrokerError, left: _Left, number: int) -> bool:
     meant = refusal(error)
     if meant is Refusal.OTHER_SESSION:
         raise DataError(
-            f"IBKR gives no data to this login now ({error}): it is signed in somewhere else as well. {left.told()}",
+            f"IBKR gives no data to this login now ({error}): it is signed in somewhere else as well. {left.remaining.told()}",
             "End the other session (TWS, phone or web with live quotes), then collect again.",
         )
     if meant not in (Refusal.PACING, Refusal.CANCELLED):
@@ -181,7 +137,7 @@ def _is_to_be_asked_again(error: BrokerError, left: _Left, number: int) -> bool:
     left.tries[number] += 1
     if left.tries[number] >= left.attempts:
         raise DataError(
-            f"IBKR refused {left.asked[number].share.symbol} {left.attempts} times ({error}). {left.told()}",
+            f"IBKR refused {left.asked[number].share.symbol} {left.attempts} times ({error}). {left.remaining.told()}",
             "What came is kept. Collect again later, with a lower params.pace.per_second.",
         )
     if meant is Refusal.PACING:

@@ -16,7 +16,7 @@ from typing import Any
 from ib_async import IB, Contract, ExecutionFilter, Fill, Order, OrderStatus, TagValue, Trade
 
 from tradebot_core.errors import ExecutionError, OrderUnknown
-from tradebot_core.ibkr.connection import answer
+from tradebot_core.ibkr.connection import answer, is_read_only, one_link, read_only
 from tradebot_core.model.portfolio import usd
 
 _REFERENCE_LENGTH = 40  # IBKR states no limit for orderRef; this much is seen to come back whole
@@ -80,10 +80,13 @@ def order_reference(key: str) -> str:
 
 
 async def find_order(ib: IB, account: str, reference: str) -> BrokerOrder | None:
-    """All that IBKR knows of the order today. Completed orders and executions reach back to midnight, New York."""
-    trade = await find_open(ib, account, reference)
-    completed = _latest(await answer(ib, ib.reqCompletedOrdersAsync(False)), account, reference)
-    executions = await _executions(ib, account, reference)
+    """All that IBKR knows of the order today. Completed orders and executions reach back to midnight, New York.
+
+    Raises ConnectionError when the gateway loses IBKR meanwhile: that it lists nothing would prove nothing."""
+    with one_link(ib):
+        trade = await find_open(ib, account, reference)
+        completed = _latest(ib, await answer(ib, ib.reqCompletedOrdersAsync(False)), account, reference)
+        executions = await _executions(ib, account, reference)
     if completed is not None:
         # Here IBKR sends no order id and often no quantity ordered; filledQuantity is what it stands by.
         filled = int(completed.order.filledQuantity) if completed.order.filledQuantity < 1e300 else 0
@@ -99,7 +102,7 @@ async def find_order(ib: IB, account: str, reference: str) -> BrokerOrder | None
 
 
 async def find_open(ib: IB, account: str, reference: str) -> Trade | None:
-    return _latest(await answer(ib, ib.reqAllOpenOrdersAsync()), account, reference)
+    return _latest(ib, await answer(ib, ib.reqAllOpenOrdersAsync()), account, reference)
 
 
 async def send_order(ib: IB, contract: Contract, terms: OrderTerms, timeout_s: float) -> Acknowledgement:
@@ -152,11 +155,11 @@ async def cancel_order(ib: IB, trade: Trade, timeout_s: float) -> None:
             f"Order {trade.order.orderRef} was placed by client {trade.order.clientId}; IBKR lets no other client cancel it.",
             f"Set ibkr.client_id to {trade.order.clientId}, or cancel it in TWS.",
         )
-    heard: list[int] = []
+    heard: list[tuple[int, str]] = []
 
-    def on_error(order_id: int, code: int, _text: str, _contract: object) -> None:
+    def on_error(order_id: int, code: int, text: str, _contract: object) -> None:
         if order_id == trade.order.orderId:
-            heard.append(code)
+            heard.append((code, text))
 
     ib.errorEvent += on_error
     try:
@@ -164,26 +167,36 @@ async def cancel_order(ib: IB, trade: Trade, timeout_s: float) -> None:
         await _wait(ib, lambda: bool(heard) or trade.orderStatus.status in OrderStatus.DoneStates, timeout_s)
     finally:
         ib.errorEvent -= on_error
+    for code, text in heard:
+        if is_read_only(code, text):
+            raise read_only(f"IBKR {code}: {text}")
 
 
 def _perm_id(trade: Trade) -> int:
     return trade.order.permId or trade.orderStatus.permId
 
 
-def _latest(trades: Iterable[Trade], account: str, reference: str) -> Trade | None:
-    found = [trade for trade in trades if (trade.order.orderRef, trade.order.account) == (reference, account)]
-    if len({trade.order.permId for trade in found}) > 1:
+def _latest(ib: IB, trades: Iterable[Trade], account: str, reference: str) -> Trade | None:
+    def named(trade: Trade) -> bool:
+        return (trade.order.orderRef, trade.order.account) == (reference, account)
+
+    # Of two orders with the same client and order id ib_async keeps one Trade, with the permId that came last; its index by
+    # permId has both.
+    perm_ids = {perm_id for perm_id, trade in ib.wrapper.permId2Trade.items() if perm_id and named(trade)}
+    if len(perm_ids) > 1:
         # Seen after a modification during an outage: two orders of one reference. Nothing here may choose between them.
         raise ExecutionError(
-            f"IBKR lists {len(found)} orders with the reference {reference}.", "Cancel one in TWS and reconcile by hand."
+            f"IBKR lists {len(perm_ids)} orders with the reference {reference}.", "Cancel one in TWS and reconcile by hand."
         )
+    found = [trade for trade in trades if named(trade)]
     return found[-1] if found else None
 
 
 async def _executions(ib: IB, account: str, reference: str) -> tuple[BrokerExecution, ...]:
     """Executions with their commissions, which follow in messages of their own. The latest correction of each counts."""
     answered = await answer(ib, ib.reqExecutionsAsync(ExecutionFilter(acctCode=account)))
-    ids = {fill.execution.execId for fill in answered if fill.execution.orderRef == reference}
+    wanted = (reference, account)  # a login may hold several accounts, and another's order may bear the reference
+    ids = {fill.execution.execId for fill in answered if (fill.execution.orderRef, fill.execution.acctNumber) == wanted}
 
     def known() -> Sequence[Fill]:  # commission reports reach these objects, not always those of the answer
         return [fill for fill in ib.fills() if fill.execution.execId in ids]

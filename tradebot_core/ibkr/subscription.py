@@ -1,7 +1,8 @@
 """Daily bars of a few shares that are kept up to date: subscribed to, and subscribed to anew when IBKR has dropped them.
 
 A subscription is a historical request with keepUpToDate: first the bars up to now, then each change of the running one. IBKR keeps 50
-such requests open. After 1101 (connection restored, data lost) and 10182 (no more updates) they are dead without another word.
+such requests open. After 1101 (connection restored, data lost) and 10182 (no more updates) they are dead without another word. After
+1102 (restored, data kept) they should go on; they are made anew as well, because one that did not would not show.
 """
 
 import asyncio
@@ -20,8 +21,9 @@ from tradebot_core.ibkr.pace import Pacer
 
 _log = logging.getLogger(__name__)
 MOST_SHARES = 40  # of 50 open requests; collectors have up to five
-_DEAD = frozenset({1101, 10182, 10225})
+_DEAD = frozenset({1101, 1102, 10182, 10225})
 _ANSWER_TIMEOUT_S = 30.0
+_DURATION = "10 D"  # sessions: those that an outage may hide, and some before it to compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class _Subscriptions:
         request = self._ib.reqHistoricalDataAsync(
             self._contracts[number],
             "",
-            "5 D",
+            _DURATION,
             "1 day",
             "TRADES",
             useRTH=True,

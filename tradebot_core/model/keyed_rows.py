@@ -8,17 +8,22 @@ import polars as pl
 
 def in_order(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     """The rows in the order of the key, nulls first; those of one key stay in the order in which they came."""
-    return rows if rows.select(_is_ordered(key)).item() else rows.sort(*key, maintain_order=True)
+    return rows if _is_ordered(rows, key) else rows.sort(*key, maintain_order=True)
 
 
-def _is_ordered(key: Sequence[str]) -> pl.Expr:
+def _is_ordered(rows: pl.DataFrame, key: Sequence[str]) -> bool:
     """Whether no row is before the one above it."""
-    before = pl.lit(False)
-    for name in reversed(key):
-        here, above = pl.col(name), pl.col(name).shift(1)
-        lower = (here < above).fill_null(here.is_null() & above.is_not_null())
-        before = lower | (here.eq_missing(above) & before)
-    return ~(before & ~_is_first()).any()
+    alike = pl.repeat(True, max(len(rows) - 1, 0), dtype=pl.Boolean, eager=True)  # each row and the one below it, so far
+    for name in key:
+        above, below = rows[name][:-1], rows[name][1:]
+        same = above.eq_missing(below)
+        # Few rows differ from their neighbour in the first columns of a key, and only those have to be compared.
+        differ = alike & ~same
+        above, below = above.filter(differ), below.filter(differ)
+        if not ((above < below) | above.is_null()).fill_null(False).all():
+            return False
+        alike &= same
+    return True
 
 
 def _is_first() -> pl.Expr:

@@ -7,6 +7,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from tradebot_core.errors import ExecutionError
+
+_COMPARE = "Compare the ledger with the broker: tradebot reconcile."
+
 
 class Side(StrEnum):
     BUY = "buy"
@@ -65,7 +69,7 @@ class OrderState(StrEnum):
     CANCELLED = "cancelled"
     REJECTED = "rejected"  # by the engine or broker
     EXPIRED = "expired"  # its session passed before it was sent or filled
-    LOST = "lost"  # it never reached the broker, who was asked again and again and shows no trace of it
+    LOST = "lost"  # the broker was asked again and again and showed no trace of it
 
 
 _TERMINAL = (
@@ -84,7 +88,9 @@ _ANSWERS = (
     OrderState.REJECTED,
     OrderState.EXPIRED,
 )
-# From each state, where an order may go. A terminal state is left only upward, to FILLED, by an execution that came late.
+# From each state, where an order may go. A terminal state is left only on evidence that came late. An order that the broker listed as
+# cancelled has ended: only executions that make it whole can follow. One that ended because it was not to be seen (LOST, EXPIRED,
+# or REJECTED, which is believed when the broker lists nothing) goes where the broker shows it after all.
 TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     OrderState.NEW: frozenset({OrderState.SENDING, OrderState.EXPIRED, OrderState.CANCELLED}),
     OrderState.SENDING: frozenset({OrderState.NEW, OrderState.UNKNOWN, *_ANSWERS}),  # NEW: it could not be sent at all
@@ -92,13 +98,26 @@ TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     OrderState.WORKING: frozenset({OrderState.UNKNOWN, *_ANSWERS[1:]}),
     OrderState.PARTIAL: frozenset({OrderState.UNKNOWN, *_ANSWERS[2:]}),
     OrderState.CANCELLED: frozenset({OrderState.FILLED}),
-    OrderState.REJECTED: frozenset({OrderState.FILLED}),
-    OrderState.EXPIRED: frozenset({OrderState.FILLED}),
-    OrderState.LOST: frozenset({OrderState.FILLED}),
+    OrderState.REJECTED: frozenset({OrderState.WORKING, OrderState.PARTIAL, OrderState.FILLED, OrderState.CANCELLED}),
+    OrderState.EXPIRED: frozenset({*_ANSWERS} - {OrderState.EXPIRED}),
+    OrderState.LOST: frozenset(_ANSWERS),
     OrderState.FILLED: frozenset(),
     OrderState.REFUSED: frozenset(),
 }
 TERMINAL_STATES = frozenset(_TERMINAL)
+
+
+def next_state(order_key: str, present: OrderState, new: OrderState) -> bool:
+    """Whether a state is news. Raises ExecutionError on an illegal transition."""
+    if new is present:
+        return False
+    if new not in TRANSITIONS[present]:
+        raise ExecutionError(f"Order {order_key} cannot go from {present} to {new}.", _COMPARE)
+    return True
+
+
+def unknown_order(order_key: str) -> ExecutionError:
+    return ExecutionError(f"There is no order {order_key} in the ledger.", _COMPARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +190,9 @@ class RiskVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """One execution. `execution_id` is unique at the broker; price in USD a share, commission in USD (positive is a cost). An
-    execution that the exchange corrects comes again, under the same id and with a higher `version`."""
+    """One execution. `execution_id` is unique at the broker; price in USD a share, commission in USD (positive is a cost; None until
+    the broker has reported it, when the execution comes again with it). An execution that the exchange corrects comes again, under
+    the same id and with a higher `version`."""
 
     execution_id: str
     order_key: str
@@ -182,16 +202,18 @@ class Fill:
     side: Side
     quantity: int
     price: Decimal
-    commission: Decimal
+    commission: Decimal | None
     filled_at: datetime
     version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class OrderStatus:
-    """The engine's word on one order. `state` is None when the engine has never heard of it."""
+    """The engine's word on one order. `state` is None when the engine has never heard of it; `own_fault` of a rejection: its reason is the
+    order or its security, so that it says nothing about the account."""
 
     state: OrderState | None
     fills: tuple[Fill, ...] = ()
     broker_order_id: str = ""
     detail: str = ""
+    own_fault: bool = False

@@ -26,6 +26,7 @@ class EntryKind(StrEnum):
     CORRECTION = "correction"  # of a trade: its reversal and what takes its place
     COMMISSION = "commission"
     DIVIDEND = "dividend"
+    WITHHOLDING = "withholding"  # tax that the broker kept of a dividend
     SPLIT = "split"
     CASH_IN_LIEU = "cash_in_lieu"
     DELISTING = "delisting"
@@ -109,21 +110,27 @@ class Book:
 
 
 def fill_entries(fill: Fill) -> tuple[Entry, ...]:
-    """The two lines of one execution: the trade and its commission."""
+    """The two lines of one execution: the trade and its commission; without the second while that is not known."""
     signed = fill.side.sign * fill.quantity
     trade = Entry(
         f"fill:{fill.execution_id}", fill.session, EntryKind.TRADE, -signed * fill.price, signed, fill.security_id, fill.symbol
     )
-    commission = Entry(
-        f"commission:{fill.execution_id}",
-        fill.session,
-        EntryKind.COMMISSION,
-        -fill.commission,
-        0,
-        fill.security_id,
-        fill.symbol,
-    )
-    return (trade, commission)
+    return (trade, *commission_entries(None, fill))
+
+
+def commission_entries(entered: Decimal | None, fill: Fill) -> tuple[Entry, ...]:
+    """The lines that bring the commission of an execution from what was `entered` (None: nothing) to what it is; none while that is not
+    known, or when it is the same. Dated to the execution, whose session's cash was wrong."""
+    if fill.commission is None or fill.commission == entered:
+        return ()
+
+    def entry(key: str, cash: Decimal) -> Entry:
+        return Entry(key, fill.session, EntryKind.COMMISSION, cash, 0, fill.security_id, fill.symbol)
+
+    if entered is None:
+        return (entry(f"commission:{fill.execution_id}", -fill.commission),)
+    of = f"{fill.execution_id}:{fill.version}"
+    return (entry(f"reversal_commission:{of}", entered), entry(f"correction_commission:{of}", -fill.commission))
 
 
 def correction_entries(old: Fill, new: Fill) -> tuple[Entry, ...]:
@@ -144,7 +151,4 @@ def correction_entries(old: Fill, new: Fill) -> tuple[Entry, ...]:
         lines = [entry("reversal", corrected, -was), entry("correction", corrected, now)]
         if old.quantity != new.quantity:
             lines.append(entry("correction_shares", corrected, Decimal(0), old.quantity - new.quantity))
-    if old.commission != new.commission:
-        lines.append(entry("reversal_commission", EntryKind.COMMISSION, old.commission))
-        lines.append(entry("correction_commission", EntryKind.COMMISSION, -new.commission))
-    return tuple(lines)
+    return (*lines, *commission_entries(old.commission, replace(new, session=old.session)))

@@ -161,7 +161,7 @@ ORDER_STATES = ResultTable(
     key=("order_key", "sequence"),
 )
 FILLS = ResultTable(
-    "fills",  # session: of the fill; price USD a share, commission USD
+    "fills",  # session: of the fill; price USD a share, commission USD, null until the broker has reported it
     {
         "execution_id": pl.String,
         "order_key": pl.String,

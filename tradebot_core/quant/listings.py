@@ -6,6 +6,7 @@ from datetime import date
 import polars as pl
 
 OPEN = date.max
+SOURCES_JOINED_BY = " + "  # of the names of the sources a listing was completed from
 _OTHER = "_other"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tradebot_core.model.market import ActionType
 from tradebot_core.model.portfolio import usd
 
 OPEN_STATES = ("PreSubmitted", "Submitted")
@@ -171,12 +172,22 @@ class Book(msgspec.Struct, kw_only=True):
         return realized
 
 
+class Announced(msgspec.Struct, frozen=True):
+    """A corporate action that the market's files do not have."""
+
+    symbol: str
+    session: date  # at whose open it takes effect
+    type: ActionType
+    value: float
+
+
 class AccountState(msgspec.Struct, kw_only=True):
     accounts: dict[str, Book]
     opened: date  # the latest session whose open was processed
     orders: list[SimulatedOrder] = []
     executions: list[SimulatedExecution] = []
     next_order_id: dict[int, int] = {}  # by client id
+    announced: list[Announced] = []
 
     @classmethod
     def load(cls, path: Path) -> "AccountState":

@@ -1,9 +1,11 @@
 """The broker behind the simulated TWS: cash accounts, their orders and executions, filled from daily bars (see `matching`).
 
 Corporate actions take effect at the open: splits and cash in lieu, dividends (gross), delistings. Sales settle on the session
-that follows. What a person would do by hand in TWS, and what the broker does of itself, are methods here.
+that follows. What a person would do by hand in TWS, and what the broker does of itself, are methods here; from another
+thread than the server's they are called through `SimulatedTws.by_hand`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -21,6 +23,7 @@ from tradebot_core.quant.costs import commission
 from tradebot_core.simulation.account import (
     WHOLE,
     AccountState,
+    Announced,
     Book,
     Holding,
     OrderTicket,
@@ -72,6 +75,8 @@ class SimulatedExchange:
                 raise ValueError(
                     f"{state_path} belongs to account {', '.join(self._state.accounts)}, not {', '.join(accounts)}"
                 )
+            for said in self._state.announced:
+                self.market = self.market.with_action(said.symbol, said.session, said.type, said.value)
         else:
             self._state = AccountState(
                 accounts={account: Book(cash=Decimal(0)) for account in accounts}, opened=self._last_open(clock.now())
@@ -233,6 +238,33 @@ class SimulatedExchange:
         )
         return self.place(ticket)
 
+    def by_perm_id(self, perm_id: int) -> SimulatedOrder:
+        """Raises OrderRefused."""
+        found = next((o for o in self._state.orders if o.perm_id == perm_id), None)
+        if found is None:
+            raise OrderRefused(10147, f"No order has the permId {perm_id}.")
+        return found
+
+    def cancel_by_hand(self, perm_id: int) -> SimulatedOrder:
+        """Whoever placed it. Raises OrderRefused."""
+        order = self.by_perm_id(perm_id)
+        if not order.is_open:
+            raise not_cancellable(order)
+        return self.end(order, "Cancelled by Trader")
+
+    def announce(self, symbol: str, kind: ActionType, value: float) -> date:
+        """A corporate action that is not in the market's files, in effect at the next open, which is returned. Raises OrderRefused
+        for a share that is not listed, ValueError for a value that is not positive."""
+        session = self.calendar.next(self._state.opened)
+        if self.market.listing(session, symbol=symbol) is None:
+            raise OrderRefused(200, "No security definition has been found for the request")
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"a {kind} of {value} is none")
+        self._state.announced.append(Announced(symbol, session, kind, value))
+        self.market = self.market.with_action(symbol, session, kind, value)
+        self._save()
+        return session
+
     def move_cash(self, kind: str, amount: Decimal, account: str = "") -> None:
         """A deposit, withdrawal (negative), interest or fee."""
         self.book(account).receive(self.today, kind, amount)
@@ -257,10 +289,14 @@ class SimulatedExchange:
         return second
 
     def correct(self, execution_id: str, price: Decimal) -> SimulatedExecution:
-        """The exchange corrects the price of an execution: the same id with a higher last part. The commission stays."""
+        """The exchange corrects the price of an execution: the same id with a higher last part. The commission stays.
+
+        Raises KeyError for an execution that is not there."""
         base = execution_id.rpartition(".")[0]
-        old = next(e for e in reversed(self._state.executions) if e.execution_id.rpartition(".")[0] == base)
-        order = next(o for o in self._state.orders if o.perm_id == old.perm_id)
+        old = next((e for e in reversed(self._state.executions) if e.execution_id.rpartition(".")[0] == base), None)
+        if old is None:
+            raise KeyError(f"no execution {execution_id}")
+        order = self.by_perm_id(old.perm_id)
         version = int(old.execution_id.rpartition(".")[2]) + 1
         value = old.quantity * (price - old.price)
         book = self.book(old.account)
@@ -296,6 +332,7 @@ class SimulatedExchange:
         if listing is None:
             raise OrderRefused(200, "No security definition has been found for the request")
         self._check_id(ticket)
+        # Stricter than a login of one account, which takes an order that names none for its own: ours always name theirs.
         if ticket.account not in self.accounts:
             raise OrderRefused(435, "You must specify an account.")
         check_terms(ticket)

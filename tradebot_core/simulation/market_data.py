@@ -6,7 +6,7 @@ category, valid_from, valid_to).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -102,13 +102,29 @@ class MarketData:
             for split in splits:
                 if split.session > bar.session:
                     ratio *= split.value
-            prices = (price / ratio for price in (bar.open, bar.high, bar.low, bar.close))
-            adjusted.append(DailyBar(bar.session, *prices, bar.volume * ratio) if ratio != 1.0 else bar)
+            adjusted.append(_divided(bar, ratio) if ratio != 1.0 else bar)
         return adjusted
 
     def actions_on(self, session: date) -> Sequence[Action]:
         """Splits first: a dividend of the same day is paid on the shares held after it, as in the ledger."""
         return sorted((a for a in self._actions if a.session == session), key=lambda a: a.type is not ActionType.SPLIT)
+
+    def with_action(self, symbol: str, session: date, kind: ActionType, value: float) -> "MarketData":
+        """The market as it is with one more action of the share that bears a symbol on that session; where none does, as it is. A split
+        divides the share's raw prices from its session on."""
+        listing = self.listing(session, symbol=symbol)
+        if listing is None:
+            return self
+        con_id = listing.con_id
+        bars = self._bars_of.get(con_id, {})
+        if kind is ActionType.SPLIT:
+            bars = {day: _divided(bar, value) if day >= session else bar for day, bar in bars.items()}
+        changed = replace(self)
+        # Over what is read of the files, which takes seconds for a large market.
+        changed.__dict__["_listed"] = self._listed
+        changed.__dict__["_bars_of"] = {**self._bars_of, con_id: bars}
+        changed.__dict__["_actions"] = (*self._actions, Action(con_id, session, kind, value))
+        return changed
 
     @cached_property
     def _listed(self) -> pl.DataFrame:
@@ -140,3 +156,7 @@ class MarketData:
     def _actions(self) -> tuple[Action, ...]:
         rows = self._by_contract(self.actions).select("con_id", "session", "type", "value").iter_rows()
         return tuple(Action(con_id, session, ActionType(kind), value) for con_id, session, kind, value in rows)
+
+
+def _divided(bar: DailyBar, ratio: float) -> DailyBar:
+    return DailyBar(bar.session, bar.open / ratio, bar.high / ratio, bar.low / ratio, bar.close / ratio, bar.volume * ratio)

@@ -9,7 +9,7 @@ import logging
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -17,8 +17,11 @@ from pathlib import Path
 from tradebot_core.calendar import NEW_YORK, TradingCalendar, xnys
 from tradebot_core.interfaces import Clock
 from tradebot_core.simulation.exchange import SimulatedExchange
+from tradebot_core.simulation.faults import Fault, FaultKind, FaultScript, Place
+from tradebot_core.simulation.faulty_desk import FaultyDesk
 from tradebot_core.simulation.market_data import MarketData
-from tradebot_core.simulation.tws_desk import Desk, Reports
+from tradebot_core.simulation.tws_by_hand import ByHand
+from tradebot_core.simulation.tws_desk import Reports
 from tradebot_core.simulation.tws_protocol import SERVER_VERSION, Request, read_fields, read_payload
 from tradebot_core.simulation.tws_session import Session
 
@@ -28,8 +31,10 @@ _CLOCK_CHECK_S = 0.1
 
 
 class SimulatedTws:
-    """One account. `state_path` keeps orders and holdings between processes; `read_only` and `ledger_prefix` are the gateway's
-    settings; without `reports` its login may not have fundamental data."""
+    """One login, of `account` and, where `others` are given, of several accounts, each with `cash` when it is opened. `state_path`
+    keeps orders and holdings between processes; `read_only` and `ledger_prefix` are the gateway's settings; without `reports` its
+    login may not have fundamental data. `by_hand` is what happens without a client, and safe from any thread.
+    `faults` are what goes wrong; `tws.faults.add` takes more while it runs, from any thread."""
 
     def __init__(
         self,
@@ -39,13 +44,17 @@ class SimulatedTws:
         cash: Decimal = Decimal(100_000),
         state_path: Path | None = None,
         *,
+        others: Sequence[str] = (),
         calendar: TradingCalendar | None = None,
         read_only: bool = False,
         ledger_prefix: bool = True,
         reports: Reports | None = None,
+        faults: Iterable[Fault] = (),
     ) -> None:
-        self.exchange = SimulatedExchange(market, clock, calendar or xnys(), [account], cash, state_path)
-        self._desk = Desk(self.exchange, read_only=read_only, ledger_prefix=ledger_prefix, reports=reports)
+        self.exchange = SimulatedExchange(market, clock, calendar or xnys(), [account, *others], cash, state_path)
+        self.faults = FaultScript(faults)
+        self._desk = FaultyDesk(self.exchange, self.faults, read_only=read_only, ledger_prefix=ledger_prefix, reports=reports)
+        self.by_hand = ByHand(self._desk, self.faults)
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -56,10 +65,12 @@ class SimulatedTws:
         """Listens; returns the port (a free one, when asked for 0)."""
         self._server = await asyncio.start_server(self._connected, host, port)
         self._ticker = asyncio.create_task(self._follow_clock())
+        self.by_hand.loop = asyncio.get_running_loop()
         return self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Drops every client and stops listening. The account's state is kept already."""
+        self.by_hand.loop = None
         if self._ticker is not None:
             self._ticker.cancel()
         if self._server is not None:
@@ -80,8 +91,14 @@ class SimulatedTws:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        session = Session(writer)
+        session = Session(writer, self.faults.at(Place.CONNECTION))
         try:
+            if FaultKind.ACCEPT_THEN_CLOSE in session.faults:
+                return
+            if FaultKind.SILENCE in session.faults:
+                while await reader.read(1 << 16):
+                    pass
+                return
             async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
                 accepted = await self._shake_hands(reader, session)
             while accepted:
@@ -111,14 +128,16 @@ class SimulatedTws:
 # Running it.
 
 
-def serve(tws: SimulatedTws, host: str = "127.0.0.1", port: int = 7497) -> None:
-    """Serves until the process is told to stop."""
+def serve(tws: SimulatedTws, host: str = "127.0.0.1", port: int = 7497, beside: Callable[[], None] | None = None) -> None:
+    """Serves until the process is told to stop; `beside` runs in a thread of its own from when clients may connect."""
 
     async def main() -> None:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await tws.start(host, port)
+        if beside is not None:
+            threading.Thread(target=beside, name="beside-the-simulated-tws", daemon=True).start()
         await stopped.wait()
         await tws.stop()
 

@@ -1,7 +1,7 @@
 """What each request of a client is answered with. Orders and times are the exchange's; nothing here knows of sockets."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
@@ -9,12 +9,13 @@ from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.errors import TradebotError
 from tradebot_core.simulation import tws_market_messages as market
 from tradebot_core.simulation import tws_messages as messages
-from tradebot_core.simulation.account import OrderTicket
+from tradebot_core.simulation.account import OrderTicket, SimulatedOrder
 from tradebot_core.simulation.exchange import Progress, SimulatedExchange
 from tradebot_core.simulation.market_data import Listing
 from tradebot_core.simulation.order_rules import OrderRefused
 from tradebot_core.simulation.tws_account import AccountDesk
-from tradebot_core.simulation.tws_messages import error
+from tradebot_core.simulation.tws_live_bars import LiveBars
+from tradebot_core.simulation.tws_messages import Message, error
 from tradebot_core.simulation.tws_protocol import Reply, Request, read_contract, read_order
 from tradebot_core.simulation.tws_session import Session
 
@@ -42,6 +43,7 @@ class Desk:
         self.exchange = exchange
         self._read_only = read_only
         self._accounts = AccountDesk(exchange, ledger_prefix=ledger_prefix)
+        self.live_bars = LiveBars(exchange)
         self._reports = reports
         self._sessions: dict[int, Session] = {}
         self._answers: dict[int, Callable[[Session, list[str]], None]] = {
@@ -57,6 +59,7 @@ class Desk:
             Request.CONTRACT_DETAILS: self._contract_details,
             Request.MARKET_RULE: self._market_rule,
             Request.HISTORICAL_DATA: self._historical_data,
+            Request.CANCEL_HISTORICAL_DATA: self.live_bars.cancel,
             Request.HEAD_TIMESTAMP: self._head_timestamp,
             Request.MARKET_DATA: self._no_market_data,
             Request.FUNDAMENTAL_DATA: self._fundamental_data,
@@ -66,7 +69,6 @@ class Desk:
                     Request.SERVER_LOG_LEVEL,
                     Request.MARKET_DATA_TYPE,
                     Request.CANCEL_MARKET_DATA,
-                    Request.CANCEL_HISTORICAL_DATA,
                     Request.CANCEL_FUNDAMENTAL_DATA,
                     Request.CANCEL_ACCOUNT_SUMMARY,
                     Request.CANCEL_ACCOUNT_UPDATES_MULTI,
@@ -81,9 +83,7 @@ class Desk:
     def admit(self, session: Session, client_id: int) -> bool:
         """Begins a client's session, unless another has its id."""
         if client_id in self._sessions:
-            session.send(
-                error(_ID_IN_USE, "Unable to connect as the client id is already in use. Retry with a unique client id.")
-            )
+            self.refuse_id(session)
             return False
         session.client_id = client_id
         self._sessions[client_id] = session
@@ -94,9 +94,18 @@ class Desk:
         session.send(error(2158, "Sec-def data farm connection is OK:secdefil"))
         return True
 
+    @staticmethod
+    def refuse_id(session: Session) -> None:
+        session.send(error(_ID_IN_USE, "Unable to connect as the client id is already in use. Retry with a unique client id."))
+
     def dismiss(self, session: Session) -> None:
+        self.live_bars.forget(session)
         if self._sessions.get(session.client_id) is session:
             del self._sessions[session.client_id]
+
+    def broadcast(self, message: Message) -> None:
+        for session in self._sessions.values():
+            session.send(message)
 
     def answer(self, session: Session, fields: list[str]) -> None:
         answer = self._answers.get(int(fields[0]))
@@ -116,12 +125,17 @@ class Desk:
     # Orders.
 
     def advance(self) -> None:
+        before = self.exchange.opened
         progress = self.exchange.advance()
+        self.tell(progress, changed=any(step.execution for step in progress) or self.exchange.opened != before)
+
+    def tell(self, progress: Iterable[Progress], *, changed: bool) -> None:
+        """What happened to orders, to their clients; `changed` accounts, to those who follow them; and the bars."""
         for step in progress:
             self._report(step)
-        if any(step.execution for step in progress):
-            for session in self._sessions.values():
-                self._accounts.update(session)
+        for session in self._sessions.values() if changed else ():
+            self._accounts.update(session)
+        self.live_bars.update()
 
     def _report(self, step: Progress) -> None:
         """Tells the client that placed the order, and only that one."""
@@ -164,10 +178,16 @@ class Desk:
             if what_if:
                 self._preview(session, ticket, listing)
                 return
-            order = self.exchange.place(ticket)
+            order = self._take(ticket)
         except OrderRefused as refusal:
             session.send(error(refusal.code, refusal.text, order_id))
             return
+        self._acknowledge(session, order)
+
+    def _take(self, ticket: OrderTicket) -> SimulatedOrder:
+        return self.exchange.place(ticket)
+
+    def _acknowledge(self, session: Session, order: SimulatedOrder) -> None:
         session.send(messages.open_order(order))
         session.send(messages.order_status(order))
 
@@ -270,8 +290,11 @@ class Desk:
             first = _first_day(duration, last, self.exchange.calendar)
             session.send(market.schedule(request_id, self.exchange.calendar, self.exchange.calendar.sessions(first, last)))
             return
-        if size != "1 day" or what != "TRADES" or updating == "1":
+        if size != "1 day" or what != "TRADES":
             session.send(error(321, f"Error validating request.-'bA' : cause - {size} {what} is not simulated", request_id))
+            return
+        if updating == "1" and (refusal := self.live_bars.refusal(request_id, end)) is not None:
+            session.send(refusal)
             return
         last = _end_day(end, self.exchange.today)
         try:
@@ -285,6 +308,8 @@ class Desk:
             session.send(error(162, text, request_id))
             return
         session.send(market.daily_bars(request_id, bars))
+        if updating == "1":
+            self.live_bars.follow(session, request_id, listing.con_id, bars[-1])
 
     def _head_timestamp(self, session: Session, fields: list[str]) -> None:
         request_id = int(fields[1])

@@ -4,7 +4,7 @@ facts/<table>/<year>.parquet                        append-only versions of what
 facts/<table>/<first cik>.parquet                   append-only versions of what companies report, by group of issuers
 results/<strategy>/<book>/<table>/<year>.parquet    rows of sessions, replaced session by session
 results/<strategy>/<book>/<table>/sessions.json     the sessions that were written, with rows or without
-quarantine.parquet · ledger.sqlite · HALT (trading is halted while it is there)
+quarantine.parquet · ledger.sqlite (and ledger.sqlite.made: there is one) · HALT (trading is halted while it is there)
 """
 
 import hashlib

@@ -52,8 +52,9 @@ def write(frame: pl.DataFrame, path: Path) -> None:
     fresh = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Without statistics: files are read whole, as their checksum asks for.
         frame.write_parquet(
-            fresh, compression="zstd", compression_level=1, statistics=True, metadata={"checksum": (_MARK + _BLANK).decode()}
+            fresh, compression="zstd", compression_level=1, statistics=False, metadata={"checksum": (_MARK + _BLANK).decode()}
         )
         whole = fresh.read_bytes()
         with fresh.open("r+b") as file:

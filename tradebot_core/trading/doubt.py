@@ -1,8 +1,9 @@
 """What became of an order whose sending was not answered: asked again until it is found, or its absence is evident.
 
 A broker shows orders and executions of the current day. An order that it lists nowhere, asked several times with time between,
-on a connection that was proven each time, before the day of its fill is over, never reached it. It is then LOST, and stays so:
-its key is not sent again, the next session decides anew. In any other case nobody knows, and a person has to look.
+on a connection that was proven each time, before the day of its fill is over, never reached it. It is then LOST: its key is not
+sent again, the next session decides anew. It is asked about for some days all the same (LiveDesk.record, submit), and what the
+broker shows of it after all is entered. In any other case nobody knows, and a person has to look.
 """
 
 from collections.abc import Callable

@@ -284,7 +284,8 @@ def render_text(explanation: Explanation) -> str:
         "Decision": _decision_lines(e.decision),
         "Orders": [line for order in e.orders for line in _order_lines(order)],
         "Fills": [
-            f"{fill.session}  {fill.side} {fill.quantity} at {fill.price}, commission {fill.commission}  [{fill.execution_id}]"
+            f"{fill.session}  {fill.side} {fill.quantity} at {fill.price}, commission "
+            f"{'not reported yet' if fill.commission is None else fill.commission}  [{fill.execution_id}]"
             for fill in e.fills
         ],
         "Figures the layers looked at": [_figure_line(figure) for figure in e.figures],

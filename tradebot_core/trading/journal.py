@@ -4,24 +4,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 
-from tradebot_core.errors import ExecutionError
-from tradebot_core.model.order import TERMINAL_STATES, TRANSITIONS, Fill, OrderIntent, OrderState, RiskVerdict, Side
+from tradebot_core.model.order import (
+    TERMINAL_STATES,
+    Fill,
+    OrderIntent,
+    OrderState,
+    RiskVerdict,
+    Side,
+    next_state,
+    unknown_order,
+)
 from tradebot_core.model.portfolio import Book, Entry, fill_entries, fold_order
 
 _CARRIED_OVER = 3  # an order that waits for the next open has been new, sending and working
-
-
-def next_state(order_key: str, present: OrderState, new: OrderState) -> bool:
-    """Whether a state is news. Raises ExecutionError on an illegal transition."""
-    if new is present:
-        return False
-    if new not in TRANSITIONS[present]:
-        raise ExecutionError(f"Order {order_key} cannot go from {present} to {new}.", "Compare the ledger with the broker.")
-    return True
-
-
-def unknown_order(order_key: str) -> ExecutionError:
-    return ExecutionError(f"There is no order {order_key} in the ledger.", "Compare the ledger with the broker.")
 
 
 class MemoryJournal:
@@ -41,6 +36,7 @@ class MemoryJournal:
         self.entries: list[Entry] = []
         self._keys: set[str] = set()
         self._open: dict[str, OrderIntent] = {}
+        self._ended: dict[str, OrderIntent] = {}
         self._planned: set[date] = set()
         self._unfilled: dict[str, tuple[date, int, Side]] = {f"carried {n}": order for n, order in enumerate(unfilled)}
         for intent in working:
@@ -63,11 +59,15 @@ class MemoryJournal:
         return True
 
     def record_state(
-        self, order_key: str, state: OrderState, at: datetime, detail: str = "", broker_order_id: str = ""
+        self,
+        order_key: str,
+        state: OrderState,
+        at: datetime,
+        detail: str = "",
+        broker_order_id: str = "",
+        own_fault: bool = False,
     ) -> bool:
-        if order_key not in self.states:
-            raise unknown_order(order_key)
-        if not next_state(order_key, self.states[order_key], state):
+        if not next_state(order_key, self.state_of(order_key), state):
             return False
         self._reach(order_key, state, at, detail)
         if state is OrderState.SENDING and order_key in self._open:
@@ -75,8 +75,10 @@ class MemoryJournal:
             self._unfilled[order_key] = (intent.session, intent.security_id, intent.side)
         elif state is OrderState.NEW:  # it could not be sent
             self._unfilled.pop(order_key, None)
-        if state in TERMINAL_STATES:
-            self._open.pop(order_key, None)
+        if state in TERMINAL_STATES and order_key in self._open:
+            self._ended[order_key] = self._open.pop(order_key)
+        elif state not in TERMINAL_STATES and order_key in self._ended:  # it lives after all
+            self._open[order_key] = self._ended.pop(order_key)
         return True
 
     def record_fill(self, strategy: str, fill: Fill) -> bool:
@@ -116,6 +118,11 @@ class MemoryJournal:
 
     def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
         return Counter((security, side) for on, security, side in self._unfilled.values() if since <= on < before)
+
+    def state_of(self, order_key: str) -> OrderState:
+        if order_key not in self.states:
+            raise unknown_order(order_key)
+        return self.states[order_key]
 
     def ended_unfilled(self, since: date) -> tuple[tuple[date, int, Side], ...]:
         """What a walk from here on must be told of: the orders decided from `since` on that are over and have no fill. Older ones

@@ -6,20 +6,21 @@ set of decisions of the current session, a permit of its own, and the hours befo
 before that is established.
 """
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
 
 import polars as pl
 
 from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import RiskSettings
-from tradebot_core.errors import ConfigurationError, NotPermitted, ReconciliationError
+from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, ReconciliationError
 from tradebot_core.interfaces import (
+    BrokerCash,
     Clock,
     DataStore,
     DecisionSet,
@@ -32,17 +33,16 @@ from tradebot_core.interfaces import (
 )
 from tradebot_core.model.decision import Decision
 from tradebot_core.model.order import TERMINAL_STATES, OrderIntent, OrderState, RiskVerdict
-from tradebot_core.model.portfolio import Book, Entry, EntryKind, usd
+from tradebot_core.model.portfolio import Entry, EntryKind, usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import rows
-from tradebot_core.trading.account_reconciliation import AccountReconciler, broken, of_account
+from tradebot_core.trading.account_reconciliation import AccountReconciler, is_of_account, of_account
 from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
-from tradebot_core.trading.late_actions import late_entries
+from tradebot_core.trading.due_actions import due_entries
 from tradebot_core.trading.session import (
     Past,
-    action_entries,
     decide,
     plan,
     send,
@@ -58,6 +58,8 @@ LIVE = "live"
 REVIEW = "review"
 # Orders for the opening auction must be in before it; the exchanges close their books two minutes ahead.
 SUBMIT_BEFORE_OPEN = timedelta(minutes=5)
+_ASKED_AGAIN_FOR = timedelta(days=7)
+_log = logging.getLogger(__name__)
 
 EngineFactory = Callable[[], ExecutionEngine]
 
@@ -111,6 +113,18 @@ class Submission:
     note: str
 
 
+class _Broken(Exception):
+    """The account differs from the ledger; the text says how."""
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Securities of which nothing is sent, and what the account can pay at a session's fill (None: no account)."""
+
+    blocked: frozenset[int] = frozenset()
+    cash: Callable[[date], BrokerCash | None] = lambda session: None
+
+
 @dataclass(frozen=True)
 class LiveDesk:
     """Decides, submits and records for the real (paper or live) sleeves. `engine_factory` is called only on the live path."""
@@ -142,7 +156,7 @@ class LiveDesk:
             stored = self.store.read_results(DECISIONS, name, LIVE, session, session)
             return Decided(rows.to_decisions(stored), sealed.digest, True, f"Sealed before, by run {sealed.run_id}.")
         self._open_sleeve(name, capital, session)
-        self.record(strategy, session, now)
+        remarks = self.record(strategy, session, now)
         book = ledger.book(name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
         ledger.mark(name, session, sleeve_equity(book, market.prices))
@@ -151,7 +165,7 @@ class LiveDesk:
             raise NotPermitted(f"{name} was decided for {session} by another run meanwhile.", "Run the step again to see it.")
         self._keep_verdicts(strategy, session)
         digest = self._seal(name, session, made, LIVE, run_id, now)
-        return Decided(made, digest, True, "Sealed for the order run.")
+        return Decided(made, digest, True, " ".join(["Sealed for the order run.", *remarks]))
 
     def holds_permit(self, strategy: str, session: date, permit_id: str | None, run_id: str, now: datetime) -> bool:
         """Whether this run may touch the engine for the session: it claims the permit, or has claimed it."""
@@ -214,11 +228,12 @@ class LiveDesk:
         self.store.ledger.seal_decisions(DecisionSet(strategy, session, digest, book == LIVE, run_id, now))
         return digest
 
-    def record(self, strategy: Strategy, session: date, now: datetime) -> None:
-        """Enters what happened to the sleeve up to the session's close: corporate actions (of missed sessions too), fills."""
+    def record(self, strategy: Strategy, session: date, now: datetime) -> Sequence[str]:
+        """Enters what happened to the sleeve up to the session's close: corporate actions (of missed sessions too), fills. Returns
+        what a person should see of it: orders whose end had been told wrongly."""
         name, ledger = strategy.name, self.store.ledger
         if not ledger.entries(name):
-            return
+            return ()
         # Fills first: the actions of missed sessions fall on what their fills had made of the book.
         if ledger.open_orders(name):
             engine = self.engine_factory()
@@ -226,24 +241,34 @@ class LiveDesk:
             for intent, _ in ledger.open_orders(name):
                 if intent.session < session:
                     self._settle(name, engine, intent)
-        self._look_again(name, session, now)
+        remarks = self._look_again(name, now, of_today=True)
         self._post_actions(name, ledger.entries(name), session)
+        return remarks
 
-    def _look_again(self, strategy: str, session: date, now: datetime) -> None:
-        """Asks once more about the orders of the day that have ended: an exchange may have corrected an execution since, and one that
-        was given up for lost may have traded. Later than that day a broker shows nothing of it."""
-        if now.astimezone(NEW_YORK).date() != session:
-            return
-        before = self.calendar.previous(session)
-        ended = [
-            key
-            for key, state in self.store.ledger.orders(strategy, before, before).select("order_key", "state").iter_rows()
-            if state in TERMINAL_STATES and state != OrderState.REFUSED
-        ]
-        engine = self.engine_factory() if ended else None
-        for key in ended:
+    def _look_again(self, strategy: str, now: datetime, *, of_today: bool = False) -> list[str]:
+        """Asks once more about orders that have ended, and returns what turned out differently. With `of_today` all whose day of filling
+        this is: an exchange may have corrected an execution since. For some days those that were given up for lost or have a fill
+        without its commission: IB Gateway shows the present day only, TWS up to seven."""
+        ledger, today = self.store.ledger, now.astimezone(NEW_YORK).date()
+        fills = ledger.fills(strategy, today - _ASKED_AGAIN_FOR, today)
+        without_commission = set(fills.filter(pl.col("commission").is_null())["order_key"])
+        orders = ledger.orders(strategy, today - 2 * _ASKED_AGAIN_FOR).select("order_key", "session", "state")
+        asked = []
+        for key, session, state in orders.iter_rows():
+            day = self.calendar.next(session)
+            ended = of_today and day == today and state in TERMINAL_STATES and state != OrderState.REFUSED
+            lost = state == OrderState.LOST and today <= day + _ASKED_AGAIN_FOR
+            if ended or lost or key in without_commission:
+                asked.append(key)
+        engine = self.engine_factory() if asked else None
+        remarks = []
+        for key in asked:
             assert engine is not None
-            take_late(self.store.ledger, strategy, key, engine.get_order_status(key), now)
+            wrong = take_late(ledger, strategy, key, engine.get_order_status(key), now)
+            if wrong:
+                _log.error("%s", wrong)
+                remarks.append(wrong)
+        return remarks
 
     def orders_past_their_open(self, strategy: str, now: datetime) -> list[OrderIntent]:
         """Orders without a final state whose session of filling has opened."""
@@ -264,24 +289,7 @@ class LiveDesk:
         return len(due) - len(self.orders_past_their_open(strategy, now))
 
     def _post_actions(self, strategy: str, entries: Sequence[Entry], until: date) -> None:
-        ledger = self.store.ledger
-        ever_held = {entry.security_id for entry in entries if entry.security_id is not None}
-        actions, late = self.markets.actions_of(ever_held, self.calendar.sessions(entries[0].session, until))
-
-        def book_before(session: date) -> Book:
-            return ledger.book(strategy, self.calendar.previous(session))
-
-        for session in sorted(actions.keys() | {word.session for word in late}):
-            held = book_before(session)
-            closes = self.markets.closes(session, sorted(held.positions))
-            due = action_entries(held, actions.get(session, ()), session, closes)
-            words = [word for word in late if word.session == session]
-            if words:
-                last = self.markets.last_prices([word.security_id for word in words], session)
-                due += late_entries(
-                    words, book_before, held.apply_all(due), lambda of, last=last: last[of].price if of in last else None
-                )
-            ledger.post(strategy, due)
+        self.store.ledger.post(strategy, due_entries(self.markets, self.calendar, entries, until))
 
     def submit(self, strategy: Strategy, session: date, permit_id: str | None, run_id: str, now: datetime) -> Submission:
         """Sends the orders of the session's live decisions, each at most once, however often the live path asks."""
@@ -317,6 +325,7 @@ class LiveDesk:
         ledger.require_venue(self.venue)
         if any(intent.session < session for intent, _ in ledger.open_orders(name)):
             self.record_fills(name, now)
+        self._look_again(name, now)
         doubtful = [intent.key for intent, _ in ledger.open_orders(name) if intent.session < session]
         if doubtful:
             return Submission(
@@ -324,64 +333,109 @@ class LiveDesk:
                 f"What became of {', '.join(doubtful)} is not known, so nothing is sent. See `tradebot reconcile`; "
                 "look the order up at the broker, then `tradebot reconcile --expire ORDER_KEY` if it never traded.",
             )
-        broken_securities: frozenset[int] = frozenset()
-        if self.reconciler is not None and not ledger.is_planned(name, session):
-            reconciler = self.reconciler()
-            lines = reconciler.lines(now)
-            account = of_account(lines)
-            if account:
-                return Submission(
-                    Outcome.BREAK,
-                    f"The account and the ledger differ ({account[0].kind} {account[0].what}: {account[0].reason}), so nothing is sent. "
-                    "See `tradebot reconcile`.",
-                )
-            listings = {line.con_id for line in broken(lines)}
-            broken_securities = frozenset(security for security, of in reconciler.con_ids().items() if of in listings)
-        ledger.commit_plan(name, session, self._plan(strategy, session, stored, now, broken_securities), now)
-        return self._send_all(name, session, deadline)
+        try:
+            account = self._beside(name, session, now)
+        except _Broken as found:
+            return Submission(Outcome.BREAK, str(found))
+        plan_of = self._plan(strategy, session, stored, now, account.blocked, account.cash)
+        ledger.commit_plan(name, session, plan_of, now)
+        return self._send_all(name, session, deadline, account.blocked)
 
-    def _send_all(self, strategy: str, session: date, deadline: datetime) -> Submission:
+    def _beside(self, strategy: str, session: date, now: datetime) -> "_Beside":
+        """What the account beside the ledger allows. It is asked before the orders are planned, and again while a break stands, so that
+        one that is gone does not hold. Raises _Broken where nothing may be sent."""
+        ledger = self.store.ledger
+        if self.reconciler is None or (ledger.is_planned(strategy, session) and not ledger.open_breaks()):
+            return _Beside()
+        reconciler = self.reconciler()
+        try:
+            compared = reconciler.compare(now)
+        except ExecutionError as error:  # not asked: what stood at the last comparison stands
+            standing = [record for record in ledger.open_breaks() if is_of_account(record.found)]
+            if not standing:
+                raise
+            found, since = standing[0].found, standing[0].first_seen
+            raise _Broken(
+                f"The account and the ledger differ since {since:%Y-%m-%d %H:%M} UTC ({found.kind} {found.what}: {found.reason}), and "
+                f"the broker cannot be asked now ({error.cause}), so nothing is sent. See `tradebot reconcile`."
+            ) from error
+        account = of_account(compared.lines)
+        if account:
+            raise _Broken(
+                f"The account and the ledger differ ({account[0].kind} {account[0].what}: {account[0].reason}), so nothing is sent. "
+                "See `tradebot reconcile`."
+            )
+        listings = {line.con_id for line in compared.lines if line.waits or not line.passed}
+        blocked = frozenset(security for security, of in reconciler.con_ids().items() if of in listings)
+        return _Beside(blocked, compared.cash)
+
+    def _send_all(self, strategy: str, session: date, deadline: datetime, blocked: Collection[int] = ()) -> Submission:
         """Sends what is not with the engine yet. A halt, the end of the arm, the deadline, or a broker that rejects one order after
-        the other stops it between two orders."""
+        the other stops it between two orders. Of `blocked` securities what was never sent stays where it is."""
         ledger = self.store.ledger
         waiting = [
             (intent, state)
             for intent, state in ledger.open_orders(strategy)
-            if intent.session == session and state in (OrderState.NEW, OrderState.SENDING, OrderState.UNKNOWN)
+            if intent.session == session
+            and (
+                state in (OrderState.SENDING, OrderState.UNKNOWN)
+                or (state is OrderState.NEW and intent.security_id not in blocked)
+            )
         ]
-        engine = self.engine_factory() if waiting else None
+        engine, waits = self.engine_factory() if waiting else None, []
         before = ledger.rejected(session)
         for sent, (intent, state) in enumerate(waiting):
             halt = ledger.halted()
             if halt is not None:
                 return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
             moment = self.clock.now()  # not from `now`: the process may have slept since
-            rejected = ledger.rejected(session)
-            if state is OrderState.NEW and rejected >= self.limits.max_rejected_orders:
-                return self._break_off(waiting[sent:], session, rejected, moment, halt=rejected > before)
+            if state is OrderState.NEW and self._rejected(strategy, session) >= self.limits.max_rejected_orders:
+                return self._break_off(strategy, waiting[sent:], session, moment, before)
             if moment >= deadline:
                 return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
             not_armed = self.why_not_armed(moment)
             if not_armed:
                 return Submission(Outcome.NOT_ARMED, f"{not_armed} {sent} orders had gone out.")
             assert engine is not None
+            if state is OrderState.NEW and intent.security_id in self._in_doubt_elsewhere(strategy, session):
+                waits.append(intent)
+                continue
             send(ledger, engine, strategy, intent, state, moment)
             became = self._settle(strategy, engine, intent)
             if became is OrderState.LOST or became in IN_DOUBT:
                 return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - sent - 1} orders wait.")
-        rejected = ledger.rejected(session)
-        if rejected > before and rejected >= self.limits.max_rejected_orders:
-            return self._break_off((), session, rejected, self.clock.now(), halt=True)
+        if self.limits.max_rejected_orders <= ledger.rejected(session) > before:
+            return self._break_off(strategy, (), session, self.clock.now(), before)
+        if waits:
+            of = ", ".join(intent.symbol for intent in waits)
+            return Submission(Outcome.IN_DOUBT, f"What became of another sleeve's order of {of} is not known: ours of it wait.")
         return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
 
+    def _in_doubt_elsewhere(self, strategy: str, session: date) -> set[int]:
+        """Securities of which another sleeve has an order whose fate nobody knows. One that is being sent at this moment is none."""
+        ledger = self.store.ledger
+        return {
+            order.security_id
+            for name in ledger.strategies()
+            if name != strategy
+            for order, state in ledger.open_orders(name)
+            if state is OrderState.UNKNOWN or (state is OrderState.SENDING and order.session < session)
+        }
+
+    def _rejected(self, strategy: str, session: date) -> int:
+        """What stops the sleeve: its own rejections for whatever reason, or those of all sleeves that may be the account's."""
+        return max(self.store.ledger.rejected_of(strategy, session), self.store.ledger.rejected(session))
+
     def _break_off(
-        self, rest: Sequence[tuple[OrderIntent, OrderState]], session: date, rejected: int, now: datetime, *, halt: bool
+        self, strategy: str, rest: Sequence[tuple[OrderIntent, OrderState]], session: date, now: datetime, before: int
     ) -> Submission:
-        """What was never sent is over; an order in doubt stays in doubt. `halt`: the run that met the rejections halts all trading,
-        and first of all; one that finds them after `tradebot resume` does not halt again."""
-        limit = self.limits.max_rejected_orders
+        """What was never sent is over; an order in doubt stays in doubt. Rejections that may be the account's halt all trading, first of
+        all, by the run that met them (there were `before` when it began); one that finds them after `tradebot resume` does not halt
+        again. Those of the orders themselves (a symbol, a price) stop only the sleeve that made them."""
+        limit, of_account = self.limits.max_rejected_orders, self.store.ledger.rejected(session)
+        rejected, halt = self._rejected(strategy, session), limit <= of_account > before
         if halt:
-            self.store.ledger.halt(f"the broker rejected {rejected} orders of {session}", now)
+            self.store.ledger.halt(f"the broker rejected {of_account} orders of {session}", now)
         unsent = [intent for intent, state in rest if state is OrderState.NEW]
         for intent in unsent:
             why = f"reject_breaker: the broker rejected {rejected} orders of the session, the limit is {limit}."
@@ -400,7 +454,13 @@ class LiveDesk:
         return settle_doubt(self.store.ledger, engine, self.calendar, strategy, intent, self.clock, self.pause)
 
     def _plan(
-        self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime, blocked: Collection[int] = ()
+        self,
+        strategy: Strategy,
+        session: date,
+        stored: pl.DataFrame,
+        now: datetime,
+        blocked: Collection[int] = (),
+        cash: Callable[[date], BrokerCash | None] = lambda session: None,
     ) -> Callable[[OtherOrders], tuple[tuple[OrderIntent, RiskVerdict], ...]]:
         """All that the plan needs, but what the other sleeves have had approved by then."""
         book = self.store.ledger.book(strategy.name, session)
@@ -410,7 +470,8 @@ class LiveDesk:
         decisions = rows.to_decisions(stored)
         past = self._past(strategy.name, session)
         told = (self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending, past)
-        return partial(plan, *told, broken=blocked)
+        # The account's cash is worked out when the plan is made: another sleeve's orders may be committed until then.
+        return lambda others: plan(*told, others, broken=blocked, broker_cash=cash(session))
 
     def _past(self, strategy: str, session: date) -> Past:
         ledger, back = self.store.ledger, self.calendar.offset(session, -self.limits.unfilled_sessions)

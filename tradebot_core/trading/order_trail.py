@@ -41,7 +41,7 @@ class FillMade:
     side: str
     quantity: int
     price: Decimal
-    commission: Decimal
+    commission: Decimal | None  # None until the broker has reported it
     filled_at: datetime
 
 
@@ -118,7 +118,7 @@ def fills_of(store: DataStore, strategy: str, keys: Sequence[str], session: date
             row["side"],
             row["quantity"],
             Decimal(row["price"]),
-            Decimal(row["commission"]),
+            None if row["commission"] is None else Decimal(row["commission"]),
             row["filled_at"],
         )
         for row in rows.filter(pl.col("order_key").is_in(list(keys))).iter_rows(named=True)

@@ -90,9 +90,20 @@ class LimitGate:
         invested = equity - cash + notional
         most = equity * Decimal(str(settings.max_gross_exposure))
         yield _Limit("max_gross_exposure", invested, most, invested <= most)
-        spendable = cash - equity * Decimal(str(settings.cash_buffer))
-        worst = intent.quantity * (intent.limit_price or price)
-        yield _Limit("cash", worst, spendable, worst <= spendable)
+        yield from _means(intent.quantity * (intent.limit_price or price), situation, settings)
+
+
+def _means(worst: Decimal, situation: Situation, settings: RiskSettings) -> Iterator[_Limit]:
+    """The sleeve must be able to pay, and the account where there is one beside the ledger; what the broker did not say pays for
+    nothing."""
+    spendable = situation.book.cash - situation.equity * Decimal(str(settings.cash_buffer))
+    yield _Limit("cash", worst, spendable, worst <= spendable)
+    if situation.broker_cash is not None:
+        most = situation.broker_cash.available
+        if most is None or not most.is_finite():
+            yield _Limit("broker_settled_cash", None, 0, False)
+        else:
+            yield _Limit("broker_settled_cash", worst, most, worst <= most)
 
 
 def _days_between(priced_on: date | None, session: date) -> int | None:

@@ -68,7 +68,7 @@ def of_fill(fill: Fill) -> Row:
         "side": str(fill.side),
         "quantity": fill.quantity,
         "price": str(fill.price),
-        "commission": str(fill.commission),
+        "commission": None if fill.commission is None else str(fill.commission),
         "filled_at": fill.filled_at,
     }
 

@@ -14,9 +14,8 @@ import polars as pl
 
 from tradebot_core.interfaces import Batch, Collector, DataStore, Rejected
 from tradebot_core.model.tables import SECURITIES, FactTable
-from tradebot_core.quant.listings import OPEN, overlaps
+from tradebot_core.quant.listings import OPEN, SOURCES_JOINED_BY, overlaps
 
-_AND = " + "  # of the names of the sources a row was completed from
 _FILLED = ("name", "exchange", "con_id", "industry", "category", "shares_per_listed")
 _KEY = list(SECURITIES.key)
 
@@ -40,7 +39,7 @@ class OneOfSeveral:
 def reconciled(batch: Batch, known: pl.DataFrame) -> list[Batch]:
     """The batch as it may enter beside the rows that are known: what is new or its own, and for each other source whose rows it
     completes, a batch of those."""
-    known = known.with_columns(primary=pl.col("source").str.split(_AND).list.first())
+    known = known.with_columns(primary=pl.col("source").str.split(SOURCES_JOINED_BY).list.first())
     others = known.filter(pl.col("primary") != batch.source)
     mine = known.filter(pl.col("primary") == batch.source)
     rows = _with_what_others_filled(batch.rows.with_row_index("_row"), mine)
@@ -76,8 +75,8 @@ def reconciled(batch: Batch, known: pl.DataFrame) -> list[Batch]:
 
 
 def _joined(sources: pl.Expr, another: str) -> pl.Expr:
-    said = sources.str.split(_AND).list.contains(another)
-    return pl.when(said).then(sources).otherwise(sources + f"{_AND}{another}")
+    said = sources.str.split(SOURCES_JOINED_BY).list.contains(another)
+    return pl.when(said).then(sources).otherwise(sources + f"{SOURCES_JOINED_BY}{another}")
 
 
 def _by_source(rows: pl.DataFrame, columns: list[str]) -> list[Batch]:

@@ -13,11 +13,20 @@ from decimal import ROUND_FLOOR, Decimal
 
 from tradebot_core.config import RiskSettings
 from tradebot_core.errors import ExecutionError, OrderUnknown, StrategyError, TradebotError
-from tradebot_core.interfaces import ExecutionEngine, Journal, OtherOrders, RiskGate, Situation
+from tradebot_core.interfaces import BrokerCash, ExecutionEngine, Journal, OtherOrders, RiskGate, Situation
 from tradebot_core.model.candidates import finder
 from tradebot_core.model.decision import Candidate, Decision, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
-from tradebot_core.model.order import OrderIntent, OrderState, OrderStatus, OrderStyle, RiskVerdict, Side
+from tradebot_core.model.order import (
+    TERMINAL_STATES,
+    TRANSITIONS,
+    OrderIntent,
+    OrderState,
+    OrderStatus,
+    OrderStyle,
+    RiskVerdict,
+    Side,
+)
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions, hold_where_blocked
 from tradebot_core.trading.late_actions import LateWord, late_entries
@@ -118,15 +127,24 @@ def take_status(journal: Journal, strategy: str, intent: OrderIntent, status: Or
     for fill in status.fills:
         journal.record_fill(strategy, fill)
     if status.state is not None:
-        journal.record_state(intent.key, status.state, now, status.detail, status.broker_order_id)
+        journal.record_state(intent.key, status.state, now, status.detail, status.broker_order_id, status.own_fault)
 
 
-def take_late(journal: Journal, strategy: str, order_key: str, status: OrderStatus, now: datetime) -> None:
-    """Records what an order that has ended did all the same: its executions, corrections of them, and that it is filled."""
+def take_late(journal: Journal, strategy: str, order_key: str, status: OrderStatus, now: datetime) -> str:
+    """Records what an order that has ended did all the same: its executions, corrections and commissions of them, and the state that
+    follows by model.order.TRANSITIONS. Returns what was wrong about its end, "" when nothing was."""
     for fill in status.fills:
         journal.record_fill(strategy, fill)
-    if status.state is OrderState.FILLED:
-        journal.record_state(order_key, OrderState.FILLED, now, status.detail, status.broker_order_id)
+    present = journal.state_of(order_key)
+    if status.state is None or status.state not in TRANSITIONS[present]:
+        return ""
+    if present in (OrderState.EXPIRED, OrderState.REJECTED) and status.state in TERMINAL_STATES and not status.fills:
+        return ""  # another word for an end at which nothing was traded
+    detail = status.detail
+    if present in TERMINAL_STATES:
+        detail = f"It was taken for {present}; the broker shows it as {status.state} after all. {detail}".rstrip()
+    journal.record_state(order_key, status.state, now, detail, status.broker_order_id)
+    return f"{order_key}: {detail}" if present in TERMINAL_STATES else ""
 
 
 def _price(prices: Mapping[int, LastPrice], security_id: int) -> Decimal | None:
@@ -261,10 +279,11 @@ def plan(
     past: Past = _FIRST_SESSION,
     others: OtherOrders = _NO_OTHERS,
     broken: Collection[int] = (),
+    broker_cash: BrokerCash | None = None,
 ) -> tuple[tuple[OrderIntent, RiskVerdict], ...]:
     """The session's orders, each with the gate's verdict. `voided` securities split or end before the orders could fill;
     `unsettled` cash (trading/settlement.py) pays for no purchase; of `broken` securities the broker holds another number than the
-    ledger (trading/account_reconciliation.py)."""
+    ledger (trading/account_reconciliation.py); `broker_cash` is what the account can pay for all of them together."""
     concerned = {*(decision.security_id for decision in decisions), *book.positions} & market.prices.keys()
     prices = {security: market.prices[security].price for security in concerned}
     priced_on = {security: market.prices[security].session for security in concerned}
@@ -294,6 +313,7 @@ def plan(
                     peak,
                     past.unfilled,
                     others,
+                    broker_cash=_left(broker_cash, book.cash - promised.cash),
                 ),
             )
         )
@@ -301,6 +321,10 @@ def plan(
         if verdict.approved and intent.side is Side.BUY:
             promised = promised.apply(_promise(intent))
     return tuple(orders)
+
+
+def _left(cash: BrokerCash | None, promised: Decimal) -> BrokerCash | None:
+    return cash if cash is None or cash.available is None else BrokerCash(cash.available - promised)
 
 
 def _promise(intent: OrderIntent) -> Entry:

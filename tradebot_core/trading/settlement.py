@@ -16,10 +16,10 @@ def unsettled(entries: Iterable[Entry], session: date, calendar: TradingCalendar
     fills_on = calendar.next(session)
     if calendar.settles_on(session) <= fills_on:
         return Decimal(0)
-    return sum((entry.cash for entry in entries if entry.session == session and _of_sale(entry)), Decimal(0))
+    return sum((entry.cash for entry in entries if entry.session == session and is_of_sale(entry)), Decimal(0))
 
 
-def _of_sale(entry: Entry) -> bool:
+def is_of_sale(entry: Entry) -> bool:
     """A corrected sale changes the cash alone; see model.portfolio.correction_entries."""
     if entry.kind is EntryKind.CORRECTION:
         return entry.quantity == 0

@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,25 +14,18 @@ import polars as pl
 from tradebot_core.clock import SystemClock
 from tradebot_core.config import Config, IbkrSettings, Mode
 from tradebot_core.errors import TradebotError
+from tradebot_core.model.finding import Finding, Level
 from tradebot_core.model.tables import SECURITIES
 from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.halt_file import HaltFile
 from tradebot_core.wiring import Tradebot, load
 from tradebot_dagster.cli.output import emit
 
-OK, WARN, FAIL = "ok", "warn", "fail"
+OK, WARN, FAIL = Level
 GATEWAY, ACCOUNT = "ibkr gateway", "ibkr account"
 _LEAST_FREE_GB, _COMFORTABLE_FREE_GB = 0.5, 5
 _CALENDAR_HORIZON_DAYS = 60
 _FETCHED_INTO = "cache_path"  # the folder in which a collector keeps what it fetches
-
-
-@dataclass(frozen=True)
-class Finding:
-    level: str
-    what: str
-    text: str
-    mend: str = ""
 
 
 @click.command()
@@ -196,8 +188,7 @@ def _broker(bot: Tradebot, ibkr: IbkrSettings) -> Iterator[Finding]:
     listed = known.filter(pl.col("valid_to").is_null() | (pl.col("valid_to") >= datetime.now(UTC).date()))
     listed = listed.sort(pl.col("con_id").is_not_null(), "valid_from")  # best one that the broker has named before
     share = Named(listed["symbol"][-1], listed["con_id"][-1]) if listed.height else None
-    for found in diagnose(ibkr, bot.config.mode, clock, share, same_time=not sample):
-        yield Finding(str(found.level), str(found.what), found.text, found.mend)
+    yield from diagnose(ibkr, bot.config.mode, clock, share, same_time=not sample)
 
 
 def _lines(finding: Finding) -> str:

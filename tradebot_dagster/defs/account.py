@@ -1,7 +1,7 @@
 """The account beside the ledger: after each session's decisions, once its corporate actions and fills are entered, before orders go out."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 
 import dagster as dg
 import polars as pl
@@ -15,7 +15,7 @@ from tradebot_dagster.factories import Report, range_of, session_asset, table
 from tradebot_dagster.resources import Execution
 
 ACCOUNT = dg.AssetKey("account")
-_COLUMNS = ("passed", "kind", "what", "ledger", "broker", "reason", "command")
+_COLUMNS = ("passed", "kind", "what", "ledger", "broker", "reason", "command", "since")
 
 
 def account_assets(tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -56,8 +56,14 @@ def account_assets(tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> l
 
 def _frame(lines: Sequence[Line]) -> pl.DataFrame:
     schema = {name: pl.Boolean if name == "passed" else pl.String for name in _COLUMNS}
-    rows = [{name: line.passed if name == "passed" else str(getattr(line, name)) for name in _COLUMNS} for line in lines]
+    rows = [{name: _cell(name, getattr(line, name)) for name in _COLUMNS} for line in lines]
     return pl.DataFrame(rows, schema=schema)
+
+
+def _cell(name: str, value: object) -> object:
+    if name == "passed":
+        return value
+    return f"{value:%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else "" if value is None else str(value)
 
 
 def has_account(tradebot: Tradebot) -> bool:

@@ -1,0 +1,49 @@
+"""What corporate actions still have to do to a sleeve's ledger: one rule for entering it and for expecting it at the broker."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.errors import ReconciliationError
+from tradebot_core.model.portfolio import Book, Entry, fold_order
+from tradebot_core.trading.late_actions import late_entries
+from tradebot_core.trading.session import action_entries
+from tradebot_core.trading.stored_markets import StoredMarkets
+
+
+def due_entries(markets: StoredMarkets, calendar: TradingCalendar, entries: Sequence[Entry], until: date) -> tuple[Entry, ...]:
+    """The entries of corporate actions up to session `until`, of missed sessions too, that `entries` (a sleeve's ledger) lacks.
+
+    In the order in which they take effect. Of a session whose bars are not known yet, fractions of shares are valued at cost.
+    """
+    if not entries:
+        return ()
+    ever_held = {entry.security_id for entry in entries if entry.security_id is not None}
+    actions, late = markets.actions_of(ever_held, calendar.sessions(entries[0].session, until))
+    known, made = {entry.key for entry in entries}, list[Entry]()
+
+    def book_before(session: date) -> Book:
+        last = calendar.previous(session)
+        return _folded(entry for entry in (*entries, *made) if entry.session <= last)
+
+    for session in sorted(actions.keys() | {word.session for word in late}):
+        held = book_before(session)
+        due = action_entries(held, actions.get(session, ()), session, markets.closes(session, sorted(held.positions)))
+        words = [word for word in late if word.session == session]
+        if words:
+            last = markets.last_prices([word.security_id for word in words], session)
+            due += late_entries(
+                words, book_before, held.apply_all(due), lambda of, last=last: last[of].price if of in last else None
+            )
+        made += [entry for entry in due if entry.key not in known]
+    return tuple(made)
+
+
+def _folded(entries: Iterable[Entry]) -> Book:
+    try:
+        return Book().apply_all(sorted(entries, key=fold_order))
+    except ValueError as error:
+        raise ReconciliationError(
+            f"The ledger makes an impossible book: {error}.",
+            "Compare the broker's statement with `tradebot export fills` and the corporate actions.",
+        ) from None
