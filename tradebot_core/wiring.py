@@ -194,9 +194,9 @@ class Tradebot:
         sleeve = self.sleeve(name)
         opening, deposit = self._opening(sleeve, sessions[0], restart)
         walk = self.backtest_walk(sleeve, opening, deposit)
-        history = self.markets.history(sleeve.strategy, sessions)
-        for session in sessions:
-            walk.step(session, history)
+        for part, history in self.markets.histories(sleeve.strategy, sessions):
+            for session in part:
+                walk.step(session, history)
         result = walk.result()
         for table in BACKTEST_TABLES:
             self.store.write_results(table, name, BACKTEST, sessions, result.table(table))

@@ -138,7 +138,7 @@ class BacktestWalk:
         made["decisions"] += rows.of_decisions(decisions)
         made["positions"] += rows.of_positions(session, state.book, state.prices)
         made["equity"].append(rows.of_equity(session, state.book, state.prices))
-        made["books"].append({"session": session, "before": before, "after": self._digest, "state": state.to_json()})
+        made["books"].append({"session": session, "before": before, "after": self._digest, "state": state.json})
 
     def result(self) -> Backtest:
         journal, made = self._journal, self._made
