@@ -272,7 +272,9 @@ class Tradebot:
         book = self.backtest_sessions(name, end)
         sessions = [session for session in book if start is None or session >= start]
         if not sessions:
-            raise MissingData(f"There is no backtest of {name} there.", f"Run `tradebot backtest {name} --start ... --end ...`.")
+            raise MissingData(
+                f"There is no backtest of {name} there.", f"Run `tradebot backtest {name} --start ... --end ...`."
+            )
         made = BookState.from_json(self.store.read_results(BOOKS, name, BACKTEST, book[-1], book[-1])["state"][0]).fingerprint
         if made != sleeve.fingerprint:
             raise UsageError(

@@ -115,7 +115,9 @@ def bars_before_their_close(bars: pl.DataFrame, names: Mapping[int, str], calend
     """Versions of bars that say that they were known before their session closed. `names`: symbols by security."""
     cause = "A bar cannot be known before its session closes; its source stamps it too early."
     return [
-        Leak("bars", on, names.get(security, str(security)), "known_at", str(known_at), f"after {calendar.closes_at(on)}", cause)
+        Leak(
+            "bars", on, names.get(security, str(security)), "known_at", str(known_at), f"after {calendar.closes_at(on)}", cause
+        )
         for security, on, known_at in bars.select("security_id", "session", "known_at").iter_rows()
         if known_at < calendar.closes_at(on)
     ]

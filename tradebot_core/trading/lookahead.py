@@ -7,6 +7,7 @@ Each step is shown what is stored of the one before, so that the first that diff
 differs, the chain is proved as a whole.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -35,33 +36,20 @@ from tradebot_core.trading import leaks
 from tradebot_core.trading.backtest import Backtest, BacktestWalk
 from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.leaks import Leak, differences
+from tradebot_core.trading.lookahead_causes import CHANGES_WITH_NOISE, NOT_REPRODUCED, Causes
+from tradebot_core.trading.lookahead_worlds import SeenMarkets, Worlds
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.parity import stored_opening
-from tradebot_core.trading.store_views import CutStore, KeptStore, NoisyStore, StoreView
+from tradebot_core.trading.store_views import KeptStore, Move
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
 
 _LATER = 2  # sessions of noise after the one that is looked at
-_BEFORE = 2
 _MOST_A_FILL_COSTS = 0.25  # share of the price; more than any spread and impact that may be filled at
 # In the order in which a session makes them: the first that differs is told, what follows from it is not.
 _TABLES = (FILLS, ENTRIES, DECISIONS, ORDERS, ORDER_STATES, POSITIONS, EQUITY, BOOKS)
 
-_KNOWN_LATER = (
-    "It reads facts that became known after the cut-off: the whole store gives another answer than the store as it was then."
-)
-_OF_LATER_SESSIONS = (
-    "It depends on later sessions that were computed with it, as with shift(-n), bfill, or ranks and sums over all rows "
-    'instead of .over("session").'
-)
-_OF_EARLIER_SESSIONS = (
-    "It depends on earlier sessions that were computed with it, so that it is another in another range; a layer may look at the rows "
-    "of its own session only."
-)
-_NOT_REPRODUCED = (
-    "Neither the cut nor the whole store gives it again: it was made from other data, by other code, or from what is kept between "
-    "calls or lies outside of the store. Materialize the session anew, and if it stays so, look for such a memory."
-)
-_CHANGES_WITH_NOISE = "It changes when what became known after the cut-off is replaced by noise."
+Why = Callable[[str], str]  # of a layer or table
+Compared = dict[tuple[str, date], int]  # rows, by layer or table and session
 
 
 @dataclass(frozen=True)
@@ -71,16 +59,6 @@ class LookAhead:
     sessions: Mapping[date, str]
     compared: Mapping[str, int]
     leaks: Sequence[Leak]
-
-
-@dataclass(frozen=True)
-class _Markets(StoredMarkets):
-    """On a view of the store, with the members the whole store gives: to choose by name is not to know the future."""
-
-    fixed: pl.DataFrame | None = None
-
-    def members(self) -> pl.DataFrame | None:
-        return self.fixed
 
 
 @dataclass(frozen=True)
@@ -94,20 +72,22 @@ class LookAheadGate:
 
     def check(self, sessions: Mapping[date, str], book: Sequence[date]) -> LookAhead:
         """Looks at some `sessions` of an unbroken `book` of consecutive sessions; of its fills, at the time of all."""
-        last = self.markets.calendar.offset(max(sessions), _LATER)
-        kept = KeptStore(self.markets.store, self.markets.calendar.cutoff(last))
-        members = self.markets.members()
-        compared: dict[str, int] = {}
+        calendar, last = self.markets.calendar, max(sessions)
+        kept = KeptStore(self.markets.store, calendar.cutoff(calendar.offset(last, _LATER)))
+        figures = kept.read_versions(FUNDAMENTALS, as_of=calendar.cutoff(last), without=("provenance",))
+        stamped_early = not leaks.known_before_period_end(figures).is_empty()
+        members, causes, compared = self.markets.members(), Causes(self.strategy), Compared()
         found = self._fills_out_of_time(book)
-        stamped_early = not leaks.known_before_period_end(
-            kept.read_versions(FUNDAMENTALS, as_of=self.markets.calendar.cutoff(max(sessions)), without=("provenance",))
-        ).is_empty()
         for session in sorted(sessions):
-            looked = _Session(self, kept, members, session, compared)
+            looked = _Session(self, Worlds(self.markets, kept, members, session), causes, compared)
             found += [*(looked.stamped_early() if stamped_early else ()), *looked.found()]
-        # A cut and a noisy store may tell the same: once is enough.
-        once = {(leak.layer, leak.session, leak.symbol, leak.column): leak for leak in reversed(found)}
-        return LookAhead(dict(sorted(sessions.items())), compared, tuple(reversed(once.values())))
+        once: dict[tuple[str, date, str], Leak] = {}
+        for leak in found:  # the cut and the noisy store often tell of the same row
+            once.setdefault((leak.layer, leak.session, leak.symbol), leak)
+        rows = Counter[str]()
+        for (table, _), count in compared.items():
+            rows[table] += count
+        return LookAhead(dict(sorted(sessions.items())), dict(rows), tuple(once.values()))
 
     def _fills_out_of_time(self, book: Sequence[date]) -> list[Leak]:
         read, name = self.markets.store.read_results, self.strategy.name
@@ -118,153 +98,119 @@ class LookAheadGate:
 class _Session:
     """One session looked at. `compared` is added to."""
 
-    def __init__(
-        self, gate: LookAheadGate, kept: KeptStore, members: pl.DataFrame | None, session: date, compared: dict[str, int]
-    ) -> None:
+    def __init__(self, gate: LookAheadGate, worlds: Worlds, causes: Causes, compared: Compared) -> None:
         self._gate = gate
         self._strategy = gate.strategy
-        self._calendar = gate.markets.calendar
-        self._kept = kept
-        self._members = members
-        self._session = session
+        self._session = worlds.session
+        self._worlds = worlds
+        self._causes = causes
         self._compared = compared
-        self._cutoff = self._calendar.cutoff(session)
-        self._read = gate.markets.store.read_results
-        self._causes: dict[str, str] = {}
 
     def found(self) -> list[Leak]:
-        alone = [self._session]
-        found = [*self._bars_too_early(), *self._out_of_reach()]
-        cut = self._on(CutStore(self._kept, self._session, self._cutoff))
-        found += self._layers(cut, alone, self._why)
-        found += self._book(cut, alone, lambda _: _NOT_REPRODUCED)
-        later = self._later()
-        noisy = self._on(NoisyStore(self._kept, self._cutoff))
-        found += self._layers(noisy, [*alone, *later], lambda _: _CHANGES_WITH_NOISE)
-        found += self._book(noisy, [*alone, *later[:1]], lambda _: _CHANGES_WITH_NOISE)
-        return found
-
-    def _on(self, view: StoreView) -> _Markets:
-        markets = self._gate.markets
-        return _Markets(view, markets.calendar, markets.universe, markets.quality, self._members)
-
-    def _later(self) -> list[date]:
-        """The next sessions, as far as there are bars of them."""
-        after = self._calendar.sessions(self._calendar.next(self._session), self._calendar.offset(self._session, _LATER))
-        bars = self._kept.read_versions(BARS, as_of=self._calendar.cutoff(after[-1]), start=after[0], end=after[-1])
-        traded = set(bars["session"].unique())
-        return [session for n, session in enumerate(after) if traded.issuperset(after[: n + 1])]
+        alone, later = [self._session], self._worlds.later(_LATER)
+        cut, noisy = self._worlds.cut(), self._worlds.noisy()
+        return [
+            *self._bars_too_early(),
+            *self._out_of_reach(),
+            *self._layers(cut, alone, lambda layer: self._causes.of(layer, self._worlds)),
+            *self._book(cut, alone, lambda _: NOT_REPRODUCED),
+            *self._layers(noisy, [*alone, *later], lambda layer: self._causes.known(layer) or CHANGES_WITH_NOISE),
+            *self._book(noisy, [*alone, *later], lambda _: CHANGES_WITH_NOISE),
+            *(leak for on in later[:1] for leak in self._fills_at_known_prices(on)),
+        ]
 
     # Layers
 
-    def _layers(self, markets: _Markets, sessions: Sequence[date], why: Callable[[str], str]) -> list[Leak]:
-        """Evaluates each layer on `sessions`, on stored verdicts of the session and its own of later ones."""
+    def _layers(self, markets: SeenMarkets, sessions: Sequence[date], why: Why) -> list[Leak]:
+        """Evaluates each layer on `sessions`: on the stored verdicts of the session, and on its own of later ones."""
         found: list[Leak] = []
-        for layer in self._strategy.layers():
-            stored = self._stored(layer.name)
-            made = self._made(markets, layer.name, sessions)
-            if isinstance(made, TradebotError):
-                found.append(Leak(layer.name, self._session, "", "", f"{len(stored)} rows", made.cause, why(layer.name)))
-                made = stored.clear()
-            else:
-                here = made.filter(pl.col("session") == self._session)
-                found += self._differences(LAYERS, layer.name, stored, here, why)
-            rest = made.filter(pl.col("session") != self._session)
-            shown = pl.concat([stored, rest], how="diagonal_relaxed")
-            markets.store.write_results(LAYERS, self._strategy.name, MARKET, sessions, shown, layer=layer.name)
+        for name in [layer.name for layer in self._strategy.layers()]:
+            stored = self._stored(LAYERS, MARKET, layer=name)
+            try:
+                made = markets.run_layer(self._strategy, name, sessions)
+            except TradebotError as error:  # it succeeded when the whole range was there to see
+                found.append(Leak(name, self._session, "", "", f"{len(stored)} rows", error.cause, why(name)))
+                return found
+            here = pl.col("session") == self._session
+            found += self._differences(LAYERS, name, stored, made.filter(here), why)
+            shown = pl.concat([stored, made.filter(~here)], how="diagonal_relaxed")
+            markets.store.write_results(LAYERS, self._strategy.name, MARKET, sessions, shown, layer=name)
         return found
 
-    def _made(self, markets: StoredMarkets, layer: str, sessions: Sequence[date]) -> pl.DataFrame | TradebotError:
-        try:
-            return markets.run_layer(self._strategy, layer, sessions)
-        except TradebotError as error:  # found, and told with its cause
-            return error
+    def _stored(self, table: ResultTable, book: str, on: date | None = None, layer: str = "") -> pl.DataFrame:
+        day = on or self._session
+        return self._gate.markets.store.read_results(table, self._strategy.name, book, day, day, layer)
 
-    def _stored(self, layer: str) -> pl.DataFrame:
-        return self._read(LAYERS, self._strategy.name, MARKET, self._session, self._session, layer)
-
-    def _differences(
-        self, table: ResultTable, layer: str, stored: pl.DataFrame, made: pl.DataFrame, why: Callable[[str], str]
-    ) -> list[Leak]:
-        key = f"layers.{layer}" if table is LAYERS else layer
-        self._compared[key] = self._compared.get(key, 0) + len(stored)
-        return differences(table, layer, self._session, stored, made, lambda: why(layer))
-
-    def _why(self, layer: str) -> str:
-        if layer not in self._causes:
-            self._causes[layer] = self._cause(layer)
-        return self._causes[layer]
-
-    def _cause(self, layer: str) -> str:
-        """Evaluates the layer in other company, until it tells another verdict than by itself."""
-        alone = [self._session]
-        before = self._calendar.sessions(self._calendar.offset(self._session, -_BEFORE), self._session)
-        here = self._answer(CutStore(self._kept, self._session, self._cutoff), layer, alone)
-        if self._answer(StoreView(self._kept), layer, alone) != here:
-            return _KNOWN_LATER
-        if self._answer(StoreView(self._kept), layer, [*alone, *self._later()]) != here:
-            return _OF_LATER_SESSIONS
-        if self._answer(CutStore(self._kept, self._session, self._cutoff), layer, before) != here:
-            return _OF_EARLIER_SESSIONS
-        return _NOT_REPRODUCED
-
-    def _answer(self, view: StoreView, layer: str, sessions: Sequence[date]) -> str:
-        """What a layer says of the session when it and those before it are evaluated on `sessions`."""
-        markets = self._on(view)
-        for name in [each.name for each in self._strategy.layers()]:
-            made = self._made(markets, name, sessions)
-            if isinstance(made, TradebotError):
-                return made.cause
-            if name == layer:
-                return repr(made.filter(pl.col("session") == self._session).rows())
-        raise AssertionError(layer)
+    def _differences(self, table: ResultTable, name: str, stored: pl.DataFrame, made: pl.DataFrame, why: Why) -> list[Leak]:
+        self._compared[f"layers.{name}" if table is LAYERS else name, self._session] = len(stored)
+        return differences(table, name, self._session, stored, made, lambda: why(name))
 
     # The book
 
-    def _book(self, markets: _Markets, sessions: Sequence[date], why: Callable[[str], str]) -> list[Leak]:
-        """Steps from the stored book of the session before through the session, and through one more when there is one."""
-        name = self._strategy.name
-        opening, deposit = stored_opening(self._gate.markets.store, self._calendar, name, self._gate.capital, self._session)
-        walk = self._gate.walk_from(opening, deposit)
+    def _book(self, markets: SeenMarkets, sessions: Sequence[date], why: Why) -> list[Leak]:
+        """Steps from the stored book of the session before through the session, in the company of later ones."""
+        if self._undecidable(markets, sessions):
+            return []
+        walk = self._walk()
         try:
-            history = markets.history(self._strategy, sessions)
-            walk.step(self._session, history)
-            made = walk.result()
-            found = self._first_difference(made, why)
-            for later in sessions[1:]:
-                walk.step(later, history)
-                limits = {intent.key: intent.limit_price for intent in made.final.working}
-                stored = self._read(FILLS, name, BACKTEST, later, later).filter(pl.col("order_key").is_in(list(limits)))
-                found += leaks.fills_at_known_prices(stored, walk.result().table(FILLS).filter(session=later), limits)
+            walk.step(self._session, markets.history(self._strategy, sessions))
         except TradebotError as error:
             return [Leak(DECISIONS.name, self._session, "", "", "decided", error.cause, why(DECISIONS.name))]
-        return found
+        return self._first_difference(walk.result(), why)
 
-    def _first_difference(self, made: Backtest, why: Callable[[str], str]) -> list[Leak]:
+    def _undecidable(self, markets: SeenMarkets, sessions: Sequence[date]) -> bool:
+        """Whether a layer failed, which is told already."""
+        done = (
+            markets.store.result_sessions(LAYERS, self._strategy.name, MARKET, layer.name) for layer in self._strategy.layers()
+        )
+        return any(set(sessions) - set(found) for found in done)
+
+    def _walk(self) -> BacktestWalk:
+        store, name, capital = self._gate.markets.store, self._strategy.name, self._gate.capital
+        return self._gate.walk_from(*stored_opening(store, self._worlds.calendar, name, capital, self._session))
+
+    def _first_difference(self, made: Backtest, why: Why) -> list[Leak]:
         for table in _TABLES:
-            stored = self._read(table, self._strategy.name, BACKTEST, self._session, self._session)
             here = made.table(table).filter(pl.col("session") == self._session)
-            if found := self._differences(table, table.name, stored, here, why):
+            if found := self._differences(table, table.name, self._stored(table, BACKTEST), here, why):
                 return found
         return []
+
+    def _fills_at_known_prices(self, on: date) -> list[Leak]:
+        """Fills in the session after, which would be at the same price had the market moved: once down, where a limit keeps no
+        purchase from being filled, and once up, where it keeps no sale."""
+        stored = self._stored(FILLS, BACKTEST, on)
+        moves: Sequence[Move] = ("down", "up") if len(stored) else ()
+        return [leak for move in moves for leak in self._fills_when_moved(on, stored, move)]
+
+    def _fills_when_moved(self, on: date, stored: pl.DataFrame, move: Move) -> list[Leak]:
+        markets, sessions = self._worlds.noisy(move), [self._session, on]
+        found = self._layers(markets, sessions, lambda layer: self._causes.known(layer) or CHANGES_WITH_NOISE)
+        if self._undecidable(markets, sessions):
+            return found
+        walk = self._walk()
+        history = markets.history(self._strategy, sessions)
+        walk.step(self._session, history)
+        limits = {intent.key: intent.limit_price for intent in walk.result().final.working}
+        walk.step(on, history)
+        made = walk.result().table(FILLS).filter(session=on)
+        return found + leaks.fills_at_known_prices(stored, made, limits)
 
     # Rules
 
     def stamped_early(self) -> list[Leak]:
         """Figures that the session was shown and that nobody can have known."""
-        panel = self._on(CutStore(self._kept, self._session, self._cutoff)).panel([self._session], ())
-        return leaks.figures_before_their_period_ends(panel)
+        return leaks.figures_before_their_period_ends(self._worlds.cut().panel([self._session], ()))
 
     def _bars_too_early(self) -> list[Leak]:
-        bars = self._kept.read_versions(BARS, as_of=self._cutoff, start=self._session, end=self._session)
-        names = dict(self._kept.read(SECURITIES, as_of=self._cutoff).select("security_id", "symbol").iter_rows())
-        return leaks.bars_before_their_close(bars, names, self._calendar)
+        kept, until = self._worlds.kept, self._worlds.cutoff
+        bars = kept.read_versions(BARS, as_of=until, start=self._session, end=self._session)
+        names = dict(kept.read(SECURITIES, as_of=until).select("security_id", "symbol").iter_rows())
+        return leaks.bars_before_their_close(bars, names, self._worlds.calendar)
 
     def _out_of_reach(self) -> list[Leak]:
-        fills = self._read(FILLS, self._strategy.name, BACKTEST, self._session, self._session)
+        fills = self._stored(FILLS, BACKTEST)
         if fills.is_empty():
             return []
-        bars = CutStore(self._kept, self._session, self._cutoff).read(
-            BARS, as_of=self._cutoff, start=self._session, end=self._session
-        )
+        bars = self._worlds.cut_store.read(BARS, as_of=self._worlds.cutoff, start=self._session, end=self._session)
         return leaks.fills_out_of_reach(fills, bars, _MOST_A_FILL_COSTS)

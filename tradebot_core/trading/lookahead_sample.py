@@ -44,7 +44,8 @@ def sample(
 def _likely(
     store: DataStore, calendar: TradingCalendar, strategy: str, sessions: Sequence[date]
 ) -> Mapping[str, Sequence[date]]:
-    """By reason, the sessions in which a strategy that sees the future would decide otherwise, ascending."""
+    """By reason, the sessions in which a strategy that sees the future would decide otherwise, ascending: of what it decided about,
+    or of any company where there is none such."""
     until = calendar.cutoff(calendar.next(sessions[-1]))
     decided = (
         store.read_results(DECISIONS, strategy, BACKTEST, sessions[0], sessions[-1]).select("session", "security_id").unique()
@@ -53,25 +54,30 @@ def _likely(
     of_issuer = decided.join(issuers, on="security_id").select("session", "cik").unique()
     unused = [name for name in FUNDAMENTALS.schema if name not in _OF_FILINGS]
     filings = (
-        store.read_versions(FUNDAMENTALS, as_of=until, ciks=of_issuer["cik"].unique().to_list(), without=unused)
+        store.read_versions(FUNDAMENTALS, as_of=until, without=unused)
         .sort("cik", "known_at", "ingested_at")
         .unique(["cik", "known_at"], keep="last", maintain_order=True)
         .with_columns(restates=(pl.col("period_end") == pl.col("period_end").shift(1).over("cik")).fill_null(False))
     )
-    before_filing = _session_before(filings, sessions, calendar).join(of_issuer, on=["session", "cik"], how="semi")
+    filed = _session_before(filings, sessions, calendar)
     actions = store.read(ACTIONS, as_of=until, start=sessions[0], end=calendar.next(sessions[-1]))
-    before_action = actions.with_columns(
+    acted = actions.with_columns(
         session=pl.col("session").replace_strict({calendar.next(s): s for s in sessions}, default=None, return_dtype=pl.Date)
-    ).join(decided, on=["session", "security_id"], how="semi")
+    ).drop_nulls("session")
     orders = store.read_results(ORDERS, strategy, BACKTEST, sessions[0], sessions[-1])
     found = {
-        "before a restatement": before_filing.filter("restates"),
-        "before a filing": before_filing.filter(~pl.col("restates")),
-        "before a split": before_action.filter(type=str(ActionType.SPLIT)),
-        "before a delisting": before_action.filter(type=str(ActionType.DELISTING)),
+        "before a restatement": _preferred(filed.filter("restates"), of_issuer),
+        "before a filing": _preferred(filed.filter(~pl.col("restates")), of_issuer),
+        "before a split": _preferred(acted.filter(type=str(ActionType.SPLIT)), decided),
+        "before a delisting": _preferred(acted.filter(type=str(ActionType.DELISTING)), decided),
         "before a trade": orders.filter("approved"),
     }
     return {why: rows["session"].unique().sort().to_list() for why, rows in found.items()}
+
+
+def _preferred(rows: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
+    of_decided = rows.join(decided, on=decided.columns, how="semi")
+    return rows if of_decided.is_empty() else of_decided
 
 
 def _session_before(rows: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar) -> pl.DataFrame:

@@ -6,6 +6,7 @@ store comes back through it; it has no ledger, and no way to the store's own res
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime
+from typing import Literal
 
 import polars as pl
 
@@ -18,6 +19,7 @@ from tradebot_core.model.tables import BARS, FactTable, ResultTable
 _PRICES = ("open", "high", "low", "close")
 _WORDS = ("name", "industry", "category", "company_name", "accession", "provenance")  # of a fact, what may be any other text
 _STEPS = 10_007  # of the noise; a prime
+Move = Literal["any", "down", "up"]
 
 
 class StoreView:
@@ -161,13 +163,15 @@ class NoisyStore(StoreView):
     and names. The same seed gives the same noise.
 
     Numbers are 0.4 to 0.75 or 1.3 to 2.5 times what they were, so that none stays what it is and signs stay: a layer that can
-    read the one can read the other. The prices of a bar move together, and nothing that is missing appears.
+    read the one can read the other. The prices of a bar move together, all of them in one direction if wanted (`prices`), and
+    nothing that is missing appears.
     """
 
-    def __init__(self, store: DataStore, cutoff: datetime, seed: int = 0) -> None:
+    def __init__(self, store: DataStore, cutoff: datetime, seed: int = 0, prices: Move = "any") -> None:
         super().__init__(store)
         self._cutoff = cutoff
         self._seed = seed
+        self._prices: Move = prices
 
     def read_versions(
         self,
@@ -194,14 +198,15 @@ class NoisyStore(StoreView):
         return (
             rows.with_columns(_chance=chance)
             .with_columns(
-                *(_times(name, 0 if name in _PRICES else 1 + n) for n, name in enumerate(numbers)),
+                *(_times(name, 0, self._prices) if name in _PRICES else _times(name, 1 + n) for n, name in enumerate(numbers)),
                 *(pl.when(pl.col(name).is_not_null()).then(pl.lit("noise")).alias(name) for name in words),
             )
             .drop("_chance")
         )
 
 
-def _times(name: str, number: int) -> pl.Expr:
+def _times(name: str, number: int, move: Move = "any") -> pl.Expr:
     """The column times a factor that differs by row and `number`."""
     u = (pl.col("_chance") % _STEPS + number * 1009).cast(pl.Float64) % _STEPS / _STEPS
-    return pl.col(name) * pl.when(u < 0.5).then(0.4 + 0.7 * u).otherwise(1.3 + 2.4 * (u - 0.5))
+    down, up = 0.4 + 0.35 * u, 1.3 + 1.2 * u
+    return pl.col(name) * (down if move == "down" else up if move == "up" else pl.when(u < 0.5).then(down).otherwise(up))
