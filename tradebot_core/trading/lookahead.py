@@ -31,10 +31,12 @@ from tradebot_core.model.tables import (
     SECURITIES,
     ResultTable,
 )
+from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import leaks
 from tradebot_core.trading.backtest import Backtest, BacktestWalk
 from tradebot_core.trading.book_state import BookState
+from tradebot_core.trading.layers import reads_of_all
 from tradebot_core.trading.leaks import Leak, differences
 from tradebot_core.trading.lookahead_causes import CHANGES_WITH_NOISE, NOT_REPRODUCED, Causes
 from tradebot_core.trading.lookahead_worlds import SeenMarkets, Worlds
@@ -74,12 +76,15 @@ class LookAheadGate:
         """Looks at some `sessions` of an unbroken `book` of consecutive sessions; of its fills, at the time of all."""
         calendar, last = self.markets.calendar, max(sessions)
         kept = KeptStore(self.markets.store, calendar.cutoff(calendar.offset(last, _LATER)))
-        figures = kept.read_versions(FUNDAMENTALS, as_of=calendar.cutoff(last), without=("provenance",))
-        stamped_early = not leaks.known_before_period_end(figures).is_empty()
-        members, causes, compared = self.markets.members(), Causes(self.strategy), Compared()
+        stamped_early = not leaks.known_before_period_end(kept.whole(FUNDAMENTALS, without=("provenance",))).is_empty()
+        members, looks_at = self.markets.members(), reads_of_all(self.strategy)
+        causes, compared = Causes(self.strategy), Compared()
         found = self._fills_out_of_time(book)
         for session in sorted(sessions):
-            looked = _Session(self, Worlds(self.markets, kept, members, session), causes, compared)
+            through = calendar.offset(session, _LATER)
+            first_bar = first_bar_needed(session, calendar)
+            kept.look_at(first_bar, through, calendar.cutoff(session), calendar.cutoff(through))
+            looked = _Session(self, Worlds(self.markets, kept, members, looks_at, session), causes, compared)
             found += [*(looked.stamped_early() if stamped_early else ()), *looked.found()]
         once: dict[tuple[str, date, str], Leak] = {}
         for leak in found:  # the cut and the noisy store often tell of the same row

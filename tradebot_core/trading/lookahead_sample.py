@@ -12,6 +12,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.interfaces import DataStore
+from tradebot_core.model.keyed_rows import in_order, is_last_of
 from tradebot_core.model.market import ActionType
 from tradebot_core.model.tables import ACTIONS, DECISIONS, FUNDAMENTALS, INSTANT, ORDERS, SECURITIES
 from tradebot_core.trading.order_trail import BACKTEST
@@ -54,10 +55,12 @@ def _likely(
     of_issuer = decided.join(issuers, on="security_id").select("session", "cik").unique()
     unused = [name for name in FUNDAMENTALS.schema if name not in _OF_FILINGS]
     filings = (
-        store.read_versions(FUNDAMENTALS, as_of=until, without=unused)
-        .sort("cik", "known_at", "ingested_at")
-        .unique(["cik", "known_at"], keep="last", maintain_order=True)
-        .with_columns(restates=(pl.col("period_end") == pl.col("period_end").shift(1).over("cik")).fill_null(False))
+        in_order(store.read_versions(FUNDAMENTALS, as_of=until, without=unused), ["cik", "known_at", "ingested_at"])
+        .filter(is_last_of(["cik", "known_at"]))
+        .with_columns(
+            restates=(pl.col("cik") == pl.col("cik").shift(1)) & (pl.col("period_end") == pl.col("period_end").shift(1))
+        )
+        .filter(pl.col("known_at") > calendar.cutoff(sessions[0]))
     )
     filed = _session_before(filings, sessions, calendar)
     actions = store.read(ACTIONS, as_of=until, start=sessions[0], end=calendar.next(sessions[-1]))

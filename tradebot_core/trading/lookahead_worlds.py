@@ -1,7 +1,7 @@
 """The worlds in which the look-ahead gate computes a session again."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import polars as pl
@@ -14,12 +14,21 @@ from tradebot_core.trading.stored_markets import StoredMarkets
 
 @dataclass(frozen=True)
 class SeenMarkets(StoredMarkets):
-    """On a view of the store, with the members the whole store gives: to choose by name is not to know the future."""
+    """On a view of the store, with the members the whole store gives: to choose by name is not to know the future. A panel is made once
+    for all layers, with the columns that any of them `looks_at`."""
 
     fixed: pl.DataFrame | None = None
+    looks_at: Collection[str] | None = None
+    panels: dict[tuple[date, ...], pl.DataFrame] = field(default_factory=dict)
 
     def members(self) -> pl.DataFrame | None:
         return self.fixed
+
+    def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
+        key = tuple(sessions)
+        if key not in self.panels:
+            self.panels[key] = super().panel(sessions, self.looks_at)
+        return self.panels[key]
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Worlds:
     markets: StoredMarkets
     kept: KeptStore
     members: pl.DataFrame | None
+    looks_at: Collection[str] | None
     session: date
 
     @property
@@ -66,4 +76,4 @@ class Worlds:
 
     def _on(self, view: StoreView) -> SeenMarkets:
         markets = self.markets
-        return SeenMarkets(view, markets.calendar, markets.universe, markets.quality, self.members)
+        return SeenMarkets(view, markets.calendar, markets.universe, markets.quality, self.members, self.looks_at)

@@ -14,7 +14,8 @@ from tradebot_core.errors import StoreError
 from tradebot_core.interfaces import Batch, DataStore, Ledger
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.keyed_rows import is_last_of
-from tradebot_core.model.tables import BARS, FactTable, ResultTable
+from tradebot_core.model.tables import BARS, FUNDAMENTALS, FactTable, ResultTable
+from tradebot_core.quant.reporting import needed_since
 
 _PRICES = ("open", "high", "low", "close")
 _WORDS = ("name", "industry", "category", "company_name", "accession", "provenance")  # of a fact, what may be any other text
@@ -106,12 +107,27 @@ class StoreView:
 
 
 class KeptStore(StoreView):
-    """Reads each table but the bars once, as it was known at `until`, and answers from memory: for many questions in a row."""
+    """Reads each table once, as it was known at `until`, and answers from memory: for many questions about some sessions.
+
+    Of figures it keeps those that decisions from `session` on look at, of bars those from `first_bar` to `last_bar`; what it is asked
+    beyond that, it asks the store.
+    """
 
     def __init__(self, store: DataStore, until: datetime) -> None:
         super().__init__(store)
         self._until = until
+        self._whole: dict[tuple[str, tuple[str, ...]], pl.DataFrame] = {}
         self._kept: dict[tuple[str, tuple[str, ...]], pl.DataFrame] = {}
+        self._bars: tuple[date, date, datetime, pl.DataFrame] | None = None
+        self._looks_from: datetime | None = None
+
+    def look_at(self, first_bar: date, last_bar: date, cutoff: datetime, until: datetime) -> None:
+        """From now on questions are about what was known at `cutoff` and later: bars from the first to the last as known at `until`,
+        and of each issuer the figures that a panel compares."""
+        bars = self._store.read_versions(BARS, as_of=until, start=first_bar, end=last_bar)
+        self._bars = first_bar, last_bar, until, bars
+        self._looks_from = cutoff
+        self._kept.clear()
 
     def read_versions(
         self,
@@ -123,15 +139,36 @@ class KeptStore(StoreView):
         ciks: Collection[int] | None = None,
         without: Sequence[str] = (),
     ) -> pl.DataFrame:
+        known = pl.col("known_at") <= as_of
+        if table is BARS and self._bars is not None and start is not None and end is not None and not without:
+            first, last, until, bars = self._bars
+            if first <= start and end <= last and as_of <= until:
+                return bars.filter(known & pl.col("session").is_between(start, end))
         dated = "session" in table.columns
         bounded = start is not None or (end is not None and not dated)
         if table is BARS or bounded or ciks is not None or as_of > self._until:
             return self._store.read_versions(table, as_of=as_of, start=start, end=end, ciks=ciks, without=without)
+        rows = self._needed(table, tuple(sorted(without)), as_of)
+        return rows.filter(known if end is None else known & (pl.col("session") <= end))
+
+    def whole(self, table: FactTable, without: Sequence[str] = ()) -> pl.DataFrame:
+        """All that was known at `until`."""
         key = table.name, tuple(sorted(without))
+        if key not in self._whole:
+            self._whole[key] = self._store.read_versions(table, as_of=self._until, without=without)
+        return self._whole[key]
+
+    def _needed(self, table: FactTable, without: tuple[str, ...], as_of: datetime) -> pl.DataFrame:
+        whole = self.whole(table, without)
+        if table is not FUNDAMENTALS or self._looks_from is None or as_of < self._looks_from:
+            return whole
+        key = table.name, without
         if key not in self._kept:
-            self._kept[key] = self._store.read_versions(table, as_of=self._until, without=without)
-        wanted = pl.col("known_at") <= as_of
-        return self._kept[key].filter(wanted if end is None else wanted & (pl.col("session") <= end))
+            since = needed_since(whole, self._looks_from)
+            rows = whole.select("cik", "known_at").join(since, on="cik", how="left", maintain_order="left")
+            needed = rows.select(pl.col("known_at") >= pl.col("since").fill_null(self._looks_from)).to_series()
+            self._kept[key] = whole.filter(needed)
+        return self._kept[key]
 
 
 class CutStore(StoreView):
