@@ -18,6 +18,7 @@ from tests.scripted import append, quote, scripted
 from tradebot_core import wiring
 from tradebot_core.errors import MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
+from tradebot_core.interfaces import Batch
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus
 from tradebot_core.model.tables import ACTIONS, BARS, DECISIONS, ENTRIES, FACTS, FILLS, FUNDAMENTALS, LAYERS, ORDERS, SECURITIES
 from tradebot_core.quant.costs import fill_price
@@ -178,6 +179,35 @@ def test_a_restated_value_is_caught(tmp_path: Path) -> None:
     assert found.sessions[date(2024, 5, 9)] == "before a restatement"
     assert {(leak.layer, leak.symbol) for leak in found.leaks} == {("analyze", "GOOD")}
     assert max(leak.session for leak in found.leaks) < date(2024, 5, 10)
+
+
+def test_a_restated_value_under_its_first_date_in_the_store_is_caught(tmp_path: Path) -> None:
+    """Figures of February that are made of the correction of May: no layer is to blame, and the facts known in February deny it."""
+
+    def overwritten(bot: Tradebot) -> None:
+        restated_market.fill(bot)
+        restated_market.correct(bot, NetIncomeLoss=-5e8)
+        rows = bot.store.read(FUNDAMENTALS, as_of=restated_market.CORRECTED, ciks=[restated_market.CIK])
+        restated = rows.filter(known_at=restated_market.FIRST_FILED).with_columns(net_income_ttm=pl.lit(-5e8))
+        kept = restated.select([*FUNDAMENTALS.columns, "known_at"])
+        bot.store.append(Batch(FUNDAMENTALS, kept, "normalised"), restated_market.CORRECTED)
+
+    bot = planted(tmp_path, "Clean", fill=overwritten)
+    found = bot.lookahead("planted", most=8)
+    assert {(leak.layer, leak.symbol, leak.column) for leak in found.leaks} == {("fundamentals", "GOOD", "net_income_ttm")}
+    assert {(leak.stored, leak.recomputed) for leak in found.leaks} == {("-500000000.0", "700000000.0")}
+    # From the correction on it is true.
+    assert {leak.session for leak in found.leaks} == {day for day in found.sessions if day < date(2024, 5, 10)}
+    assert 0 < found.compared["figures"] <= 8
+
+
+def test_a_restatement_that_is_kept_as_a_later_version_passes(tmp_path: Path) -> None:
+    def restated(bot: Tradebot) -> None:
+        restated_market.fill(bot)
+        restated_market.correct(bot, NetIncomeLoss=-5e8)
+
+    found = planted(tmp_path, "Clean", fill=restated).lookahead("planted", most=8)
+    assert found.leaks == () and found.compared["figures"] == 8
 
 
 class FillsAtOnce(SimulatedEngine):

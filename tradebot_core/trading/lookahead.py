@@ -39,6 +39,7 @@ from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.layers import reads_of_all
 from tradebot_core.trading.leaks import Leak, differences
 from tradebot_core.trading.lookahead_causes import CHANGES_WITH_NOISE, NOT_REPRODUCED, Causes
+from tradebot_core.trading.lookahead_figures import figures_of_later
 from tradebot_core.trading.lookahead_worlds import SeenMarkets, Worlds
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.parity import stored_opening
@@ -117,6 +118,7 @@ class _Session:
         return [
             *self._bars_too_early(),
             *self._out_of_reach(),
+            *self._figures_of_later(),
             *self._layers(cut, alone, lambda layer: self._causes.of(layer, self._worlds)),
             *self._book(cut, alone, lambda _: NOT_REPRODUCED),
             *self._layers(noisy, [*alone, *later], lambda layer: self._causes.known(layer) or CHANGES_WITH_NOISE),
@@ -206,6 +208,12 @@ class _Session:
     def stamped_early(self) -> list[Leak]:
         """Figures that the session was shown and that nobody can have known."""
         return leaks.figures_before_their_period_ends(self._worlds.cut().panel([self._session], ()))
+
+    def _figures_of_later(self) -> list[Leak]:
+        issuers = self._worlds.kept.read(SECURITIES, as_of=self._worlds.cutoff).select("security_id", "cik").unique()
+        decided = self._stored(DECISIONS, BACKTEST).join(issuers, on="security_id").select("cik", "symbol")
+        self._compared["figures", self._session], found = figures_of_later(self._worlds, decided)
+        return found
 
     def _bars_too_early(self) -> list[Leak]:
         kept, until = self._worlds.kept, self._worlds.cutoff
