@@ -10,7 +10,7 @@ from tradebot_core.quant.statements import NORMALISATION, normalise_many
 from tradebot_core.trading.leaks import Leak
 from tradebot_core.trading.lookahead_worlds import Worlds
 
-_ISSUERS = 3  # of a session: normalising one takes up to 70 ms
+_ISSUERS = 2  # of a session: normalising one takes up to 70 ms
 _CAUSE = (
     "The facts known at the cut-off give another figure: a later one stands under an earlier date, or facts of that date came in after the "
     "figures were made. Materialize fundamentals, and the backtest, anew."
