@@ -196,10 +196,13 @@ class _Session:
         if self._undecidable(markets, sessions):
             return found
         walk = self._walk()
-        history = markets.history(self._strategy, sessions)
-        walk.step(self._session, history)
-        limits = {intent.key: intent.limit_price for intent in walk.result().final.working}
-        walk.step(on, history)
+        try:
+            history = markets.history(self._strategy, sessions)
+            walk.step(self._session, history)
+            limits = {intent.key: intent.limit_price for intent in walk.result().final.working}
+            walk.step(on, history)
+        except TradebotError as error:
+            return [*found, Leak(DECISIONS.name, on, "", "", "decided", error.cause, CHANGES_WITH_NOISE)]
         made = walk.result().table(FILLS).filter(session=on)
         return found + leaks.fills_at_known_prices(stored, made, limits)
 
