@@ -40,7 +40,7 @@ up: setup  ## Only the Dagster UI and daemon, with config.yaml
 test: setup lint  ## Everything that must hold
 	@$(BIN)/python -m pytest -n auto
 
-faults: setup  ## Kills and broker faults, drawn from SEEDS seeds (500) from FIRST (0) on
+faults: setup  ## Kills, broker and disk faults, drawn from SEEDS seeds (500) from FIRST (0) on
 	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0)
 
 lint: setup

@@ -119,6 +119,13 @@ class SampleMarketSettings(Settings):
     path: Path = Path("./data/sample_market")
 
 
+class FreshQuote(StrEnum):
+    """Whether an order needs a quote of the moment at which it is sent."""
+
+    REQUIRED = "required"
+    WHEN_AVAILABLE = "when_available"  # without one, the close it was sized on stands
+
+
 class RiskSettings(Settings):
     """Hard limits. An order is approved only when every one of them is provably satisfied. Money in USD."""
 
@@ -138,6 +145,10 @@ class RiskSettings(Settings):
     min_price: Annotated[Decimal, Field(ge=0)] = Decimal(1)
     max_price_jump: Annotated[float, Field(gt=0)] = 0.5  # up or down since the session before, splits apart
     restricted: tuple[str, ...] = ()  # symbols never to be bought
+    # How far the price may be from the close that an order was sized on when it is sent, up or down.
+    price_collar: Share = 0.1
+    price_collar_sales: Share = 0.3
+    fresh_quote: FreshQuote = FreshQuote.WHEN_AVAILABLE
 
 
 def _number_or_off(value: Any) -> Any:

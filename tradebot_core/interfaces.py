@@ -337,6 +337,11 @@ class Journal(Protocol):
         """Raises ExecutionError when there is no such order."""
         ...
 
+    def record_check(self, order_key: str, verdict: RiskVerdict, at: datetime, detail: str) -> bool:
+        """Keeps the gate's verdict on an order that is about to be sent; a refusal ends it (`refused`). False, and nothing is kept,
+        when the order is not new any more: another process sends it."""
+        ...
+
 
 class Ledger(Journal, Protocol):
     """The journal of real (paper or live) sleeves, with the right to trade and the kill switch."""
@@ -458,6 +463,11 @@ class Ledger(Journal, Protocol):
         """How many orders of the sleeve decided in the session the broker has rejected, for whatever reason."""
         ...
 
+    def checks(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:
+        """What `record_check` kept of orders decided from `start` to `end`, oldest first: order_key, at, approved, rule, value,
+        limit, detail. `orders` shows the refusal of an order in place of the verdict it was planned with."""
+        ...
+
 
 class ExecutionEngine(Protocol):
     """Dumb on purpose: no judgement, no retry. Orders are known by `intent.key`, which travels as the order reference."""
@@ -513,6 +523,36 @@ class RiskGate(Protocol):
     """Between every strategy and every engine, in every mode."""
 
     def check(self, intent: OrderIntent, situation: Situation) -> RiskVerdict: ...
+
+    def check_price(self, intent: OrderIntent, prices: Collection[Decimal]) -> RiskVerdict:
+        """The last look before an order goes out: `prices` are what the market says a share is worth now, USD; none when it does
+        not tell."""
+        ...
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What the market says of a share now, USD. A price that is not told is None, never 0 or -1. `close` is the last close that the
+    broker counts as the previous one, in the shares of today."""
+
+    bid: Decimal | None
+    ask: Decimal | None
+    last: Decimal | None
+    close: Decimal | None
+    delayed: bool
+    at: datetime  # when it came, UTC
+
+
+@dataclass(frozen=True)
+class NoQuote:
+    reason: str
+
+
+class QuoteSource(Protocol):
+    def of(self, securities: Mapping[int, str]) -> Mapping[int, Quote | NoQuote]:
+        """An answer for each security (symbol by security_id), asked afresh at each call. That there is none is an answer; that nobody
+        can be asked is an ExecutionError, and nothing is sent before somebody can."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from tradebot_core.interfaces import (
     ExecutionEngine,
     Held,
     OpeningMarket,
+    QuoteSource,
     RiskGate,
 )
 from tradebot_core.model.market import ActionType
@@ -52,6 +53,8 @@ from tradebot_core.trading.coverage import Coverage, coverage
 from tradebot_core.trading.data_checks import DataChecks
 from tradebot_core.trading.due_actions import due_entries
 from tradebot_core.trading.live import LiveDesk
+from tradebot_core.trading.lookahead import LookAhead, LookAheadGate
+from tradebot_core.trading.lookahead_sample import sample
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
@@ -71,6 +74,9 @@ _YOUNGER_LIMITS = {
     "max_drawdown": 0.25,
     "max_account_orders_per_day": 50,
     "max_rejected_orders": 3,
+    "price_collar": 0.1,
+    "price_collar_sales": 0.3,
+    "fresh_quote": "when_available",
 }
 
 _NO_INDUSTRY = "No industry was known when the first session was decided: risk.max_sector_weight limits nothing until one is."
@@ -258,6 +264,31 @@ class Tradebot:
         }
         return summarise(tables["equity"], tables["fills"], tables["entries"], self._equity_before(name, start))
 
+    def lookahead(
+        self, name: str, start: date | None = None, end: date | None = None, most: int | None = None, seed: int = 0
+    ) -> LookAhead:
+        """Whether the backtest from `start` to `end` (default: the latest unbroken book) saw what was not known yet: at most `most` of its
+        sessions are looked at (trading/lookahead_sample.py says which), all when None.
+
+        Raises MissingData where there is no backtest, and UsageError where it was made with other settings than those in force.
+        """
+        sleeve = self.sleeve(name)
+        book = self.backtest_sessions(name, end)
+        sessions = [session for session in book if start is None or session >= start]
+        if not sessions:
+            raise MissingData(
+                f"There is no backtest of {name} there.", f"Run `tradebot backtest {name} --start ... --end ...`."
+            )
+        made = BookState.from_json(self.store.read_results(BOOKS, name, BACKTEST, book[-1], book[-1])["state"][0]).fingerprint
+        if made != sleeve.fingerprint:
+            raise UsageError(
+                f"The backtest of {name} was made with other parameters, limits, data checks, costs or capital than are in force.",
+                "Run it again; then look at what it saw.",
+            )
+        chosen = sample(self.store, self.calendar, name, sessions, most, seed)
+        gate = LookAheadGate(sleeve.strategy, self.markets, usd(sleeve.capital), partial(self.backtest_walk, sleeve))
+        return gate.check(chosen, sessions)
+
     def coverage(self, sessions: Sequence[date]) -> Coverage:
         """How much of the universe there was to see in consecutive sessions."""
         until, ever = self.calendar.cutoff(sessions[-1]), datetime.max.replace(tzinfo=UTC)
@@ -302,8 +333,16 @@ class Tradebot:
             self.clock,
             self._venue,
             reconciler=None if self.config.ibkr is None or self.config.mode is Mode.DRY_RUN else self.account_reconciler,
+            quotes=None if self.config.ibkr is None else self._quotes,
             why_not_armed=self.arming.why_not,
         )
+
+    def _quotes(self) -> QuoteSource:
+        """Who is asked for the price of the moment at which an order is sent."""
+        assert self.config.ibkr is not None
+        from tradebot_core.ibkr.quotes import Quotes  # noqa: PLC0415  ib_async is only loaded where it is used
+
+        return Quotes(self.config.ibkr, self.config.mode, self.clock, self._con_ids)
 
     def account_reconciler(self) -> AccountReconciler:
         """Of the account of the ibkr block. Raises UsageError when there is none."""

@@ -130,6 +130,39 @@ def test_a_legal_transition_is_taken_and_the_same_state_again_is_nothing(journal
     assert open_states(journal) == ({} if following in TERMINAL_STATES else {order().key: following})
 
 
+LOOKED = RiskVerdict(True, "price_collar", 0.01, 0.1)
+REFUSED_LATE = RiskVerdict(False, "price_collar", 0.5, 0.1)
+
+
+def test_a_last_look_that_approves_changes_nothing_and_one_that_refuses_ends_the_order(journal):
+    bring(journal, order(1))
+    assert journal.record_check(order(1).key, LOOKED, AT, "last 9.60")
+    assert open_states(journal) == {order(1).key: OrderState.NEW}
+    assert journal.record_check(order(1).key, REFUSED_LATE, AT, "last 4.75")
+    assert open_states(journal) == {}
+    with pytest.raises(ExecutionError, match="cannot go from refused to sending"):
+        journal.record_state(order(1).key, OrderState.SENDING, AT)
+
+
+@pytest.mark.parametrize("present", [state for state in PATHS if state is not OrderState.NEW])
+def test_an_order_that_is_not_new_any_more_is_looked_at_no_more(journal, present):
+    bring(journal, order(), *PATHS[present])
+    before = open_states(journal)
+    assert not journal.record_check(order().key, REFUSED_LATE, AT, "last 4.75")
+    assert open_states(journal) == before
+
+
+def test_an_order_refused_at_the_last_look_never_went_out(journal):
+    bring(journal, order())
+    journal.record_check(order().key, REFUSED_LATE, AT, "last 4.75")
+    assert journal.unfilled(S, DAY, THIRD) == {}
+
+
+def test_a_look_at_an_order_that_was_never_committed_is_refused(journal):
+    with pytest.raises(ExecutionError, match="no order"):
+        journal.record_check("nobody", LOOKED, AT, "")
+
+
 def test_the_state_of_an_order_that_was_never_committed_is_refused(journal):
     with pytest.raises(ExecutionError, match="no order"):
         journal.record_state("nobody", OrderState.SENDING, AT)

@@ -41,7 +41,10 @@ def a_full_life(ledger: SqliteLedger) -> None:
     ledger.claim_permit(permit.permit_id, S, "run-1", AT)
     ledger.seal_decisions(DecisionSet(S, DAY, "digest", True, "run-1", AT))
     ledger.post(S, [DEPOSIT])
-    bring(ledger, order(), OrderState.SENDING, OrderState.FILLED)
+    bring(ledger, order())
+    ledger.record_check(order().key, RiskVerdict(True, "price_collar", 0.01, 0.1), AT, "last 9.60")
+    for state in (OrderState.SENDING, OrderState.FILLED):
+        ledger.record_state(order().key, state, AT)
     ledger.record_fill(S, replace(fill_of(order()), commission=None))
     ledger.record_fill(S, fill_of(order()))
     ledger.record_fill(S, replace(fill_of(order()), version=2))

@@ -478,3 +478,58 @@ def test_a_purchase_must_fit_into_what_the_broker_says_is_settled(available, ver
     told = replace(situation(), broker_cash=BrokerCash(available))
     assert LimitGate(LOOSE).check(order(), told) == verdict
     assert LimitGate(LOOSE).check(order(Side.SELL), replace(told, book=situation(held=100).book)).approved
+
+
+# The last look: the price of the moment against the one an order was sized on
+
+
+def last_look(*prices: str, side: Side = Side.BUY, **limits: object) -> RiskVerdict:
+    """Of an order sized at 10."""
+    return LimitGate(RiskSettings(**limits)).check_price(order(side), [Decimal(price) for price in prices])
+
+
+@pytest.mark.parametrize(
+    ("side", "price", "approved", "value", "limit"),
+    [
+        (Side.BUY, "10", True, 0.0, 0.1),
+        (Side.BUY, "11", True, 0.1, 0.1),
+        (Side.BUY, "11.0001", False, 0.10001, 0.1),
+        (Side.BUY, "9", True, 0.1, 0.1),
+        (Side.BUY, "8.9999", False, 0.10001, 0.1),
+        (Side.BUY, "5", False, 0.5, 0.1),  # split two for one
+        (Side.SELL, "8", True, 0.2, 0.3),  # a fall in which one wants to be out
+        (Side.SELL, "7", True, 0.3, 0.3),
+        (Side.SELL, "6.6667", False, 0.33333, 0.3),  # split three for two
+        (Side.SELL, "5", False, 0.5, 0.3),
+        (Side.SELL, "100", False, 9.0, 0.3),  # ten shares made one: there is less to sell than we think
+    ],
+)
+def test_the_price_may_be_so_far_from_the_close_an_order_was_sized_on(side, price, approved, value, limit):
+    assert last_look(price, side=side) == RiskVerdict(approved, "price_collar", value, limit)
+
+
+def test_the_collars_are_settings_of_their_own():
+    assert last_look("10.6", price_collar=0.05) == RiskVerdict(False, "price_collar", 0.06, 0.05)
+    assert last_look("8.9", side=Side.SELL, price_collar_sales=0.1) == RiskVerdict(False, "price_collar", 0.11, 0.1)
+
+
+def test_of_several_prices_the_farthest_decides():
+    assert last_look("10.1", "5") == RiskVerdict(False, "price_collar", 0.5, 0.1)
+    assert last_look("10.1", "9.95") == RiskVerdict(True, "price_collar", 0.01, 0.1)
+
+
+@pytest.mark.parametrize("worthless", ["NaN", "sNaN", "Infinity", "0", "-1"])
+@pytest.mark.parametrize("side", Side)
+def test_a_price_that_is_none_keeps_no_collar(worthless, side):
+    assert last_look("10", worthless, side=side) == RiskVerdict(False, "price_collar", None, 0.1 if side is Side.BUY else 0.3)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_without_any_price_the_setting_decides(side):
+    assert last_look(side=side) == RiskVerdict(True, "fresh_quote")
+    assert last_look(side=side, fresh_quote="required") == RiskVerdict(False, "fresh_quote")
+
+
+def test_an_order_that_was_sized_on_no_price_has_no_collar_to_keep():
+    assert not LimitGate(RiskSettings()).check_price(order(price="0"), [Decimal("10")]).approved
+    assert not LimitGate(RiskSettings()).check_price(order(price="NaN"), [Decimal("10")]).approved

@@ -1,13 +1,18 @@
 """The simulated TWS of a story, with a hand on the wire: it loses, repeats and holds back messages, and ends the trader."""
 
+import asyncio
+import copy
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tradebot_core.clock import FixedClock
 from tradebot_core.simulation.account import Slices
+from tradebot_core.simulation.exchange import SimulatedExchange
 from tradebot_core.simulation.order_rules import OrderRefused
 from tradebot_core.simulation.tws import SimulatedTws
 from tradebot_core.simulation.tws_messages import error
@@ -19,8 +24,13 @@ AT_ORDER = (
     "no word of the order", "10349", "refuse 201", "refuse 110", "answer twice", "in three parts", "in parts till the close",
     "roll back ids",
 )  # fmt: skip
-AT_REQUEST = ("kill at the request", "cut at the request", "no answer", "mute from the request on", "hide open orders twice")
-AT_REPLY = ("kill before the reply", "kill after the reply", "say it twice", "commissions later", "fills last to first")
+AT_REQUEST = (
+    "kill at the request", "cut at the request", "no answer", "mute from the request on", "hide open orders twice",
+    "link lost", "link lost for a moment 1101", "link lost for a moment 1102",
+)  # fmt: skip
+AT_REPLY = (
+    "kill before the reply", "kill after the reply", "say it twice", "swap with the next", "commissions later", "fills last to first",
+)  # fmt: skip
 KILLS = (
     "kill before the order",
     "kill after the order",
@@ -37,6 +47,17 @@ class Trouble:
 
 
 @dataclass
+class Down:
+    """The gateway has lost IBKR. What it answers it knew at that moment; `until` is the request at which it finds IBKR again,
+    which it says with `word`."""
+
+    remembered: SimulatedExchange
+    until: int = 0
+    word: int = 1102
+    held: list[tuple[Any, list[str]]] = field(default_factory=list)  # orders for when it is back
+
+
+@dataclass
 class Hand:
     """Between the desk and its clients. `victim` is the trader's process; counts begin anew with each errand."""
 
@@ -47,16 +68,33 @@ class Hand:
     requests: int = 0
     replies: int = 0
     happened: list[str] = field(default_factory=list)
+    down: Down | None = None
     _hidden: int = 0
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def do(self, what: Callable[[], Any]) -> Any:
+        """What happens at the broker of itself, done in the thread of its server."""
+        assert self.loop is not None
+
+        async def done() -> Any:
+            return what()
+
+        return asyncio.run_coroutine_threadsafe(done(), self.loop).result(10)
 
     def begin(self, troubles: Sequence[Trouble] = ()) -> None:
+        """For the next errand. A link that was lost is back by then, unless "the link is down" is its trouble."""
+        if self.down is not None and not any(trouble.what == "the link is down" for trouble in troubles):
+            self.do(self.restore_link)
         self.troubles, self.victim, self.orders, self.requests, self.replies = troubles, 0, 0, 0, 0
         self._hidden, self.happened = 0, []
 
     # The desk's own methods, for the server.
 
     def advance(self) -> None:
-        self.desk.advance()
+        if self.down is None:
+            self.desk.advance()
+        else:
+            self.desk.exchange.advance()  # nobody is told
 
     def dismiss(self, session: Any) -> None:
         self.desk.dismiss(session)
@@ -65,7 +103,10 @@ class Hand:
         if self._due("roll back ids", 1):
             self.desk.exchange.roll_back_ids(client_id)
         session.send = _Replies(self, session, session.send)
-        return self.desk.admit(session, client_id)
+        admitted = self.desk.admit(session, client_id)
+        if self.down is not None:
+            session.send(error(2110, "Connectivity between TWS and server is broken. It will be restored automatically."))
+        return admitted
 
     def answer(self, session: Any, fields: list[str]) -> None:
         self.requests += 1
@@ -80,6 +121,15 @@ class Hand:
             return
         if self._due("mute from the request on", self.requests):
             session.send.muted = True
+        for of_link in ("link lost", "link lost for a moment 1101", "link lost for a moment 1102"):
+            if self.down is None and self._due(of_link, self.requests):
+                word = int(of_link.split()[-1]) if of_link.endswith(("1", "2")) else 1102
+                self.lose_link(until=self.requests + 2 if "moment" in of_link else 0, word=word)
+        if self.down is not None and self.down.until and self.requests >= self.down.until:
+            self.restore_link()
+        if self.down is not None:
+            self._from_memory(self.down, session, kind, fields)
+            return
         if kind == Request.PLACE_ORDER:
             self._order(session, fields)
             return
@@ -94,6 +144,41 @@ class Hand:
             session.send.hold = []
         self.desk.answer(session, fields)
         session.send.release()
+
+    def lose_link(self, until: int = 0, word: int = 1102) -> None:
+        exchange = self.desk.exchange
+        remembered = copy.copy(exchange)
+        remembered._state, remembered.clock, remembered._path = exchange.truth(), FixedClock(exchange.now), None
+        self.down = Down(remembered, until, word)
+        self._tell_all(1100, "Connectivity between IBKR and Trader Workstation has been lost.")
+
+    def restore_link(self) -> None:
+        """IBKR is there again; what was held back goes out, whether or not its client is still there."""
+        down, self.down = self.down, None
+        if down is None:
+            return
+        kept = "lost" if down.word == 1101 else "maintained"
+        self._tell_all(down.word, f"Connectivity between IBKR and Trader Workstation has been restored - data {kept}.")
+        for session, fields in down.held:
+            self.desk.answer(session, fields)
+
+    def _tell_all(self, code: int, text: str) -> None:
+        for session in self.desk._sessions.values():
+            session.send(error(code, text))
+
+    def _from_memory(self, down: Down, session: Any, kind: int, fields: list[str]) -> None:
+        if kind == Request.PLACE_ORDER:
+            self.orders += 1
+            if self.orders % 2:  # some are held until the link is back, some are gone
+                down.held.append((session, fields))
+            return
+        if kind in (Request.CURRENT_TIME, Request.CONTRACT_DETAILS, Request.MARKET_RULE):
+            return  # IBKR itself would have to answer
+        real, self.desk.exchange = self.desk.exchange, down.remembered
+        try:
+            self.desk.answer(session, fields)
+        finally:
+            self.desk.exchange = real
 
     def _order(self, session: Any, fields: list[str]) -> None:
         self.orders += 1
@@ -140,6 +225,8 @@ class Hand:
         return due
 
     def _kill(self) -> None:
+        while not self.victim:  # it may be faster than the word of its birth
+            time.sleep(0.001)
         with suppress(ProcessLookupError):
             os.kill(self.victim, signal.SIGKILL)
 
@@ -152,6 +239,7 @@ class _Replies:
         self._session = session
         self._send = send
         self._last: list[Any] = []
+        self._late: list[Any] = []
         self.muted = False
         self.hold: list[Any] | None = None
 
@@ -169,7 +257,12 @@ class _Replies:
         if self.hold is not None:
             self.hold.append(message)
             return
+        if hand._due("swap with the next", hand.replies):
+            self._late.append(message)
+            return
         self._pass_on(message)
+        while self._late:
+            self._pass_on(self._late.pop())
         if hand._due("say it twice", hand.replies):
             self._pass_on(message)
         if hand._due("kill after the reply", hand.replies):
@@ -202,6 +295,10 @@ class TroubledTws(SimulatedTws):
         self.hand = Hand(self._desk)
         self._desk = self.hand  # type: ignore[assignment]
 
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        self.hand.loop = asyncio.get_running_loop()
+        return await super().start(host, port)
+
 
 def _cut(session: Any) -> None:
     session.send.muted = True
@@ -213,3 +310,15 @@ def _refusing(place: Callable[..., Any], code: int) -> Callable[..., Any]:
         return place(ticket, refusal=OrderRefused(code, "Order rejected - reason: a story's."))
 
     return refuse
+
+
+def bust(exchange: SimulatedExchange, execution_id: str) -> None:
+    """The exchange declares a trade void: shares and cash go back, and the execution is shown no more."""
+    state = exchange._state
+    (done,) = [e for e in state.executions if e.execution_id == execution_id]
+    (order,) = [o for o in state.orders if o.perm_id == done.perm_id]
+    state.executions.remove(done)
+    exchange.book(done.account).trade(
+        done.con_id, -order.sign, done.quantity, done.price, -done.commission, settles=exchange.today
+    )
+    order.filled -= done.quantity

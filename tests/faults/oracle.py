@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Set
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -23,14 +23,22 @@ def dump(path: Path) -> list[str]:
         return [f"{name} {row}" for name in names if name not in _PERMITS for row in database.execute(f"SELECT * FROM {name}")]
 
 
-def breaks(ledger: SqliteLedger, truth: AccountState, session: date, excuses: Mapping[date, int]) -> Iterator[str]:
+def breaks(
+    ledger: SqliteLedger,
+    truth: AccountState,
+    session: date,
+    excuses: Mapping[date, int],
+    sleeves: Collection[str] = (SLEEVE,),
+    unheard: Set[date] = frozenset(),
+) -> Iterator[str]:
     """What is wrong after everything up to the close of `session` was recorded. `excuses` are how many runs of a session may have
-    cost it an order: each at most one, which may be lost or refused but never be anything else."""
+    cost it an order: each at most one, which may be lost or refused but never be anything else. `unheard` are ex-dates of dividends
+    that the broker has paid and nobody has told the trader of yet."""
     at_broker: dict[str, list[SimulatedOrder]] = {}
     for order in truth.orders:
         at_broker.setdefault(order.order_ref, []).append(order)
     yield from (f"{len(orders)} orders at the broker are {ref}" for ref, orders in at_broker.items() if len(orders) > 1)
-    known = {row["order_key"]: row for row in ledger.orders(SLEEVE).iter_rows(named=True)}
+    known = {row["order_key"]: row for sleeve in sleeves for row in ledger.orders(sleeve).iter_rows(named=True)}
     yield from (f"the broker has {ref}, which the ledger has not" for ref in at_broker.keys() - known.keys())
     for key, row in known.items():
         orders = at_broker.get(key)
@@ -41,8 +49,8 @@ def breaks(ledger: SqliteLedger, truth: AccountState, session: date, excuses: Ma
     for of, count in missing.items():
         if count > excuses.get(of, 0):
             yield f"{count} orders of {of} were not placed, and {excuses.get(of, 0)} runs went wrong"
-    yield from _of_fills(ledger, truth)
-    yield from _of_book(ledger, truth, session)
+    yield from _of_fills(ledger, truth, sleeves)
+    yield from _of_book(ledger, truth, session, sleeves, unheard)
 
 
 def _of_state(key: str, state: OrderState, order: SimulatedOrder | None, row: dict, session: date) -> Iterator[str]:
@@ -71,10 +79,11 @@ def _expected(order: SimulatedOrder) -> tuple[OrderState, ...]:
     return (OrderState.WORKING, OrderState.PARTIAL)
 
 
-def _of_fills(ledger: SqliteLedger, truth: AccountState) -> Iterator[str]:
+def _of_fills(ledger: SqliteLedger, truth: AccountState, sleeves: Collection[str]) -> Iterator[str]:
     entered = {
         row["execution_id"]: (row["order_key"], row["quantity"], Decimal(row["price"]), Decimal(row["commission"]))
-        for row in ledger.fills(SLEEVE).iter_rows(named=True)
+        for sleeve in sleeves
+        for row in ledger.fills(sleeve).iter_rows(named=True)
     }
     done = {  # the ledger knows an execution by its id without the number of its correction
         e.execution_id.rpartition(".")[0]: (e.order_ref, e.quantity, e.price, e.commission) for e in latest(truth.executions)
@@ -86,17 +95,25 @@ def _of_fills(ledger: SqliteLedger, truth: AccountState) -> Iterator[str]:
             yield f"execution {of} is {done[of]}, entered as {entered[of]}"
 
 
-def _of_book(ledger: SqliteLedger, truth: AccountState, session: date) -> Iterator[str]:
-    entries = ledger.entries(SLEEVE)
-    twice = [key for key, count in Counter(entry.key for entry in entries).items() if count > 1]
-    if twice:
-        yield f"entered twice: {twice}"
-    if not entries:
-        return
-    book, account = ledger.book(SLEEVE, session), truth.accounts[ACCOUNT]
-    if book.cash != account.cash:
-        yield f"cash {book.cash} in the ledger, {account.cash} at the broker"
-    held = {CON_IDS[of]: position.quantity for of, position in book.positions.items()}
+def _of_book(
+    ledger: SqliteLedger, truth: AccountState, session: date, sleeves: Collection[str], unheard: Set[date]
+) -> Iterator[str]:
+    account, cash, held = truth.accounts[ACCOUNT], Decimal(0), Counter[int]()
+    for sleeve in sleeves:
+        entries = ledger.entries(sleeve)
+        twice = [key for key, count in Counter(entry.key for entry in entries).items() if count > 1]
+        if twice:
+            yield f"entered twice: {twice}"
+        if not entries:
+            return
+        book = ledger.book(sleeve, session)
+        cash += book.cash
+        held.update({CON_IDS[of]: position.quantity for of, position in book.positions.items()})
+        if not book.cash >= 0:
+            yield f"{sleeve} has spent more than it has: {book.cash}"
+    paid = sum((entry.amount for entry in account.entries if entry.kind == "dividend" and entry.day in unheard), Decimal(0))
+    if cash != account.cash - paid:
+        yield f"cash {cash} in the ledger, {account.cash} at the broker, of which {paid} nobody can know of yet"
     there = {con_id: holding.quantity for con_id, holding in account.holdings.items()}
     if held != there:
-        yield f"positions {held} in the ledger, {there} at the broker"
+        yield f"positions {dict(held)} in the ledger, {there} at the broker"

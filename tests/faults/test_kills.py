@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.broker import Trouble
-from tests.faults.story import Bad, Broken, Story, told
+from tests.faults.story import Bad, Story
 from tests.faults.world import SESSIONS, SLEEVE, at
 from tradebot_core.calendar import xnys
 from tradebot_core.interfaces import Purpose
@@ -102,6 +102,21 @@ def test_a_correction_after_the_fill_was_entered_is_entered_the_same_day(tmp_pat
         assert [entry.kind for entry in story.ledger.entries(SLEEVE)][-2:] == ["correction", "correction"]
 
 
+def test_a_correction_whose_commission_is_late_is_not_passed_over(tmp_path):
+    """The order has ended, and after that evening nobody would ask about it."""
+    with Story(tmp_path, SEED, BUY) as story:
+        story.evening(DAY)
+        story.dawn(DAY)
+        story.noon(DAY)
+        exchange = story.tws.exchange
+        (done,) = exchange.executions()
+        exchange.correct(done.execution_id, done.price + 1)
+        story.clock.set(at(NEXT, 18))
+        story.errand("decide", NEXT, Bad(troubles=[Trouble("commissions later")]))
+        story.evening(NEXT)
+        assert [entry.kind for entry in story.ledger.entries(SLEEVE)][-2:] == ["correction", "correction"]
+
+
 def test_an_order_that_a_broker_hid_for_a_whole_day_is_entered_when_it_has_traded(tmp_path):
     """Given up for lost, it fills: the last look of the day finds it. It is not sent again before."""
     with Story(tmp_path, SEED, BUY) as story:
@@ -170,35 +185,3 @@ def test_a_halt_and_the_deadline_stop_a_run_that_was_killed_from_sending_the_res
         story.excuses[DAY] += 1  # the second order expired, as it should
         story.evening(NEXT)
         assert sorted(states(story)) == ["expired", "filled"]
-
-
-# Drawn.
-
-
-@pytest.mark.parametrize("first", range(0, 16, 4))
-def test_stories_drawn_from_seeds(tmp_path, first):
-    """Four each; `make faults` tells more."""
-    for seed in range(first, first + 4):
-        told(tmp_path / str(seed), seed, sessions=2)
-
-
-def test_the_oracle_sees_a_second_order(tmp_path):
-    with Story(tmp_path, SEED, BUY) as story:
-        story.evening(DAY)
-        story.dawn(DAY)
-        exchange = story.tws.exchange
-        (order,) = exchange.open_orders()
-        exchange.twin(order)
-        story.clock.set(at(NEXT, 18))
-        with pytest.raises(Broken, match="2 orders at the broker"):
-            story.look(DAY)
-
-
-def test_the_oracle_sees_a_fill_that_was_not_entered_and_the_cash(tmp_path):
-    with Story(tmp_path, SEED, BUY) as story:
-        story.evening(DAY)
-        story.dawn(DAY)
-        story.clock.set(at(NEXT, 18))
-        story.tws.exchange.advance()
-        with pytest.raises(Broken, match=r"is not in the ledger(.|\n)*cash(.|\n)*positions"):
-            story.look(NEXT)

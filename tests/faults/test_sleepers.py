@@ -7,16 +7,17 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.faults import trader
-from tests.faults.story import Story, processes
-from tests.faults.trader import REFUSED, Errand
+from tests.faults.story import Bad, Story
+from tests.faults.trader import REFUSED
 from tests.faults.world import SESSIONS, SLEEVE, at
+from tests.faults.zygote import Child, zygote
 
 DAY, NEXT = SESSIONS[:2]
 SCRIPT = (f"{DAY} buy AAA 0.3", f"{DAY} buy CCC 0.3")
@@ -26,15 +27,9 @@ EVENING, DAWN, NOON = at(DAY, 18), at(NEXT, 8), at(NEXT, 10, 15)
 
 def overtaken(story: Story, step: str, session: date, nth: int, meanwhile: Callable[[], object]) -> bool:
     """The errand by a process that falls asleep before its n-th mark; what happens meanwhile; its end. Whether it slept."""
-    story.runs += 1
-    (story.folder / "marks").unlink(missing_ok=True)
-    name = f"{step} {session} sleeper"
-    errand = Errand(
-        story.folder, story.port, story.seed, story.script, step, session, name, story.runs > 1, nth, by=signal.SIGSTOP
-    )
+    errand = replace(story.work(step, session, Bad(kill_before=nth), renew=story.runs > 0), by=signal.SIGSTOP)
     story.tws.hand.begin()
-    process = processes.Process(target=trader.work, args=(errand,), daemon=True)
-    process.start()
+    process = zygote().start(errand)
     try:
         slept = _asleep(story, process, nth)
         if slept:
@@ -47,11 +42,11 @@ def overtaken(story: Story, step: str, session: date, nth: int, meanwhile: Calla
     assert process.exitcode in (0, REFUSED), (process.exitcode, (story.folder / "said").read_text())
     if step == "submit" and slept:
         story.excuses[session] += 1
-    story.steps.append(f"{name} before mark {nth} -> {process.exitcode}")
+    story.steps.append(f"{errand.run}, asleep before mark {nth} -> {process.exitcode}")
     return slept
 
 
-def _asleep(story: Story, process, nth: int) -> bool:
+def _asleep(story: Story, process: Child, nth: int) -> bool:
     until = time.monotonic() + 60
     while time.monotonic() < until:
         if process.exitcode is not None:

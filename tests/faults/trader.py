@@ -10,11 +10,12 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.faults.world import ACCOUNT, CAPITAL, CON_IDS, LIMITS, SLEEVE, GivenMarkets, Prices, sleeve
+from tests.faults import disk, planted
+from tests.faults.world import ACCOUNT, CAPITAL, CON_IDS, LIMITS, SLEEVE, GivenMarkets, World, sleeve
 from tradebot_core.calendar import xnys
 from tradebot_core.clock import SampleClock
 from tradebot_core.config import IbkrSettings, Mode
@@ -31,26 +32,39 @@ BROKEN = 4  # of one that ended in any other
 
 _MARKS = {
     "write_results", "require_venue", "claim_permit", "issue_permit", "seal_decisions", "commit_orders", "commit_plan", "mark",
-    "record_state", "record_fill", "post", "submit", "get_order_status",
+    "record_state", "record_check", "record_fill", "post", "submit", "get_order_status",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Errand:
     """`step` is decide, submit or record. `kill_before` counts the calls that leave a mark, from 1; 0 is never. `by` SIGSTOP the
-    process only falls asleep there."""
+    process only falls asleep there. `at_write` is one of disk.AT_WRITE at the write of that number, `skew` what the trader's clock is
+    ahead, `bug` a name of planted.BUGS."""
 
     folder: Path
     port: int
-    seed: int
-    script: tuple[str, ...]
+    world: World
     step: str
     session: date
     run: str
     renew: bool = False
+    sleeve: str = SLEEVE
     kill_before: int = 0
     permit: str = ""  # instead of one that is issued
     by: signal.Signals = signal.SIGKILL
+    at_write: tuple[str, int] | None = None
+    skew: timedelta = timedelta(0)
+    bug: str = ""
+
+
+@dataclass(frozen=True)
+class SkewedClock:
+    real: SampleClock
+    ahead: timedelta
+
+    def now(self) -> datetime:
+        return self.real.now() + self.ahead
 
 
 class Counter:
@@ -91,20 +105,21 @@ class Counted:
 def hurry() -> None:
     """The broker of a story answers at once or never."""
     connection.answer.__kwdefaults__["timeout_s"] = 0.4
+    connection.run.__kwdefaults__["connect_timeout_s"] = 1.0
     connection._CLOCK_TIMEOUTS_S = (0.2, 0.2)
     connection._ID_RELEASE_S = 0.1
     orders._COMMISSION_TIMEOUT_S = 0.15
 
 
 def desk_of(errand: Errand, counter: Counter) -> LiveDesk:
-    clock, calendar = SampleClock(errand.folder / "clock"), xnys()
+    clock, calendar = SkewedClock(SampleClock(errand.folder / "clock"), errand.skew), xnys()
     settings = IbkrSettings(port=errand.port, account=ACCOUNT)
 
     def engine() -> Any:
         return Counted(IbkrEngine(settings, Mode.PAPER, CON_IDS, acknowledge_timeout_s=0.3, clock=clock), counter)
 
     store = Counted(FileStore(errand.folder / "store", calendar), counter)
-    markets = GivenMarkets(Prices.drawn(errand.seed))
+    markets = GivenMarkets(errand.world.prices)
     gate = LimitGate(LIMITS)
     return LiveDesk(
         store,
@@ -121,11 +136,17 @@ def desk_of(errand: Errand, counter: Counter) -> LiveDesk:
 
 
 def run(errand: Errand) -> str:
+    if errand.at_write:
+        disk.fail(*errand.at_write)
+    if errand.bug:
+        planted.BUGS[errand.bug]()
     counter = Counter(errand.folder, errand.kill_before, errand.by)
     desk = desk_of(errand, counter)
-    now, strategy, ledger = desk.clock.now(), sleeve(errand.script), desk.store.ledger
+    world = errand.world
+    strategy = sleeve(world.scripts[errand.sleeve], errand.sleeve, world.style)
+    now, ledger = desk.clock.now(), desk.store.ledger
     if errand.step == "record":
-        done = f"{desk.record_fills(SLEEVE, now)} ended"
+        done = f"{desk.record_fills(errand.sleeve, now)} ended"
     else:
         purpose = Purpose.DECIDE if errand.step == "decide" else Purpose.SUBMIT
         permit = issue_permit(ledger, desk.calendar, now, purpose, renew=errand.renew)
@@ -142,7 +163,6 @@ def run(errand: Errand) -> str:
 
 def work(errand: Errand) -> None:
     """The process's whole life. Its exit code is 0, REFUSED or BROKEN; what it had to say goes to the file `said`."""
-    hurry()
     try:
         said, code = run(errand), 0
     except TradebotError as error:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -17,6 +18,7 @@ from tradebot_core.ibkr.connection import Client, run
 from tradebot_core.ibkr.contracts import Named
 from tradebot_core.ibkr.diagnosis import What, diagnose
 from tradebot_core.model.finding import Finding, Level
+from tradebot_core.simulation.tws_quotes import MarketDataAccess
 
 NOW = at(TUESDAY, 18).astimezone(UTC)
 AAA = Named("AAA", 101)
@@ -24,9 +26,15 @@ OPEN_ORDERS, START = "5", "71"
 
 
 def findings(
-    port: int, *, mode: Mode = Mode.PAPER, share: Named | None = AAA, now: datetime = NOW, account: str = ACCOUNT
+    port: int,
+    *,
+    mode: Mode = Mode.PAPER,
+    share: Named | None = AAA,
+    now: datetime = NOW,
+    account: str = ACCOUNT,
+    what_if: bool = False,
 ) -> list[Finding]:
-    return list(diagnose(IbkrSettings(port=port, account=account), mode, FixedClock(now), share))
+    return list(diagnose(IbkrSettings(port=port, account=account), mode, FixedClock(now), share, what_if=what_if))
 
 
 def of(found: list[Finding], what: What) -> Finding:
@@ -44,6 +52,7 @@ def test_a_sound_gateway_is_sound_in_every_point(port):
         What.ORDERS,
         What.DATA,
         What.DATA,
+        What.PRICES,
         What.WRITER,
     ]
     assert "logged in to DU0000001 (paper)" in found[0].text
@@ -223,3 +232,71 @@ def test_nothing_like_an_order_is_sent(port):
     with through(wire) as end:
         findings(end)
     assert "3" not in asked and OPEN_ORDERS in asked
+
+
+# Prices of the moment, and the preview of an order
+
+
+def finding_of(found: list[Finding], what: What) -> Finding:
+    (finding,) = [finding for finding in found if finding.what is what]
+    return finding
+
+
+def test_prices_are_said_to_be_delayed_or_live(gateway):
+    for access, said in ((MarketDataAccess.DELAYED, "delayed"), (MarketDataAccess.LIVE, "live")):
+        with gateway.serving(market_data=access) as port:
+            found = finding_of(findings(port), What.PRICES)
+        assert found == Finding(Level.OK, What.PRICES, f"{said} prices of AAA come (last 16.5, previous close 15.5)")
+
+
+def test_a_login_without_market_data_is_warned_of_what_that_means(gateway):
+    with gateway.serving(market_data=MarketDataAccess.NONE) as port:
+        found = of(findings(port), What.PRICES)
+    assert found.level is Level.WARN
+    assert "no price of AAA at this moment (IBKR 354" in found.text
+    assert "risk.fresh_quote" in found.mend
+
+
+PLACE_ORDER = "3"
+
+
+def test_without_being_asked_to_the_doctor_sends_nothing_that_looks_like_an_order(port):
+    sent: list[str] = []
+    with through(Wire(port, lambda fields: sent.append(fields[0]))) as before:
+        findings(before)
+    assert PLACE_ORDER not in sent
+    assert "1" in sent  # it was the wire that was looked at
+
+
+def test_a_preview_names_margin_and_commission_and_places_nothing(gateway):
+    with gateway.serving(state_path=None) as port:
+        found = finding_of(findings(port, what_if=True), What.PREVIEW)
+        listed = run(
+            IbkrSettings(port=port, account=ACCOUNT), Mode.PAPER, lambda ib: ib.reqAllOpenOrdersAsync(), client=Client.ORDERS
+        )
+    assert found.level is Level.OK
+    assert "(initial margin 16.5, commission 0.165, equity with loan after 9999.835)" in found.text
+    assert listed == []
+
+
+def test_a_preview_that_the_broker_would_refuse_is_a_failure_with_its_code(gateway):
+    with gateway.serving(cash=Decimal(10)) as port:
+        found = of(findings(port, what_if=True), What.PREVIEW)
+    assert (found.level, "IBKR 201" in found.text) == (Level.FAIL, True)
+    assert "Available Funds are insufficient" in found.text
+
+
+def test_a_preview_that_is_never_answered_proves_nothing(port, monkeypatch):
+    monkeypatch.setattr("tradebot_core.ibkr.diagnosis._ANSWER_TIMEOUT_S", 0.3)
+    with through(Wire(port, lambda fields: [] if fields[0] == PLACE_ORDER else None)) as before:
+        found = of(findings(before, what_if=True), What.PREVIEW)
+    assert (found.level, "proves nothing" in found.mend) == (Level.WARN, True)
+
+
+@pytest.mark.parametrize("code", [203, 460])
+def test_a_share_that_the_account_may_not_buy_is_a_failure(port, code):
+    def refuse(fields):
+        return refused(fields[1], code, "No trading permission") if fields[0] == PLACE_ORDER else None
+
+    with through(Wire(port, refuse)) as before:
+        assert of(findings(before, what_if=True), What.PREVIEW).level is Level.FAIL

@@ -60,7 +60,10 @@ def test_the_fill_is_entered_and_the_reconciliation_names_what_is_missing(gatewa
     (named,) = [line for line in lines if "commission" in line.reason]
     assert (named.kind, named.what, named.passed) == (LineKind.EXECUTION, "0000e0d5.00000001.01", True)
     assert [(line.kind, line.reason) for line in broken(lines)] == [
-        (LineKind.CASH, "the broker has -1.0000 USD against the ledger")
+        (
+            LineKind.CASH,
+            f"the broker has -1.0000 USD against the ledger; the commission of {named.what}, which the broker has not reported",
+        )
     ]
 
 

@@ -265,6 +265,35 @@ def test_a_what_if_names_cost_and_commission_and_places_nothing(settings):
     assert ask(settings, work) == (300 * 16.5, 1.5, [])
 
 
+def test_a_what_if_counts_what_is_held_and_a_sale_gives_its_margin_back(gateway, settings):
+    """A hundred at 17.00 on Wednesday; the account began with 10,000 and paid 1.00 of commission."""
+
+    async def work(ib):
+        ib.placeOrder(AAA, order("BUY", 100))
+        await settle(ib)
+        gateway.clock.set(at(WEDNESDAY, 10))
+        await asyncio.sleep(0.2)
+        previews = [await ib.whatIfOrderAsync(AAA, order(side, 50, tif="DAY")) for side in ("BUY", "SELL")]
+        return [
+            tuple(float(p) for p in (s.initMarginBefore, s.initMarginChange, s.initMarginAfter, s.equityWithLoanAfter))
+            for s in previews
+        ]
+
+    assert ask(settings, work) == [(1700.0, 850.0, 2550.0, 9998.0), (1700.0, -850.0, 850.0, 9998.0)]
+
+
+@pytest.mark.parametrize("placed", [order("BUY", 607), order("SELL", 1)])
+def test_a_what_if_of_an_order_that_would_be_refused_is_refused_and_leaves_no_order(settings, placed):
+    """607 at 16.50 are 10,015.50; nothing is held."""
+
+    async def work(ib):
+        with pytest.raises(RequestError) as caught:
+            await ib.whatIfOrderAsync(AAA, placed)
+        return caught.value.code, await ib.reqCompletedOrdersAsync(False)
+
+    assert ask(settings, work) == (201, [])
+
+
 @pytest.mark.parametrize(
     ("limit", "state", "price"), [(17.5, "Filled", 17.0), (16.8, "Filled", 16.8), (16.5, "Cancelled", 0.0)]
 )

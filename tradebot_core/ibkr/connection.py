@@ -60,6 +60,7 @@ class Client(IntEnum):
     WATCH = 13
     DOCTOR = 14
     ACCOUNT = 15
+    QUOTES = 16
 
 
 # The others ask the broker's clock, which is the proof that somebody is there, as their first question; the doctor finds out by itself.

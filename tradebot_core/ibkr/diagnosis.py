@@ -1,4 +1,5 @@
-"""The gateway examined as far as a client can, without sending anything that is or looks like an order."""
+"""The gateway examined as far as a client can, without sending anything that is or looks like an order, unless a person asks for a
+preview of one."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -13,11 +14,14 @@ from tradebot_core.ibkr.connection import BrokerError, Client, Link, answer, bro
 from tradebot_core.ibkr.contracts import Named, details_of
 from tradebot_core.ibkr.history_errors import Refusal, refusal
 from tradebot_core.ibkr.hours import why_restarting
-from tradebot_core.interfaces import Clock
+from tradebot_core.ibkr.quotes import ask_for_delayed, quote_of
+from tradebot_core.ibkr.what_if import preview
+from tradebot_core.interfaces import Clock, NoQuote
 from tradebot_core.model.finding import Finding, Level
 
 _CONNECT_TIMEOUT_S = 8.0
 _ANSWER_TIMEOUT_S = 10.0
+_SNAPSHOT_TIMEOUT_S = 15.0
 _SKEW_WARN, _SKEW_FAIL = timedelta(seconds=2), timedelta(seconds=30)
 _BROKER_CLOCK_STEP = timedelta(seconds=1)  # the broker tells whole seconds
 _HEARD_WITHIN_S = 0.3  # a gateway tells of its own connections right after it has let a client in
@@ -35,6 +39,8 @@ class What(StrEnum):
     CLOCK = "clock"
     ORDERS = "ibkr orders"
     DATA = "ibkr data"
+    PRICES = "ibkr prices"
+    PREVIEW = "ibkr preview"
     WRITER = "ibkr client id"
 
 
@@ -43,10 +49,16 @@ class _NotServed(ExecutionError):
 
 
 def diagnose(
-    settings: IbkrSettings, mode: Mode, clock: Clock, share: Named | None, *, same_time: bool = True
+    settings: IbkrSettings,
+    mode: Mode,
+    clock: Clock,
+    share: Named | None,
+    *,
+    same_time: bool = True,
+    what_if: bool = False,
 ) -> Iterator[Finding]:
-    """Findings, the most basic first; after one that makes the others pointless, no more. `share` is what bars are asked of; without
-    `same_time` (the sample market) clocks are not compared."""
+    """Findings, the most basic first; after one that makes the others pointless, no more. `share` is what bars and prices are asked
+    of; without `same_time` (the sample market) clocks are not compared; with `what_if` an order for one share is previewed."""
     if same_time and (why := why_restarting(clock.now(), settings.gateway_restart)):
         yield Finding(Level.WARN, What.HOURS, f"{why}: what is found now may be different later.", "Look again afterwards.")
 
@@ -58,6 +70,10 @@ def diagnose(
         if not _is_cut_off(findings):
             findings.append(await _orders(ib, mode))
             findings += await _data(ib, share)
+            if share is not None:
+                findings.append(await _prices(ib, share, clock))
+            if share is not None and what_if:
+                findings.append(await _preview(ib, share, settings.account))
         return findings
 
     try:
@@ -150,6 +166,44 @@ async def _data(ib: IB, share: Named | None) -> list[Finding]:
     except BrokerError as error:
         return [resolved, _of_refusal(share, error)]
     return [resolved, Finding(Level.OK, What.DATA, f"daily bars of {share.symbol} come ({len(found)} of the last sessions)")]
+
+
+async def _prices(ib: IB, share: Named, clock: Clock) -> Finding:
+    ask_for_delayed(ib)
+    found = await quote_of(ib, share, clock, _SNAPSHOT_TIMEOUT_S)
+    if isinstance(found, NoQuote):
+        mend = (
+            "Orders go out on the close they were sized on, or with risk.fresh_quote: required not at all. For prices of the moment "
+            "subscribe to US stock quotes in Client Portal; see docs/ibkr.md."
+        )
+        return Finding(Level.WARN, What.PRICES, f"There is no price of {share.symbol} at this moment ({found.reason}).", mend)
+    told = {"last": found.last, "bid": found.bid, "ask": found.ask, "previous close": found.close}
+    words = ", ".join(f"{name} {price.normalize():f}" for name, price in told.items() if price is not None)
+    return Finding(Level.OK, What.PRICES, f"{'delayed' if found.delayed else 'live'} prices of {share.symbol} come ({words})")
+
+
+async def _preview(ib: IB, share: Named, account: str) -> Finding:
+    """Whether the account may buy the share, by the broker's word on an order for one that is not placed."""
+    asked = f"an order for one share of {share.symbol}, previewed and not placed,"
+    try:
+        details = await details_of(ib, share)
+        assert details.contract is not None
+        seen = await preview(ib, details.contract, account, "BUY", 1, timeout_s=_ANSWER_TIMEOUT_S)
+    except ConfigurationError as error:
+        return Finding(Level.FAIL, What.PREVIEW, error.cause, error.mend)
+    except BrokerError as error:
+        mend = "The text says why: trading permissions and cash are in Client Portal. See docs/ibkr.md for the codes."
+        return Finding(Level.FAIL, What.PREVIEW, f"IBKR would refuse {asked} ({error}).", mend)
+    except ConnectionError as error:
+        mend = "That proves nothing: with a warning about the order, none comes. The gateway's window may show it."
+        return Finding(Level.WARN, What.PREVIEW, f"Of {asked} nothing was heard ({error}).", mend)
+    told = {
+        "initial margin": seen.initial_margin_change,
+        "commission": seen.commission,
+        "equity with loan after": seen.equity_with_loan_after,
+    }
+    words = ", ".join(f"{name} {value.normalize():f}" for name, value in told.items() if value is not None)
+    return Finding(Level.OK, What.PREVIEW, f"{asked} would be taken ({words}){f'; {seen.warning}' if seen.warning else ''}")
 
 
 def _of_refusal(share: Named, error: BrokerError) -> Finding:

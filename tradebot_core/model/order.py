@@ -60,7 +60,7 @@ _TYPES = {
 
 class OrderState(StrEnum):
     NEW = "new"  # intent committed, nothing sent
-    REFUSED = "refused"  # by the risk gate
+    REFUSED = "refused"  # by the risk gate, when it was planned or just before it would have been sent
     SENDING = "sending"  # committed before the first byte goes out
     UNKNOWN = "unknown"  # the answer never came: ask, never resend
     WORKING = "working"  # acknowledged by the engine
@@ -92,7 +92,7 @@ _ANSWERS = (
 # cancelled has ended: only executions that make it whole can follow. One that ended because it was not to be seen (LOST, EXPIRED,
 # or REJECTED, which is believed when the broker lists nothing) goes where the broker shows it after all.
 TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
-    OrderState.NEW: frozenset({OrderState.SENDING, OrderState.EXPIRED, OrderState.CANCELLED}),
+    OrderState.NEW: frozenset({OrderState.SENDING, OrderState.REFUSED, OrderState.EXPIRED, OrderState.CANCELLED}),
     OrderState.SENDING: frozenset({OrderState.NEW, OrderState.UNKNOWN, *_ANSWERS}),  # NEW: it could not be sent at all
     OrderState.UNKNOWN: frozenset({OrderState.SENDING, OrderState.LOST, *_ANSWERS}),
     OrderState.WORKING: frozenset({OrderState.UNKNOWN, *_ANSWERS[1:]}),

@@ -139,7 +139,8 @@ DECISIONS = ResultTable(
     key=("security_id",),
 )
 ORDERS = ResultTable(
-    "orders",  # session: of the decision; reference_price USD; rule, value, limit: the risk gate's verdict
+    # session: of the decision; reference_price USD; rule, value, limit: the risk gate's verdict, its last one where that refused
+    "orders",
     {
         "order_key": pl.String,
         "security_id": pl.Int64,

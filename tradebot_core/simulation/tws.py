@@ -23,6 +23,7 @@ from tradebot_core.simulation.market_data import MarketData
 from tradebot_core.simulation.tws_by_hand import ByHand
 from tradebot_core.simulation.tws_desk import Reports
 from tradebot_core.simulation.tws_protocol import SERVER_VERSION, Request, read_fields, read_payload
+from tradebot_core.simulation.tws_quotes import MarketDataAccess
 from tradebot_core.simulation.tws_session import Session
 
 _log = logging.getLogger(__name__)
@@ -33,8 +34,9 @@ _CLOCK_CHECK_S = 0.1
 class SimulatedTws:
     """One login, of `account` and, where `others` are given, of several accounts, each with `cash` when it is opened. `state_path`
     keeps orders and holdings between processes; `read_only` and `ledger_prefix` are the gateway's settings; without `reports` its
-    login may not have fundamental data. `by_hand` is what happens without a client, and safe from any thread.
-    `faults` are what goes wrong; `tws.faults.add` takes more while it runs, from any thread."""
+    login may not have fundamental data; `market_data` is what it may see of prices, as it comes what a newcomer's paper account
+    does. `by_hand` is what happens without a client, and safe from any thread. `faults` are what goes wrong; `tws.faults.add` takes
+    more while it runs, from any thread."""
 
     def __init__(
         self,
@@ -49,11 +51,19 @@ class SimulatedTws:
         read_only: bool = False,
         ledger_prefix: bool = True,
         reports: Reports | None = None,
+        market_data: MarketDataAccess = MarketDataAccess.DELAYED,
         faults: Iterable[Fault] = (),
     ) -> None:
         self.exchange = SimulatedExchange(market, clock, calendar or xnys(), [account, *others], cash, state_path)
         self.faults = FaultScript(faults)
-        self._desk = FaultyDesk(self.exchange, self.faults, read_only=read_only, ledger_prefix=ledger_prefix, reports=reports)
+        self._desk = FaultyDesk(
+            self.exchange,
+            self.faults,
+            read_only=read_only,
+            ledger_prefix=ledger_prefix,
+            reports=reports,
+            market_data=market_data,
+        )
         self.by_hand = ByHand(self._desk, self.faults)
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None

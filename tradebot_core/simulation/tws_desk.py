@@ -17,6 +17,7 @@ from tradebot_core.simulation.tws_account import AccountDesk
 from tradebot_core.simulation.tws_live_bars import LiveBars
 from tradebot_core.simulation.tws_messages import Message, error
 from tradebot_core.simulation.tws_protocol import Reply, Request, read_contract, read_order
+from tradebot_core.simulation.tws_quotes import MarketDataAccess, QuoteDesk
 from tradebot_core.simulation.tws_session import Session
 
 _ID_IN_USE = 326
@@ -35,10 +36,16 @@ Reports = Mapping[tuple[str, str], str | int | None]
 
 class Desk:
     """Answers the clients of one account. `read_only` refuses orders as the gateway's setting does; `ledger_prefix` sends
-    `$LEDGER-CashBalance` instead of `CashBalance`, the default of new gateways."""
+    `$LEDGER-CashBalance` instead of `CashBalance`, the default of new gateways; `market_data` is what the login may see of prices."""
 
     def __init__(
-        self, exchange: SimulatedExchange, *, read_only: bool, ledger_prefix: bool, reports: Reports | None = None
+        self,
+        exchange: SimulatedExchange,
+        *,
+        read_only: bool,
+        ledger_prefix: bool,
+        reports: Reports | None = None,
+        market_data: MarketDataAccess = MarketDataAccess.DELAYED,
     ) -> None:
         self.exchange = exchange
         self._read_only = read_only
@@ -48,6 +55,7 @@ class Desk:
         self._sessions: dict[int, Session] = {}
         self._answers: dict[int, Callable[[Session, list[str]], None]] = {
             **self._accounts.answers,
+            **QuoteDesk(exchange, self._listing, market_data).answers,
             Request.PLACE_ORDER: self._place_order,
             Request.CANCEL_ORDER: self._cancel_order,
             Request.GLOBAL_CANCEL: self._global_cancel,
@@ -61,13 +69,11 @@ class Desk:
             Request.HISTORICAL_DATA: self._historical_data,
             Request.CANCEL_HISTORICAL_DATA: self.live_bars.cancel,
             Request.HEAD_TIMESTAMP: self._head_timestamp,
-            Request.MARKET_DATA: self._no_market_data,
             Request.FUNDAMENTAL_DATA: self._fundamental_data,
             **dict.fromkeys(
                 (
                     Request.AUTO_OPEN_ORDERS,
                     Request.SERVER_LOG_LEVEL,
-                    Request.MARKET_DATA_TYPE,
                     Request.CANCEL_MARKET_DATA,
                     Request.CANCEL_FUNDAMENTAL_DATA,
                     Request.CANCEL_ACCOUNT_SUMMARY,
@@ -194,15 +200,17 @@ class Desk:
     def _preview(self, session: Session, ticket: OrderTicket, listing: Listing) -> None:
         commission = self.exchange.preview(ticket)
         price = ticket.limit_price or self.exchange.price(ticket.con_id)
+        invested = self.exchange.invested(ticket.account)
         session.send(
             messages.previewed_order(
                 listing.con_id,
                 listing.symbol,
                 ticket.order_id,
                 session.client_id,
-                cost=ticket.quantity * price if ticket.action == "BUY" else Decimal(0),
+                invested=invested,
+                change=ticket.quantity * price * (1 if ticket.action == "BUY" else -1),
                 commission=commission,
-                equity=self.exchange.book(ticket.account).cash + self.exchange.invested(ticket.account),
+                equity=self.exchange.book(ticket.account).cash + invested,
             )
         )
 
@@ -320,9 +328,6 @@ class Desk:
             return
         opens = self.exchange.calendar.opens_at(first)
         session.send([Reply.HEAD_TIMESTAMP, request_id, f"{opens:%Y%m%d-%H:%M:%S}"])
-
-    def _no_market_data(self, session: Session, fields: list[str]) -> None:
-        session.send(error(354, "Requested market data is not subscribed.", int(fields[2])))
 
     def _fundamental_data(self, session: Session, fields: list[str]) -> None:
         """A login without reports is told 10358, as most are since IBKR took them out of its API (10.47)."""

@@ -78,20 +78,28 @@ def completed_order(order: SimulatedOrder) -> Message:
 
 
 def previewed_order(
-    con_id: int, symbol: str, order_id: int, client_id: int, *, cost: Decimal, commission: Decimal, equity: Decimal
+    con_id: int,
+    symbol: str,
+    order_id: int,
+    client_id: int,
+    *,
+    invested: Decimal,
+    change: Decimal,
+    commission: Decimal,
+    equity: Decimal,
 ) -> Message:
-    """The answer to a what-if: in a cash account an order needs its whole value."""
+    """The answer to a what-if: in a cash account shares need their whole value, those held (`invested`) and those ordered."""
     values = contract_values(con_id, symbol) | {
         "orderId": order_id,
         "clientId": client_id,
         "whatIf": True,
         "status": "PreSubmitted",
-        "initMarginBefore": 0,
-        "initMarginChange": cost,
-        "initMarginAfter": cost,
-        "maintMarginBefore": 0,
-        "maintMarginChange": cost,
-        "maintMarginAfter": cost,
+        "initMarginBefore": invested,
+        "initMarginChange": change,
+        "initMarginAfter": invested + change,
+        "maintMarginBefore": invested,
+        "maintMarginChange": change,
+        "maintMarginAfter": invested + change,
         "equityWithLoanBefore": equity,
         "equityWithLoanChange": -commission,
         "equityWithLoanAfter": equity - commission,

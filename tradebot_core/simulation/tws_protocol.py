@@ -57,6 +57,7 @@ class Request(IntEnum):
 
 
 class Reply(IntEnum):
+    TICK_PRICE = 1
     ORDER_STATUS = 3
     ERROR = 4
     OPEN_ORDER = 5
@@ -74,6 +75,8 @@ class Reply(IntEnum):
     OPEN_ORDERS_END = 53
     ACCOUNT_END = 54
     EXECUTIONS_END = 55
+    SNAPSHOT_END = 57
+    MARKET_DATA_TYPE = 58
     COMMISSION = 59
     POSITION = 61
     POSITIONS_END = 62
@@ -81,6 +84,7 @@ class Reply(IntEnum):
     ACCOUNT_SUMMARY_END = 64
     ACCOUNT_VALUE_MULTI = 73
     ACCOUNT_MULTI_END = 74
+    TICK_REQUEST_PARAMETERS = 81
     HEAD_TIMESTAMP = 88
     HISTORICAL_DATA_UPDATE = 90
     MARKET_RULE = 93

@@ -18,6 +18,7 @@ class Session:
         self.client_id = -1
         self.positions: set[tuple[str, int]] | None = None  # what it was told, once it follows them
         self.account = ""  # whose values it follows
+        self.data_type = 1  # of market data that it asked for; as it comes, live
 
     def send(self, message: Message) -> None:
         if self.silent:

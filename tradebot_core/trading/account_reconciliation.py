@@ -160,9 +160,12 @@ class AccountReconciler:
         reason = "its commission is not reported yet and not in the ledger's cash; the account's statement has it"
         return [
             Line(LineKind.EXECUTION, execution_id, "no commission", "none told", True, reason)
-            for name in self._names
-            for execution_id in self.ledger.fills(name).filter(pl.col("commission").is_null())["execution_id"]
+            for execution_id in self._uncommissioned()
         ]
+
+    def _uncommissioned(self) -> list[str]:
+        fills = [self.ledger.fills(name).filter(pl.col("commission").is_null()) for name in self._names]
+        return [execution_id for of_one in fills for execution_id in of_one["execution_id"]]
 
     def _keep(self, lines: Sequence[Line], now: datetime, by: str, word: str) -> tuple[Line, ...]:
         """Enters what differs; a break whose line agrees again has ended. Returns the lines, each break with when it was first seen."""
@@ -307,6 +310,7 @@ class AccountReconciler:
             settled=settled,
             withholding=self.withholding,
             former=former,
+            uncommissioned=self._uncommissioned(),
             actions=self.actions(today - _ACTIONS_OF, self.calendar.first_after(today)),
         )
         return side, unlisted

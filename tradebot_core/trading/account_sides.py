@@ -49,6 +49,7 @@ class LedgerSide:
     settled: Collection[str] = ()  # keys of dues whose effect was seen at the broker
     withholding: Decimal = Decimal(0)  # share of a dividend
     former: Mapping[int, int] = field(default_factory=dict)  # con_id of an earlier listing of a security -> of the present one
+    uncommissioned: Sequence[str] = ()  # fills whose commission was not reported
     actions: Sequence[KnownAction] = ()  # of late, on whatever the account holds; they only name causes
 
     def expected(self, con_id: int) -> Decimal:

@@ -52,6 +52,8 @@ def cash_cause(difference: Decimal, ledger: LedgerSide, account: BrokerAccount) 
     """`difference`: the broker's cash less the ledger's with every due paid, USD."""
     if _unentered(ledger, account):
         return "executions of ours that no run has entered yet"
+    if ledger.uncommissioned and difference < 0:
+        return f"the commission of {', '.join(ledger.uncommissioned)}, which the broker has not reported"
     overdue = [due for due in ledger.cash_dues if due.last_day < ledger.today]
     for due in overdue:
         if abs(difference + due.cash - due.withheld) <= _CENT:

@@ -327,6 +327,10 @@ def _order_lines(order: OrderMade) -> list[str]:
         f"{order.side} {order.quantity} (reference {order.reference_price}): {became}",
         f"  {order.order_key}",
         f"  {order.reasoning}",
+        *(
+            f"  before sending: {reasoning.of_check(check.approved, check.rule, check.value, check.limit)}: {check.detail}"
+            for check in order.checks
+        ),
     ]
 
 

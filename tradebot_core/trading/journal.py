@@ -124,6 +124,16 @@ class MemoryJournal:
             raise unknown_order(order_key)
         return self.states[order_key]
 
+    def record_check(self, order_key: str, verdict: RiskVerdict, at: datetime, detail: str) -> bool:
+        if order_key not in self.states:
+            raise unknown_order(order_key)
+        if self.states[order_key] is not OrderState.NEW:
+            return False
+        if not verdict.approved:
+            self.intents[order_key] = (self.intents[order_key][0], verdict)
+            self.record_state(order_key, OrderState.REFUSED, at, detail)
+        return True
+
     def ended_unfilled(self, since: date) -> tuple[tuple[date, int, Side], ...]:
         """What a walk from here on must be told of: the orders decided from `since` on that are over and have no fill. Older ones
         are forgotten."""

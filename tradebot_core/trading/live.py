@@ -29,6 +29,7 @@ from tradebot_core.interfaces import (
     OtherOrders,
     Permit,
     Purpose,
+    QuoteSource,
     RiskGate,
 )
 from tradebot_core.model.decision import Decision
@@ -41,9 +42,11 @@ from tradebot_core.trading.account_reconciliation import AccountReconciler, is_o
 from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
 from tradebot_core.trading.due_actions import due_entries
+from tradebot_core.trading.fresh_prices import FreshPrices, as_sized
 from tradebot_core.trading.session import (
     Past,
     decide,
+    may_send,
     plan,
     send,
     sleeve_equity,
@@ -139,6 +142,7 @@ class LiveDesk:
     venue: str  # where orders go; a ledger belongs to one
     pause: Callable[[float], None] = time.sleep  # seconds between two questions about an order in doubt
     reconciler: Callable[[], AccountReconciler] | None = None  # None: the engine has no account beside the ledger
+    quotes: Callable[[], QuoteSource] | None = None  # None: the closes that orders were sized on are all that is known
     # Why no order may be sent; empty when it is armed, or need not be. Never to be left out by mistake.
     why_not_armed: Callable[[datetime], str] = field(kw_only=True)
 
@@ -370,8 +374,9 @@ class LiveDesk:
         return _Beside(blocked, compared.cash)
 
     def _send_all(self, strategy: str, session: date, deadline: datetime, blocked: Collection[int] = ()) -> Submission:
-        """Sends what is not with the engine yet. A halt, the end of the arm, the deadline, or a broker that rejects one order after
-        the other stops it between two orders. Of `blocked` securities what was never sent stays where it is."""
+        """Sends what is not with the engine yet, each after a last look at its price. A halt, the end of the arm, the deadline, or a
+        broker that rejects one order after the other stops it between two orders. Of `blocked` securities what was never sent stays
+        where it is."""
         ledger = self.store.ledger
         waiting = [
             (intent, state)
@@ -384,32 +389,42 @@ class LiveDesk:
         ]
         engine, waits = self.engine_factory() if waiting else None, []
         before = ledger.rejected(session)
-        for sent, (intent, state) in enumerate(waiting):
+        unsent = [intent for intent, state in waiting if state is OrderState.NEW]
+        fresh = FreshPrices(self.quotes() if self.quotes and unsent else None, self.calendar, self.clock, unsent)
+        sent = refused = 0
+        for n, (intent, state) in enumerate(waiting):
+            # First of all, for it takes its time: what else may stop the order is looked at after it.
+            price = fresh.of(intent) if state is OrderState.NEW else as_sized(intent)
             halt = ledger.halted()
             if halt is not None:
                 return Submission(Outcome.HALTED, f"{_halted(halt)} {sent} orders had gone out.")
             moment = self.clock.now()  # not from `now`: the process may have slept since
             if state is OrderState.NEW and self._rejected(strategy, session) >= self.limits.max_rejected_orders:
-                return self._break_off(strategy, waiting[sent:], session, moment, before)
+                return self._break_off(strategy, waiting[n:], session, moment, before)
             if moment >= deadline:
                 return Submission(Outcome.EXPIRED, f"The time to submit ended after {sent} of {len(waiting)} orders.")
             not_armed = self.why_not_armed(moment)
             if not_armed:
                 return Submission(Outcome.NOT_ARMED, f"{not_armed} {sent} orders had gone out.")
-            assert engine is not None
             if state is OrderState.NEW and intent.security_id in self._in_doubt_elsewhere(strategy, session):
                 waits.append(intent)
                 continue
+            if not may_send(ledger, self.gate, intent, state, price, moment):
+                refused += 1
+                continue
+            assert engine is not None
             send(ledger, engine, strategy, intent, state, moment)
+            sent += 1
             became = self._settle(strategy, engine, intent)
             if became is OrderState.LOST or became in IN_DOUBT:
-                return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - sent - 1} orders wait.")
+                return Submission(Outcome.IN_DOUBT, f"{_in_doubt(intent, became)} {len(waiting) - n - 1} orders wait.")
         if self.limits.max_rejected_orders <= ledger.rejected(session) > before:
             return self._break_off(strategy, (), session, self.clock.now(), before)
         if waits:
             of = ", ".join(intent.symbol for intent in waits)
             return Submission(Outcome.IN_DOUBT, f"What became of another sleeve's order of {of} is not known: ours of it wait.")
-        return Submission(Outcome.SUBMITTED, f"{len(waiting)} orders of {session} went to the engine.")
+        by_the_gate = f" The risk gate's last look refused {refused}; `tradebot explain` says why." if refused else ""
+        return Submission(Outcome.SUBMITTED, f"{sent} orders of {session} went to the engine.{by_the_gate}")
 
     def _in_doubt_elsewhere(self, strategy: str, session: date) -> set[int]:
         """Securities of which another sleeve has an order whose fate nobody knows. One that is being sent at this moment is none."""

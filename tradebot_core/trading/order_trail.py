@@ -17,8 +17,20 @@ BACKTEST = "backtest"
 
 
 @dataclass(frozen=True)
+class CheckMade:
+    """A look of the risk gate just before the order would be sent. `detail` is what it looked at."""
+
+    at: datetime
+    approved: bool
+    rule: str
+    value: float | None
+    limit: float | None
+    detail: str
+
+
+@dataclass(frozen=True)
 class OrderMade:
-    """`rule`, `value` and `limit` are the risk gate's verdict; `state` is the last one reached."""
+    """`rule`, `value` and `limit` are the risk gate's verdict, its last one where that refused; `state` is the last one reached."""
 
     order_key: str
     side: str
@@ -31,6 +43,7 @@ class OrderMade:
     reasoning: str
     state: str
     detail: str
+    checks: tuple[CheckMade, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ def subject_of(store: DataStore, strategies: Sequence[str], identifier: str, boo
 
 def orders_of(store: DataStore, strategy: str, security: int, session: date, book: str) -> tuple[OrderMade, ...]:
     """The orders made of the session's decision about one security. A review has none."""
+    checks = _checks_of(store, strategy, session) if book == LIVE else {}
     rows = orders_with_state(store, strategy, book, session, session)
     return tuple(
         OrderMade(
@@ -88,9 +102,18 @@ def orders_of(store: DataStore, strategy: str, security: int, session: date, boo
             reasoning.of_order(row["approved"], row["rule"], row["value"], row["limit"]),
             row["state"],
             row["detail"],
+            tuple(checks.get(row["order_key"], ())),
         )
         for row in rows.filter(pl.col("security_id") == security).iter_rows(named=True)
     )
+
+
+def _checks_of(store: DataStore, strategy: str, session: date) -> dict[str, list[CheckMade]]:
+    """By order key, of the orders decided in a session."""
+    made: dict[str, list[CheckMade]] = {}
+    for key, *check in store.ledger.checks(strategy, session, session).iter_rows():
+        made.setdefault(key, []).append(CheckMade(*check))
+    return made
 
 
 def orders_with_state(

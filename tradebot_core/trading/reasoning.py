@@ -85,6 +85,14 @@ def of_order(approved: bool, rule: str, value: float | None, limit: float | None
     return f"refused by the risk gate: {rule}, {number(value)} is {side} {number(limit)} by {number(abs(value - limit))}"
 
 
+def of_check(approved: bool, rule: str, value: float | None, limit: float | None) -> str:
+    """The gate's look at an order that is about to be sent."""
+    word = "approved" if approved else "refused"
+    if value is None or limit is None:
+        return f"{word} by {rule}"
+    return f"{word}, {rule} {number(value)} against {number(limit)}"
+
+
 def _measure(rule: Rule | None, name: str) -> str:
     """What the rule measures: the name of its expression, else the rule's name without its bound."""
     if rule is not None and not rule.value.meta.has_multiple_outputs():

@@ -1,12 +1,12 @@
 """The risk gate: the hard limits of the configuration. An order passes only when every limit is provably kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from math import isfinite
 
-from tradebot_core.config import RiskSettings
+from tradebot_core.config import FreshQuote, RiskSettings
 from tradebot_core.interfaces import Situation
 from tradebot_core.model.order import OrderIntent, RiskVerdict, Side
 
@@ -32,6 +32,18 @@ class LimitGate:
                 return RiskVerdict(False, tested.rule, _number(tested.value), _number(tested.limit))
         assert tested is not None
         return RiskVerdict(True, "within_limits", _number(tested.value), _number(tested.limit))
+
+    def check_price(self, intent: OrderIntent, prices: Collection[Decimal]) -> RiskVerdict:
+        """Each of the prices must be near the one the order was sized on; the farthest is the value. A sale is held to less: it must
+        still go out in a fall, and must not when the shares are not what they were (a split)."""
+        if not prices:
+            return RiskVerdict(self.limits.fresh_quote is FreshQuote.WHEN_AVAILABLE, "fresh_quote")
+        collar = self.limits.price_collar if intent.side is Side.BUY else self.limits.price_collar_sales
+        most = Decimal(str(collar))
+        moves = [_jump(price, intent.reference_price) if price.is_finite() and price > 0 else None for price in prices]
+        known = [move for move in moves if move is not None]
+        farthest = max(known) if len(known) == len(moves) else None
+        return RiskVerdict(farthest is not None and farthest <= most, "price_collar", _number(farthest), float(most))
 
     def _limits(self, intent: OrderIntent, situation: Situation) -> Iterator[_Limit]:
         settings = self.limits

@@ -29,6 +29,7 @@ from tradebot_core.model.order import (
 )
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions, hold_where_blocked
+from tradebot_core.trading.fresh_prices import FreshPrice, as_sized
 from tradebot_core.trading.late_actions import LateWord, late_entries
 from tradebot_core.trading.rebalance import plan_orders, spendable
 from tradebot_core.trading.share_classes import of_one_class
@@ -262,7 +263,7 @@ def submit(
     orders = plan(gate, limits, strategy, decisions, book, market, style=style, unsettled=unsettled, past=past)
     journal.commit_orders(strategy, market.session, orders, now)
     for intent, state in journal.open_orders(strategy):
-        if intent.session == market.session:
+        if intent.session == market.session and may_send(journal, gate, intent, state, as_sized(intent), now):
             send(journal, engine, strategy, intent, state, now)
 
 
@@ -330,6 +331,18 @@ def _left(cash: BrokerCash | None, promised: Decimal) -> BrokerCash | None:
 def _promise(intent: OrderIntent) -> Entry:
     cash = -intent.quantity * (intent.limit_price or intent.reference_price)
     return Entry(intent.key, intent.session, EntryKind.TRADE, cash, intent.quantity, intent.security_id, intent.symbol)
+
+
+def may_send(
+    journal: Journal, gate: RiskGate, intent: OrderIntent, state: OrderState, price: FreshPrice, now: datetime
+) -> bool:
+    """The gate's last look at an order that was never sent, with what its price is now. The verdict is kept; a refusal ends the order.
+    One that was sent, or may have been, is not looked at: it can only be asked about."""
+    if state is not OrderState.NEW:
+        return True
+    verdict = gate.check_price(intent, price.prices)
+    journal.record_check(intent.key, verdict, now, price.words)
+    return verdict.approved
 
 
 def send(

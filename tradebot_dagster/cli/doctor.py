@@ -29,20 +29,23 @@ _FETCHED_INTO = "cache_path"  # the folder in which a collector keeps what it fe
 
 
 @click.command()
+@click.option(
+    "--what-if", is_flag=True, help="Also ask the broker for a preview of an order for one share, which is not placed."
+)
 @click.pass_obj
-def doctor(config_path: Path) -> int:
+def doctor(config_path: Path, what_if: bool) -> int:
     """Examine the set-up: Python, packages, configuration, store, disk, calendar, sources, broker. Exit code 1 on a failure.
 
     \b
     Example: tradebot doctor --config my.yaml
     """
-    findings = list(examine(config_path))
+    findings = list(examine(config_path, what_if=what_if))
     document = {"healthy": all(finding.level != FAIL for finding in findings), "findings": findings}
     emit(document, "\n".join(map(_lines, findings)))
     return 0 if document["healthy"] else 1
 
 
-def examine(config_path: Path) -> Iterator[Finding]:
+def examine(config_path: Path, *, what_if: bool = False) -> Iterator[Finding]:
     yield _python()
     yield _dagster_packages()
     try:
@@ -60,7 +63,7 @@ def examine(config_path: Path) -> Iterator[Finding]:
     if bot.config.sample_market is not None:
         yield _sample_market(bot.config.sample_market.path)
     if bot.config.ibkr is not None:
-        yield from _broker(bot, bot.config.ibkr)
+        yield from _broker(bot, bot.config.ibkr, what_if)
 
 
 def _python() -> Finding:
@@ -173,7 +176,7 @@ def _sample_market(folder: Path) -> Finding:
     return Finding(OK, "sample market", f"prepared in {folder} (fictional)")
 
 
-def _broker(bot: Tradebot, ibkr: IbkrSettings) -> Iterator[Finding]:
+def _broker(bot: Tradebot, ibkr: IbkrSettings, what_if: bool) -> Iterator[Finding]:
     """The gateway, asked about a share of the store."""
     from tradebot_core.ibkr.contracts import Named  # noqa: PLC0415  ib_async is only loaded where it is used
     from tradebot_core.ibkr.diagnosis import diagnose  # noqa: PLC0415
@@ -188,7 +191,7 @@ def _broker(bot: Tradebot, ibkr: IbkrSettings) -> Iterator[Finding]:
     listed = known.filter(pl.col("valid_to").is_null() | (pl.col("valid_to") >= datetime.now(UTC).date()))
     listed = listed.sort(pl.col("con_id").is_not_null(), "valid_from")  # best one that the broker has named before
     share = Named(listed["symbol"][-1], listed["con_id"][-1]) if listed.height else None
-    yield from diagnose(ibkr, bot.config.mode, clock, share, same_time=not sample)
+    yield from diagnose(ibkr, bot.config.mode, clock, share, same_time=not sample, what_if=what_if)
 
 
 def _lines(finding: Finding) -> str:

@@ -22,6 +22,13 @@ from tradebot_dagster.serving import LOOPBACK, require_free
     "--fault", "faults", multiple=True, help="What goes wrong, and where: no_ack@order:3. May be given several times."
 )
 @click.option("--list-faults", is_flag=True, help="List the faults and where they can happen, and serve nothing.")
+@click.option(
+    "--market-data",
+    type=click.Choice(["live", "delayed", "none"]),
+    default="delayed",
+    show_default=True,
+    help="What the login may see of prices; none is error 354.",
+)
 @click.option("--other", "others", multiple=True, help="One more account of the login, such as DU0000002; may be repeated.")
 @click.option("--by-hand", is_flag=True, help="Read from standard input what a person does, a line for each: buy AAPL 10.")
 @click.pass_obj
@@ -30,12 +37,13 @@ def simulate_tws(
     port: int | None,
     cash: float,
     read_only: bool,
+    market_data: str,
     others: Sequence[str],
     by_hand: bool,
     faults: Sequence[str],
     list_faults: bool,
 ) -> None:
-    """Serve the sample market as a simulated TWS on 127.0.0.1 until Ctrl-C: contracts, bars, orders, account.
+    """Serve the sample market as a simulated TWS on 127.0.0.1 until Ctrl-C: contracts, bars, prices, orders, account.
 
     The market is fictional and its time is the sample market's clock. With --by-hand it also does what a line of standard input
     says, and answers with a line: buy AAPL 10, sell AAPL 5, cancel PERMID, cash -5000, correct AAPL 187.31 (the last execution),
@@ -63,6 +71,7 @@ def simulate_tws(
     from tradebot_core.simulation.by_hand_lines import perform  # noqa: PLC0415
     from tradebot_core.simulation.market_data import MarketData  # noqa: PLC0415
     from tradebot_core.simulation.tws import SimulatedTws, serve  # noqa: PLC0415
+    from tradebot_core.simulation.tws_quotes import MarketDataAccess  # noqa: PLC0415
 
     bot.clock.now()  # a market that was never prepared has no clock
     port = port or (ibkr.port if ibkr else 7497)
@@ -79,6 +88,7 @@ def simulate_tws(
         calendar=bot.calendar,
         read_only=read_only,
         faults=scripted,
+        market_data=MarketDataAccess(market_data),
     )
     progress(f"Simulated TWS, account {', '.join((account, *others))}, on {LOOPBACK}:{port}. Fictional market. Ctrl-C ends it.")
     if scripted:

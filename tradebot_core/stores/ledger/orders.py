@@ -16,6 +16,17 @@ from tradebot_core.stores.ledger.file import LedgerFile
 
 _LAST_STATE = "SELECT order_key, state, detail, MAX(sequence) FROM order_states GROUP BY order_key"
 
+_REFUSAL = "SELECT order_key, rule, value, threshold, approved FROM checks WHERE approved = 0"
+_CHECKS = {
+    "order_key": pl.String,
+    "at": pl.Datetime("us", "UTC"),
+    "approved": pl.Boolean,
+    "rule": pl.String,
+    "value": pl.Float64,
+    "limit": pl.Float64,
+    "detail": pl.String,
+}
+
 
 class Orders(LedgerFile):
     tables: ClassVar[Mapping[str, str]] = {
@@ -24,6 +35,9 @@ class Orders(LedgerFile):
         "approved INTEGER NOT NULL, rule TEXT NOT NULL, value REAL, threshold REAL",
         "order_states": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, order_key TEXT NOT NULL REFERENCES intents, state TEXT NOT NULL, "
         "at TEXT NOT NULL, detail TEXT NOT NULL, broker_order_id TEXT NOT NULL",
+        # The gate's looks at an order just before it went out. A refusal among them takes the place of the verdict it was planned with.
+        "checks": "sequence INTEGER PRIMARY KEY AUTOINCREMENT, order_key TEXT NOT NULL REFERENCES intents, at TEXT NOT NULL, "
+        "approved INTEGER NOT NULL, rule TEXT NOT NULL, value REAL, threshold REAL, detail TEXT NOT NULL",
         # Rejected for a reason of the order or its security, which says nothing about the account.
         "own_faults": "order_key TEXT PRIMARY KEY REFERENCES intents",
     }
@@ -109,8 +123,11 @@ class Orders(LedgerFile):
     def orders(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:
         with self._connection() as database:
             rows = database.execute(
-                "SELECT intent, approved, rule, value, threshold, state, detail FROM intents "
-                f"JOIN ({_LAST_STATE}) USING (order_key) WHERE strategy = ? AND session BETWEEN ? AND ? ORDER BY session, order_key",
+                "SELECT intent, COALESCE(r.approved, i.approved), COALESCE(r.rule, i.rule), "
+                "CASE WHEN r.rule IS NULL THEN i.value ELSE r.value END, "
+                "CASE WHEN r.rule IS NULL THEN i.threshold ELSE r.threshold END, state, detail FROM intents i "
+                f"JOIN ({_LAST_STATE}) USING (order_key) LEFT JOIN ({_REFUSAL}) r USING (order_key) "
+                "WHERE strategy = ? AND session BETWEEN ? AND ? ORDER BY session, order_key",
                 (strategy, (start or date.min).isoformat(), (end or date.max).isoformat()),
             ).fetchall()
         records = []
@@ -120,6 +137,28 @@ class Orders(LedgerFile):
             record |= {"session": date.fromisoformat(order["session"]), "order_key": order["key"], "approved": bool(approved)}
             records.append(record | {"rule": rule, "value": value, "limit": limit, "state": state, "detail": detail})
         return pl.DataFrame(records, schema={**ORDERS.schema, "state": pl.String, "detail": pl.String})
+
+    def record_check(self, order_key: str, verdict: RiskVerdict, at: datetime, detail: str) -> bool:
+        with self._transaction() as database:
+            if _state_of(database, order_key) is not OrderState.NEW:
+                return False
+            database.execute(
+                "INSERT INTO checks (order_key, at, approved, rule, value, threshold, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (order_key, at.isoformat(), int(verdict.approved), verdict.rule, verdict.value, verdict.limit, detail),
+            )
+            if not verdict.approved:
+                _insert_state(database, order_key, OrderState.REFUSED, at, detail, "")
+            return True
+
+    def checks(self, strategy: str, start: date | None = None, end: date | None = None) -> pl.DataFrame:
+        with self._connection() as database:
+            rows = database.execute(
+                "SELECT c.order_key, c.at, c.approved, c.rule, c.value, c.threshold, c.detail FROM checks c "
+                "JOIN intents USING (order_key) WHERE strategy = ? AND session BETWEEN ? AND ? ORDER BY c.sequence",
+                (strategy, (start or date.min).isoformat(), (end or date.max).isoformat()),
+            ).fetchall()
+        typed = [(key, datetime.fromisoformat(at), bool(approved), *rest) for key, at, approved, *rest in rows]
+        return pl.DataFrame(typed, schema=_CHECKS, orient="row")
 
     def unfilled(self, strategy: str, since: date, before: date) -> Mapping[tuple[int, Side], int]:
         def last(state: OrderState) -> str:
