@@ -53,6 +53,8 @@ from tradebot_core.trading.coverage import Coverage, coverage
 from tradebot_core.trading.data_checks import DataChecks
 from tradebot_core.trading.due_actions import due_entries
 from tradebot_core.trading.live import LiveDesk
+from tradebot_core.trading.lookahead import LookAhead, LookAheadGate
+from tradebot_core.trading.lookahead_sample import sample
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
@@ -261,6 +263,31 @@ class Tradebot:
             for table in ("equity", "fills", "entries")
         }
         return summarise(tables["equity"], tables["fills"], tables["entries"], self._equity_before(name, start))
+
+    def lookahead(
+        self, name: str, start: date | None = None, end: date | None = None, most: int | None = None, seed: int = 0
+    ) -> LookAhead:
+        """Whether the backtest from `start` to `end` (default: the latest unbroken book) saw what was not known yet: at most `most` of its
+        sessions are looked at (trading/lookahead_sample.py says which), all when None.
+
+        Raises MissingData where there is no backtest, and UsageError where it was made with other settings than those in force.
+        """
+        sleeve = self.sleeve(name)
+        book = self.backtest_sessions(name, end)
+        sessions = [session for session in book if start is None or session >= start]
+        if not sessions:
+            raise MissingData(
+                f"There is no backtest of {name} there.", f"Run `tradebot backtest {name} --start ... --end ...`."
+            )
+        made = BookState.from_json(self.store.read_results(BOOKS, name, BACKTEST, book[-1], book[-1])["state"][0]).fingerprint
+        if made != sleeve.fingerprint:
+            raise UsageError(
+                f"The backtest of {name} was made with other parameters, limits, data checks, costs or capital than are in force.",
+                "Run it again; then look at what it saw.",
+            )
+        chosen = sample(self.store, self.calendar, name, sessions, most, seed)
+        gate = LookAheadGate(sleeve.strategy, self.markets, usd(sleeve.capital), partial(self.backtest_walk, sleeve))
+        return gate.check(chosen, sessions)
 
     def coverage(self, sessions: Sequence[date]) -> Coverage:
         """How much of the universe there was to see in consecutive sessions."""

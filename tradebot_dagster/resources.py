@@ -24,6 +24,7 @@ from tradebot_core.trading.live import Decided, Submission
 from tradebot_core.trading.session import sleeve_equity
 from tradebot_core.trading.stored_markets import LayerPart
 from tradebot_core.wiring import Tradebot, load
+from tradebot_dagster.lookahead_check import leaks_of
 
 
 @cache
@@ -67,6 +68,9 @@ class Research:
 
     def backtest_sessions(self, strategy: str, until: date) -> Sequence[date]:
         return self._tradebot.backtest_sessions(strategy, until)
+
+    def leaks(self, strategy: str, sessions: Sequence[date]) -> pl.DataFrame:
+        return leaks_of(self._tradebot, strategy, sessions)
 
     def coverage(self, sessions: Sequence[date]) -> Coverage:
         return self._tradebot.coverage(sessions)

@@ -13,7 +13,7 @@ from tradebot_core.config import QualitySettings
 from tradebot_core.model.fundamentals import FIGURES
 from tradebot_core.model.tables import FUNDAMENTALS
 from tradebot_core.quant.quality import KEY_FIGURES, RULES, Kind, blocks, findings, without_doubted
-from tradebot_core.quant.reporting import REPORTING_COLUMNS, remembered, with_reporting
+from tradebot_core.quant.reporting import REPORTING_COLUMNS, needed_since, remembered, with_reporting
 
 ON = QualitySettings()
 QUARTERS = [date(2022, 12, 31), date(2023, 3, 31), date(2023, 6, 30), date(2023, 9, 30), date(2023, 12, 31)]
@@ -166,6 +166,31 @@ def test_what_is_remembered_of_a_long_history_gives_the_same_row():
             kept = remembered([*kept, row])
         assert len(kept) <= 15
         assert panel(kept).select(columns).equals(panel(rows[:seen]).select(columns))
+
+
+def test_rows_from_before_they_are_needed_change_nothing_from_an_instant_on():
+    """Ten quarters of three companies, the second of which begins late and the third reports one period in many versions."""
+    earlier = timedelta(days=455)
+    quarters = [
+        *(row | {"known_at": row["known_at"] - earlier, "period_end": row["period_end"] - earlier} for row in reports(0.8)),
+        *reports(revenue_ttm=5.4e12),
+    ]
+    long = [
+        row | {"known_at": row["known_at"] + timedelta(days=n), "cash": 4e8 + n, "cik": cik}
+        for cik, versions in ((1, 4), (2, 2), (3, 7))
+        for row in quarters[4 if cik == 2 else 0 :]
+        for n in range(versions)
+    ]
+    rows = pl.DataFrame([{name: row.get(name) for name in FUNDAMENTALS.schema} for row in long], schema=FUNDAMENTALS.schema)
+    for at in rows["known_at"].unique().sort():
+        since = needed_since(rows, at)
+        assert set(since["cik"]) == set(rows.filter(pl.col("known_at") <= at)["cik"])
+        few = rows.join(since, on="cik", how="left").filter(pl.col("known_at") >= pl.col("since").fill_null(at)).drop("since")
+        from_then_on = (pl.col("known_at") >= at) | (
+            pl.col("known_at") == pl.col("known_at").filter(pl.col("known_at") <= at).max().over("cik")
+        )
+        assert with_reporting(few).filter(from_then_on).equals(with_reporting(rows).filter(from_then_on))
+    assert len(few) < len(rows)
 
 
 # Time

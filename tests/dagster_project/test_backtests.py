@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.dagster_project.project import Project, on_sample_market, project
-from tests.markets import SESSIONS
+from tests.markets import SESSIONS, run_layers
 from tradebot_core.errors import TradebotError, UsageError
 from tradebot_core.model.tables import BARS, BOOKS
 from tradebot_core.wiring import BACKTEST, load
@@ -30,6 +30,26 @@ def test_three_sessions_one_by_one_leave_the_same_bytes_as_their_range(tmp_path:
     written = files_of(tmp_path / "ranged")
     assert written == files_of(tmp_path / "daily")
     assert "results/value_investor/backtest/books/2024.parquet" in written
+
+
+def test_on_the_sample_market_both_shipped_strategies_see_nothing_that_was_not_known(
+    tmp_path: Path, sample_market: Path
+) -> None:
+    """Filings, figures normalised from their facts, a split and a delisting: every kind of session in which a leak would show."""
+    path, _ = on_sample_market(tmp_path, sample_market)
+    block = "\n  - {name: quality_growth, class_path: tradebot_core.strategies.quality_growth.QualityGrowth, allocated_capital: 30000}\n"
+    path.write_text(path.read_text().rstrip() + block)
+    bot = load(path)
+    first, last = date(2024, 10, 15), date(2025, 2, 14)
+    for name in FACTS:
+        bot.collect(name, first, last)
+    sessions = bot.calendar.sessions(first, last)
+    for name in ("value_investor", "quality_growth"):
+        run_layers(bot, name, sessions)
+        bot.backtest(name, sessions)
+        found = bot.lookahead(name, most=10)
+        assert found.leaks == () and found.compared["figures"] > 0 and found.compared["decisions"] > 0
+        assert {"before a filing", "before a delisting", "before a trade"} <= set(found.sessions.values())
 
 
 def test_a_backtest_is_continued_from_the_session_before(small: Project) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests import markets
 from tests.core.test_data_gate import with_many_companies
+from tests.core.test_lookahead import LEAKING
 from tests.dagster_project.project import Project, new_york, on_sample_market, project
 from tests.markets import SESSIONS
 from tests.scripted import append
@@ -36,7 +37,44 @@ def test_a_sound_backtest_passes_every_check(small: Project) -> None:
         "one_unbroken_book": (True, "ERROR"),
         "nothing_stale_after": (True, "WARN"),
         "cash_balances": (True, "ERROR"),
+        "look_ahead_gate": (True, "ERROR"),
     }
+
+
+@pytest.mark.parametrize("last", [LAST, FIRST])
+def test_a_backtest_that_looks_ahead_fails_its_gate_and_has_no_figures(tmp_path: Path, last: date) -> None:
+    """As a range, and as a run of one session, which is looked at beside noise in this process."""
+    bot = markets.tradebot(tmp_path, text=LEAKING.format(name="NextClose"))
+    markets.fill_store(bot)
+    with project(bot) as leaking:
+        steps = [f"planted/{step}" for step in ("screen", "analyze", "backtest", "performance")]
+        result = leaking.run(*steps, first=FIRST, last=last)
+    assert not result.success and "planted__performance" not in done(result)
+    assert checks(result)["look_ahead_gate"] == (False, "ERROR")
+    (gate,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "look_ahead_gate"]
+    found = [record.data for record in gate.metadata["findings"].value.records]
+    assert {line["layer"] for line in found} == {"analyze"}
+    assert ("GOOD", str(FIRST)) in {(line["symbol"], line["session"]) for line in found}
+    assert f"session {FIRST}, layer analyze, symbol GOOD" in gate.description
+
+
+def test_a_layer_with_a_memory_is_looked_at_where_the_memory_is_empty(tmp_path: Path) -> None:
+    bot = markets.tradebot(tmp_path, text=LEAKING.format(name="Remembering"))
+    markets.fill_store(bot)
+    with project(bot) as leaking:
+        result = leaking.run("planted/screen", "planted/analyze", "planted/backtest", first=FIRST, last=LAST)
+    (gate,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "look_ahead_gate"]
+    assert not gate.passed and "layer analyze" in gate.description and "column rise" in gate.description
+
+
+def test_a_gate_that_cannot_look_stops_the_run_with_its_reason(small: Project) -> None:
+    """The configuration was changed under the run: what was made is not what is in force."""
+    path = small.bot.config_path
+    path.write_text(path.read_text().replace("max_positions: 4", "max_positions: 3"))
+    result = small.run(*BACKTESTED, first=FIRST, last=LAST)
+    (failure,) = [event for event in result.get_step_failure_events() if event.step_key == "value_investor__backtest"]
+    told = str(failure.step_failure_data.error.to_string())
+    assert "was made with other parameters" in told
 
 
 def without_bars(sample_market: Path, folder: Path, missing: pl.Expr) -> Path:

@@ -5,11 +5,13 @@ Everything about a row is made of rows known before it, so that nothing changes 
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 
 from tradebot_core.calendar import NEW_YORK
+from tradebot_core.model.keyed_rows import in_order, is_last_of
 
 PERIODS_COMPARED = 3
 _SHARES = "_shares"
@@ -91,6 +93,17 @@ def _scale(figure: str) -> pl.Expr:
 
 def _repeated() -> pl.Expr:
     return pl.all_horizontal(pl.col(f) == pl.col(_before(f, 1)) for f in _REPEATED).cast(pl.Float64)
+
+
+def needed_since(fundamentals: pl.DataFrame, at: datetime) -> pl.DataFrame:
+    """Of each issuer with rows known by `at`, since when rows are needed for `with_reporting` to give those known last by then and all
+    later ones: cik and `since`, an instant of known_at. The rows before change nothing."""
+    latest = fundamentals.select("cik", "known_at", "ingested_at", "period_end").filter(pl.col("known_at") <= at)
+    rows = in_order(latest, ["cik", "known_at", "ingested_at"]).filter(is_last_of(["cik", "known_at"]))
+    first = (pl.col("cik") != pl.col("cik").shift(1)) | (pl.col("period_end") != pl.col("period_end").shift(1))
+    runs = rows.filter(rows.select(first.fill_null(True)).to_series())  # the first row of each period's report
+    # As many as `remembered` keeps: a new version of the last row may belong to another period.
+    return runs.group_by("cik", maintain_order=True).agg(since=pl.col("known_at").tail(PERIODS_COMPARED + 2).first())
 
 
 def remembered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

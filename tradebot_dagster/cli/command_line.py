@@ -37,6 +37,7 @@ _COMMANDS = {
     "facts": ("facts", "What was known about a company at an instant, and which filing said so."),
     "export": ("export", "Write a table of the store to a file."),
     "replay": ("replay", "Feed stored events through the event bus and compare the decisions."),
+    "lookahead": ("lookahead", "Whether a backtest saw what was not known yet."),
     "restatements": ("restatements", "Which decisions read a figure that a later filing changed."),
     "status": ("status", "Where things stand: session, sleeves, open orders, halt."),
     "doctor": ("doctor", "Examine the set-up and say how to mend what is wrong."),

@@ -289,5 +289,12 @@ def of_backtest(asset: dg.AssetKey, strategy: str) -> Checks:
                 links_broken_later,
             ),
             Check("cash_balances", "Cash is the sum of all entries of the book, to the last digit.", True, unbalanced),
+            Check(
+                "look_ahead_gate",
+                "Sessions made again from what was known at their cut-off, and beside noise in place of what came later, give the same "
+                "verdicts, decisions, orders and fills to the last bit. `tradebot lookahead` looks at more of them.",
+                True,
+                lambda research, sessions: research.leaks(strategy, sessions),
+            ),
         ],
     )
