@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Literal
 
 import polars as pl
 
-from tradebot_core.config import Settings
+from tradebot_core.config import LAYER_LIMITS, LayerSettings, Settings
 from tradebot_core.errors import StrategyError
+from tradebot_core.judging import judged
 from tradebot_core.model.candidates import finder
 from tradebot_core.model.decision import Action, Candidate, Decision, LayerResult, Verdict
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.order import OrderStyle
-from tradebot_core.model.tables import LAYERS
 from tradebot_core.quant.panel import MarketMemory
 from tradebot_core.quant.quality import PREFIX
 from tradebot_core.quant.ranks import rank_in_session  # noqa: F401  a part of the kit
@@ -111,35 +111,15 @@ class TableLayer(Layer):
 
 
 class SymbolLayer(Layer):
-    """A layer in plain Python, one security and session at a time."""
+    """A layer in plain Python, one security and session at a time. It is copied for each session: it can keep nothing from one to
+    the next, and sessions may be judged by several processes."""
 
     @abstractmethod
     def process(self, symbol: str, data: Mapping[str, Any]) -> LayerResult:
         """`data` maps the panel's columns and the earlier layers' features to this security's values (None when missing)."""
 
     def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
-        results = [self._row(data, self.process(data["symbol"], data)) for data in rows.iter_rows(named=True)]
-        schema = {**LAYERS.schema, **dict.fromkeys(self.features, pl.Float64)}
-        return pl.DataFrame(results, schema=schema, orient="row")
-
-    def _row(self, data: Mapping[str, Any], result: LayerResult) -> tuple[Any, ...]:
-        if set(result.features) - set(self.features):
-            raise StrategyError(
-                f"Layer {self.name} returned the features {sorted(result.features)} for {data['symbol']}.",
-                f"Declare all of them in its `features` ({', '.join(self.features) or 'now empty'}).",
-            )
-        verdict = result.verdict
-        features = (result.features.get(name) for name in self.features)
-        return (
-            data["session"],
-            data["security_id"],
-            data["symbol"],
-            verdict.passed,
-            verdict.rule,
-            verdict.value,
-            verdict.threshold,
-            *features,
-        )
+        return judged(self, rows, f"Layer {self.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +227,7 @@ class Strategy(ABC):
     )
 
     orders: OrderStyle = OrderStyle.OPEN_AUCTION  # how its orders are placed; set by its block in the configuration
+    limits: LayerSettings = LAYER_LIMITS  # on what its own code may take; set by the configuration
 
     def __init__(self, name: str, params: Settings) -> None:
         self.name = name

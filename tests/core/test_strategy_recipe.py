@@ -14,6 +14,7 @@ import pytest
 
 from tests.markets import SESSIONS, fill_store, run_layers, tradebot
 from tests.statements_of import rows as statements
+from tradebot_core.config import LAYER_LIMITS
 from tradebot_core.errors import ConfigurationError, StrategyError
 from tradebot_core.model.decision import LayerResult, Verdict
 from tradebot_core.model.tables import DECISIONS, LAYERS
@@ -285,14 +286,14 @@ def test_carrying_only_what_a_layer_reads_changes_no_byte_of_its_verdicts(tmp_pa
 
 
 def breaking(folder: Path, which: str) -> Tradebot:
-    return start(
-        folder, f"  - {{{{name: hostile, class_path: tests.core.failing_strategies.{which}, allocated_capital: 20000}}}}\n"
-    )
+    block = f"  - {{{{name: hostile, class_path: tests.core.failing_strategies.{which}, allocated_capital: 20000}}}}\n"
+    return start(folder, block + "layers: {{seconds_per_session: 0.5}}\n")
 
 
 IN_LAYER = {
-    "RaisesInLayer": "Layer screen of hostile failed: ZeroDivisionError",
-    "UndeclaredFeature": r"Layer screen returned the features \['scores'\] for GOOD",
+    "RaisesInLayer": r"Layer screen of hostile failed at GOOD in 2024-02-07: ZeroDivisionError: .* \(failing_strategies\.py, line \d+: "
+    r'return LayerResult\(TOLD, \{"score": data\["close"\] / 0\}\)\)',
+    "UndeclaredFeature": r"Layer screen of hostile returned the features \['scores'\] for GOOD",
     "UnknownColumn": "Layer screen of hostile failed: ColumnNotFoundError: .*closing_price",
     "SilentLayer": "Layer screen of hostile gave 1 verdicts on 140 rows",
 }
@@ -314,6 +315,10 @@ IN_DECISION = {
     "SellsWhatIsNotHeld": "Strategy hostile, session 2024-02-07: sell of .*, which is not held",
     "BuysTheUnknown": "Strategy hostile, session 2024-02-07: buy of WHO, which is neither held nor a candidate",
     "AnotherSession": "Strategy hostile, session 2024-02-07: the decision about .* is dated 2020-02-07",
+    "DecidesForever": r"Strategy hostile, session 2024-02-07: its decision was stopped after 0\.5 s \(failing_strategies\.py, line \d+: ",
+    "DecidesWithoutEnd": r"Strategy hostile, session 2024-02-07: more decisions than holdings and candidates \(4\)",
+    "DecidesAMillionTimes": r"Strategy hostile, session 2024-02-07: more decisions than holdings and candidates \(4\)",
+    "DecidesInWords": "Strategy hostile, session 2024-02-07: decide gave a str",
     "SaysNothing": "Strategy hostile, session 2024-02-08: nothing decided about held securities",
 }
 
@@ -331,6 +336,7 @@ def test_what_is_no_finite_number_in_a_layers_answer_is_missing(tmp_path):
     run_layers(bot, "hostile", RANGE[:1])
     rows = bot.store.read_results(LAYERS, "hostile", "market", layer="screen")
     assert set(rows["value"]) == {None}
+    assert set(rows["passed"]) == {False}  # the layer said they passed; a value that is not known passes nothing
     assert set(rows["score"]) == {None}
 
 
@@ -399,6 +405,7 @@ class Broken(SymbolLayer):
 def test_a_verdict_that_neither_passes_nor_fails_is_refused():
     class Named:
         name = "hostile"
+        limits = LAYER_LIMITS
 
     with pytest.raises(StrategyError, match="Every row needs passed and rule"):
         evaluate_layer(Named(), Broken(), rows_of(x=[1.0]))

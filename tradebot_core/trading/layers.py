@@ -10,11 +10,13 @@ import polars as pl
 
 from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.errors import StrategyError, TradebotError
+from tradebot_core.judging import judged
 from tradebot_core.model.event import EventType
 from tradebot_core.model.keyed_rows import in_order
 from tradebot_core.model.tables import VERDICT_COLUMNS
 from tradebot_core.quant.quality import COLUMNS, blocks, without_doubted
 from tradebot_core.strategy import Layer, Strategy
+from tradebot_core.trading.symbol_workers import SymbolJudge, is_by_symbol
 
 _KEY = ["session", "security_id"]
 
@@ -52,18 +54,25 @@ def _is_checked(strategy: Strategy, first: bool) -> bool:
 
 
 def evaluate_next(
-    strategy: Strategy, layer: Layer, panel: pl.DataFrame, before: Mapping[str, pl.DataFrame], quality: QualitySettings
+    strategy: Strategy,
+    layer: Layer,
+    panel: pl.DataFrame,
+    before: Mapping[str, pl.DataFrame],
+    quality: QualitySettings,
+    judge: SymbolJudge | None = None,
 ) -> pl.DataFrame:
-    """The verdicts of the layer that follows those in `before`: the data checks and the layer where there are none."""
+    """The verdicts of the layer that follows those in `before`: the data checks and the layer where there are none.
+
+    `judge` is one of the layer that outlives the call."""
     if not _is_checked(strategy, first=not before):
-        return evaluate_layer(strategy, layer, layer_input(panel, before))
+        return evaluate_layer(strategy, layer, layer_input(panel, before), judge)
     stopped = blocks(panel, quality)
     if stopped.is_empty():
-        return evaluate_layer(strategy, layer, panel)
+        return evaluate_layer(strategy, layer, panel, judge)
     sound = panel.join(stopped, on=_KEY, how="anti", maintain_order="left")
     unsound = panel.join(stopped, on=_KEY, how="semi", maintain_order="left")
     own = evaluate_layer(strategy, layer, without_doubted(unsound, quality))
-    return pl.concat([evaluate_layer(strategy, layer, sound), _stopped(own, stopped)], how="vertical_relaxed").sort(_KEY)
+    return pl.concat([evaluate_layer(strategy, layer, sound, judge), _stopped(own, stopped)], how="vertical_relaxed").sort(_KEY)
 
 
 def _stopped(own: pl.DataFrame, stopped: pl.DataFrame) -> pl.DataFrame:
@@ -94,11 +103,16 @@ def layer_input(panel: pl.DataFrame, before: Mapping[str, pl.DataFrame]) -> pl.D
     return rows
 
 
-def evaluate_layer(strategy: Strategy, layer: Layer, rows: pl.DataFrame) -> pl.DataFrame:
+def evaluate_layer(strategy: Strategy, layer: Layer, rows: pl.DataFrame, judge: SymbolJudge | None = None) -> pl.DataFrame:
     """The layer's verdicts. Raises StrategyError when it fails or leaves a row without a verdict."""
     where = f"Layer {layer.name} of {strategy.name}"
     try:
-        verdicts = layer.evaluate(rows)
+        if judge is not None:
+            verdicts = judge(rows)
+        elif is_by_symbol(layer):
+            verdicts = judged(layer, rows, where, strategy.limits.seconds_per_session)
+        else:
+            verdicts = layer.evaluate(rows)
     except TradebotError:
         raise
     except Exception as error:
