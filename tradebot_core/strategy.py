@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import polars as pl
 
@@ -65,6 +65,10 @@ class Layer(ABC):
     @abstractmethod
     def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The verdict on every row: session, security_id, symbol, passed, rule, value, threshold, then the features."""
+
+    def adds(self) -> tuple[str, ...]:
+        """All columns that it adds."""
+        return tuple(self.features)
 
     def reads(self) -> frozenset[str] | None:
         """The columns it looks at, so that the others need not be carried; None when that cannot be told before it runs."""
@@ -212,6 +216,12 @@ def buy_best(view: SessionView, places: int, weight: float, rest_days: int) -> l
     return decisions
 
 
+class Forecaster(Protocol):
+    def with_forecasts(self, strategy: "Strategy", layer: Any, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows that a model layer is shown, with what its model says of them (trading/training.py)."""
+        ...
+
+
 class Strategy(ABC):
     """A thesis in a folder: typed `Params`, layers, a decision. The first paragraph of its docstring is the text in the UI.
 
@@ -228,6 +238,7 @@ class Strategy(ABC):
 
     orders: OrderStyle = OrderStyle.OPEN_AUCTION  # how its orders are placed; set by its block in the configuration
     limits: LayerSettings = LAYER_LIMITS  # on what its own code may take; set by the configuration
+    forecaster: "Forecaster | None" = None  # trains the models of its layers; set where there is a store to train on
 
     def __init__(self, name: str, params: Settings) -> None:
         self.name = name
@@ -245,6 +256,11 @@ class Strategy(ABC):
     def on_event(self, event: Event) -> None:
         """Called by the event bus for each subscribed event, in the order in which events became known."""
         self.memory.remember(event)
+
+
+def is_checked(strategy: Strategy) -> bool:
+    """The data checks are about filings: a strategy that reads none is not stopped by them."""
+    return EventType.FUNDAMENTALS in strategy.subscriptions
 
 
 def hold_where_blocked(view: SessionView, decisions: Iterable[Decision]) -> list[Decision]:

@@ -59,6 +59,7 @@ from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.stored_markets import StoredMarkets
+from tradebot_core.trading.training import Models
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
 
 # What coverage looks at.
@@ -435,6 +436,8 @@ def build(config: Config, config_path: Path) -> Tradebot:
         if block.enabled
     }
     markets = StoredMarkets(store, calendar, _universe(config), config.quality)
+    for sleeve in sleeves.values():
+        sleeve.strategy.forecaster = Models(markets)
     return Tradebot(config, config_path, calendar, clock, store, collectors, sleeves, markets, LimitGate(config.risk))
 
 

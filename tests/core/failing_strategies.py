@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -205,7 +206,7 @@ class TakesAllMemory(OneLayer):
 class Prints(OneLayer):
     class Layer(Screen):
         def process(self, symbol: str, data: Mapping[str, Any]) -> LayerResult:
-            print("x" * 10_000)
+            sys.stdout.write("x" * 10_000)
             return super().process(symbol, data)
 
 

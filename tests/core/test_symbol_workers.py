@@ -145,7 +145,8 @@ def test_the_limits_of_the_configuration_are_the_strategys(tmp_path):
 
 FIRST_EVEN = next(session for session in RANGE if session.day % 2 == 0)
 EVERYWHERE = {
-    "RaisesLate": rf"Layer screen of hostile failed at FADE in {FIRST_EVEN}: KeyError: 'no such thing' \(failing_strategies\.py, line \d+: ",
+    "RaisesLate": rf"Layer screen of hostile failed at FADE in {FIRST_EVEN}: KeyError: 'no such thing' "
+    r"\(failing_strategies\.py, line \d+: ",
     "Loops": rf"Layer screen of hostile was stopped at FADE in {RANGE[0]}: the session took longer than 0\.5 s \(failing_strategies",
     "LoopsOnErrors": rf"was stopped at FADE in {RANGE[0]}: the session took longer than 0\.5 s \(failing_strategies\.py, line \d+: ",
     "Sleeps": rf"was stopped at FADE in {RANGE[0]}: the session took longer than 0\.5 s \(failing_strategies\.py, line \d+: time\.sleep",

@@ -25,6 +25,7 @@ from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory, closes
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import LastPrice, SessionMarket
 from tradebot_core.trading.symbol_workers import judge_of
+from tradebot_core.trading.training import Models
 from tradebot_core.trading.universe import UniverseEntry, divided, members_of
 
 MARKET = "market"  # the book under which verdicts are stored that depend on no book
@@ -73,7 +74,7 @@ class StoredMarkets:
         earlier, layer = names[: names.index(name)], strategy.layers()[names.index(name)]
         self._require_verdicts(strategy, earlier, sessions)
         known = self._of(sessions, reads_of(strategy, layer, first=not earlier))
-        with judge_of(strategy, layer) as judge:
+        with judge_of(strategy, layer, Models(self)) as judge:
             for part in by_year(sessions):
                 before = {other: self._verdicts(strategy, other, part) for other in earlier}
                 panel = known.inside(part, _passed(before[earlier[-1]]) if earlier else None)

@@ -27,7 +27,7 @@ import polars as pl
 
 from tradebot_core.errors import StrategyError
 from tradebot_core.judging import judged
-from tradebot_core.strategy import Layer, Strategy, SymbolLayer
+from tradebot_core.strategy import Forecaster, Layer, Strategy, SymbolLayer
 from tradebot_core.trading.symbol_worker import PROGRESS, STARTING
 
 _WORTH_START = 4.0  # seconds of work left; a worker takes about one to start
@@ -41,8 +41,8 @@ _START = 60.0  # seconds to load the strategy
 class SymbolJudge:
     """Judges the rows of one layer, here or in workers, which it starts when they are first worth it and ends when it is closed."""
 
-    def __init__(self, strategy: Strategy, layer: SymbolLayer) -> None:
-        self._strategy, self._layer = strategy, layer
+    def __init__(self, strategy: Strategy, layer: SymbolLayer, forecaster: Forecaster | None = None) -> None:
+        self._strategy, self._layer, self.forecaster = strategy, layer, forecaster
         self._where = f"Layer {layer.name} of {strategy.name}"
         self._workers: list[_Worker] = []
         self.workers_used = 0
@@ -128,10 +128,10 @@ def is_by_symbol(layer: Layer) -> TypeGuard[SymbolLayer]:
 
 
 @contextmanager
-def judge_of(strategy: Strategy, layer: Layer) -> Iterator[SymbolJudge | None]:
+def judge_of(strategy: Strategy, layer: Layer, forecaster: Forecaster | None = None) -> Iterator[SymbolJudge | None]:
     """A judge of the layer that ends with the block; None where it is not judged by symbol."""
     if is_by_symbol(layer):
-        with SymbolJudge(strategy, layer) as judge:
+        with SymbolJudge(strategy, layer, forecaster) as judge:
             yield judge
     else:
         yield None
