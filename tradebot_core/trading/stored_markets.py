@@ -71,7 +71,7 @@ class StoredMarkets:
             raise MissingData(f"Strategy {strategy.name} has no layer {name}.")
         earlier, layer = names[: names.index(name)], strategy.layers()[names.index(name)]
         self._require_verdicts(strategy, earlier, sessions)
-        known = self.up_to(sessions, reads_of(strategy, layer, first=not earlier))
+        known = self.up_to(sessions, reads_of(strategy, layer, not earlier, self.quality))
         for part in by_year(sessions):
             before = {other: self._verdicts(strategy, other, part) for other in earlier}
             panel = known.inside(part, _passed(before[earlier[-1]]) if earlier else None)
@@ -95,12 +95,12 @@ class StoredMarkets:
         """What the session loop needs of consecutive sessions."""
         layers = [layer.name for layer in strategy.layers()]
         self._require_verdicts(strategy, layers, sessions)
-        return self.up_to(sessions, reads_of_all(strategy)).history(strategy, sessions)
+        return self.up_to(sessions, reads_of_all(strategy, self.quality)).history(strategy, sessions)
 
     def histories(self, strategy: Strategy, sessions: Sequence[date]) -> Iterator[tuple[Sequence[date], MarketHistory]]:
         """The same a year at a time, so that memory does not grow with the range."""
         self._require_verdicts(strategy, [layer.name for layer in strategy.layers()], sessions)
-        known = self.up_to(sessions, reads_of_all(strategy))
+        known = self.up_to(sessions, reads_of_all(strategy, self.quality))
         for part in by_year(sessions):
             yield part, known.history(strategy, part)
 
