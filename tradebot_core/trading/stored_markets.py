@@ -93,16 +93,12 @@ class StoredMarkets:
 
     def history(self, strategy: Strategy, sessions: Sequence[date]) -> MarketHistory:
         """What the session loop needs of consecutive sessions."""
-        layers = [layer.name for layer in strategy.layers()]
-        self._require_verdicts(strategy, layers, sessions)
-        return self.up_to(sessions, reads_of_all(strategy, self.quality)).history(strategy, sessions)
+        return self.decided(strategy, sessions).history(strategy, sessions)
 
-    def histories(self, strategy: Strategy, sessions: Sequence[date]) -> Iterator[tuple[Sequence[date], MarketHistory]]:
-        """The same a year at a time, so that memory does not grow with the range."""
+    def decided(self, strategy: Strategy, sessions: Sequence[date]) -> "MarketRange":
+        """A range of which every layer has its verdicts, for its histories a year at a time. Raises MissingData."""
         self._require_verdicts(strategy, [layer.name for layer in strategy.layers()], sessions)
-        known = self.up_to(sessions, reads_of_all(strategy, self.quality))
-        for part in by_year(sessions):
-            yield part, known.history(strategy, part)
+        return self.up_to(sessions, reads_of_all(strategy, self.quality))
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""
@@ -203,7 +199,10 @@ class MarketRange:
 
     def history(self, strategy: Strategy, sessions: Sequence[date]) -> MarketHistory:
         markets, calendar = self._markets, self._markets.calendar
-        layers = {layer.name: markets._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
+        names = [layer.name for layer in strategy.layers()]
+        layers = {name: markets._verdicts(strategy, name, sessions) for name in names}
+        # Candidates have the features of the last one.
+        layers |= {name: layers[name].select(LAYERS.schema.names()) for name in names[:-1]}
         seen = calendar.sessions(first_bar_needed(sessions[0], calendar), sessions[-1])
         versions_of_bars = self._bars(seen[0], seen[-1])
         bars = known_bars(versions_of_bars, seen, calendar).select(
