@@ -339,3 +339,10 @@ def test_without_the_extra_the_mend_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(model_strategies.Foretold, "train", absent)
     with pytest.raises(StrategyError, match=r"Install the extra: pip install 'tradebot\[models\]'"):
         run_layers(bot, "foretelling", APRIL[:1])
+
+
+def test_the_look_ahead_gate_trains_again_on_the_cut_store_and_finds_the_same_model(whole):
+    for name in ("foretelling", "forest"):
+        seen = whole.lookahead(name, most=4)
+        assert seen.leaks == ()
+        assert seen.compared["layers"] > 0

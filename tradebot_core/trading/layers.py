@@ -14,7 +14,7 @@ from tradebot_core.judging import judged
 from tradebot_core.model.keyed_rows import in_order
 from tradebot_core.model.tables import VERDICT_COLUMNS
 from tradebot_core.model_layer import ModelLayer
-from tradebot_core.quant.quality import COLUMNS, blocks, without_doubted
+from tradebot_core.quant.quality import blocks, in_force, without_doubted
 from tradebot_core.strategy import Layer, Strategy, is_checked
 from tradebot_core.trading.symbol_workers import SymbolJudge, is_by_symbol
 
@@ -31,17 +31,19 @@ def evaluate_layers(
     return verdicts
 
 
-def reads_of(strategy: Strategy, layer: Layer, first: bool) -> frozenset[str] | None:
+def reads_of(strategy: Strategy, layer: Layer, first: bool, quality: QualitySettings = DATA_CHECKS_ON) -> frozenset[str] | None:
     """The panel's columns that `evaluate_next` looks at for the layer: all of them when None."""
     own = layer.reads()
-    return own if own is None or not (first and is_checked(strategy)) else own | COLUMNS
+    if own is None or not (first and is_checked(strategy)):
+        return own
+    return own | {column for rule, _ in in_force(quality) for column in (*rule.columns, *rule.doubts)}
 
 
-def reads_of_all(strategy: Strategy) -> frozenset[str] | None:
+def reads_of_all(strategy: Strategy, quality: QualitySettings = DATA_CHECKS_ON) -> frozenset[str] | None:
     """The panel's columns that any of the strategy's layers looks at: all of them when None."""
     found: frozenset[str] = frozenset()
     for n, layer in enumerate(strategy.layers()):
-        own = reads_of(strategy, layer, first=n == 0)
+        own = reads_of(strategy, layer, n == 0, quality)
         if own is None:
             return None
         found |= own

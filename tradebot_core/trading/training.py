@@ -30,7 +30,7 @@ from tradebot_core.judging import authors_line, printing_little
 from tradebot_core.model.tables import ACTIONS, BARS
 from tradebot_core.model_layer import FORECAST, MODEL, ModelLayer
 from tradebot_core.quant.forward_returns import forward_returns
-from tradebot_core.quant.quality import COLUMNS, blocks
+from tradebot_core.quant.quality import blocks, in_force
 from tradebot_core.strategy import Strategy, is_checked
 from tradebot_core.time_limit import OutOfTime, stopped_after
 
@@ -111,7 +111,8 @@ class Models:
             return nothing_of(layer)
         known = {"as_of": calendar.cutoff(end), "end": end}
         columns = frozenset(name for value in layer.inputs.values() for name in value.meta.root_names())
-        panel = self._panels.panel([session], columns | COLUMNS | {"close"})
+        checked = frozenset(name for rule, _ in in_force(self._panels.quality) for name in rule.columns)
+        panel = self._panels.panel([session], columns | checked | {"close"})
         if is_checked(strategy):  # what a data check stops is judged by no layer, and learnt by none
             panel = panel.join(blocks(panel, self._panels.quality), on=_KEY, how="anti", maintain_order="left")
         bars = store.read(BARS, start=max(calendar.next(session), calendar.offset(end, 1 - _STALE)), **known)
