@@ -30,6 +30,8 @@ class Judge(Protocol):
     name: str
     features: tuple[str, ...]
 
+    def shown(self) -> tuple[str, ...] | None: ...
+
     def process(self, symbol: str, data: Mapping[str, Any]) -> LayerResult: ...
 
 
@@ -46,6 +48,13 @@ def judged(
     symbol, session and the author's line where the layer raises, takes too long, or gives what is no LayerResult.
     """
     found: list[tuple[Any, ...]] = []
+    if (shown := layer.shown()) is not None:
+        if unknown := set(shown) - set(rows.columns):
+            raise StrategyError(
+                f"{where} asks for {', '.join(sorted(unknown))}, which its rows do not have.",
+                "Its `columns` are of the panel (quant/panel.py), or features of the layers before it.",
+            )
+        rows = rows.select(shown)
     with printing_little(where):
         for number, of_session in enumerate(_sessions(rows)):
             session: date = of_session["session"][0]

@@ -51,5 +51,15 @@ class ModelLayer(SymbolLayer):
         """The inputs as rows x figures; NaN where one is missing."""
         return rows.select(pl.col(name).cast(pl.Float64).fill_null(float("nan")) for name in self.inputs).to_numpy()
 
+    def shown(self) -> tuple[str, ...] | None:
+        named = super().shown()
+        return None if named is None else tuple(dict.fromkeys((*named, *self.inputs, FORECAST, MODEL)))
+
+    def reads(self) -> frozenset[str] | None:
+        named = super().reads()
+        if named is None or any(value.meta.has_multiple_outputs() for value in self.inputs.values()):
+            return None
+        return named.union(name for value in self.inputs.values() for name in value.meta.root_names())
+
     def adds(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.features, *self.inputs, FORECAST, MODEL)))

@@ -116,7 +116,13 @@ class TableLayer(Layer):
 
 class SymbolLayer(Layer):
     """A layer in plain Python, one security and session at a time. It is copied for each session: it can keep nothing from one to
-    the next, and sessions may be judged by several processes."""
+    the next, and sessions may be judged by several processes.
+
+    `columns` names what `data` holds beside session, security_id and symbol; without it all columns of the panel and all earlier
+    features, which takes several times the time and memory.
+    """
+
+    columns: ClassVar[tuple[str, ...] | None] = None
 
     @abstractmethod
     def process(self, symbol: str, data: Mapping[str, Any]) -> LayerResult:
@@ -124,6 +130,14 @@ class SymbolLayer(Layer):
 
     def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
         return judged(self, rows, f"Layer {self.name}")
+
+    def shown(self) -> tuple[str, ...] | None:
+        """The keys of `data`; None for whatever there is."""
+        return None if self.columns is None else tuple(dict.fromkeys(("session", "security_id", "symbol", *self.columns)))
+
+    def reads(self) -> frozenset[str] | None:
+        own = type(self).evaluate is SymbolLayer.evaluate
+        return frozenset(self.columns) if self.columns is not None and own else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,6 +234,29 @@ class Counts(OneLayer):
             return LayerResult(TOLD, {"score": float(len(self.seen))})
 
 
+class Names(OneLayer):
+    """Names what it reads, and gives how many keys it is shown."""
+
+    class Layer(Screen):
+        columns = ("close",)
+
+        def process(self, symbol: str, data: Mapping[str, Any]) -> LayerResult:
+            return LayerResult(TOLD, {"score": float(len(data))})
+
+
+class ReadsWhatItDidNotName(OneLayer):
+    class Layer(Screen):
+        columns = ("close",)
+
+        def process(self, symbol: str, data: Mapping[str, Any]) -> LayerResult:
+            return LayerResult(TOLD, {"score": data["volume"]})
+
+
+class NamesWhatIsNotThere(OneLayer):
+    class Layer(Screen):
+        columns = ("close", "closing_price")
+
+
 class KeepsALock(OneLayer):
     class Layer(Screen):
         def __init__(self) -> None:

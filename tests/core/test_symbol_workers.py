@@ -73,6 +73,14 @@ def test_what_a_layer_keeps_in_itself_is_gone_in_the_next_session(limits):
     assert judged("Counts", limits)["score"].to_list() == [1.0, 2.0, 3.0, 4.0] * len(RANGE)
 
 
+@pytest.mark.parametrize("limits", [HERE, TWO], ids=["here", "workers"])
+def test_a_layer_that_names_its_columns_is_shown_those_and_the_key(limits):
+    rows = rows_of().with_columns(volume=pl.lit(1.0), assets=pl.lit(2.0))
+    assert set(judged("Names", limits, rows)["score"]) == {4.0}
+    assert strategy("Names", limits).layers()[0].reads() == {"close"}
+    assert strategy("Counts", limits).layers()[0].reads() is None
+
+
 def test_rows_are_parted_between_sessions_and_never_within_one():
     parts = list(in_sessions(rows_of(), 5))
     assert [len(part) for part in parts] == [8, 8, 8, 8, 8]
@@ -150,6 +158,8 @@ EVERYWHERE = {
     "Loops": rf"Layer screen of hostile was stopped at FADE in {RANGE[0]}: the session took longer than 0\.5 s \(failing_strategies",
     "LoopsOnErrors": rf"was stopped at FADE in {RANGE[0]}: the session took longer than 0\.5 s \(failing_strategies\.py, line \d+: ",
     "Sleeps": rf"was stopped at FADE in {RANGE[0]}: the session took longer than 0\.5 s \(failing_strategies\.py, line \d+: time\.sleep",
+    "ReadsWhatItDidNotName": rf"Layer screen of hostile failed at GOOD in {RANGE[0]}: KeyError: 'volume'",
+    "NamesWhatIsNotThere": "Layer screen of hostile asks for closing_price, which its rows do not have",
     "ReturnsNothing": rf"Layer screen of hostile returned a NoneType for FADE in {RANGE[0]}",
     "ReturnsText": rf"Layer screen of hostile returned a str as score of GOOD in {RANGE[0]}",
     "KeepsALock": r"Layer screen of hostile cannot be copied: TypeError: cannot pickle '_thread\.lock'",

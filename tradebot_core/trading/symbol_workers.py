@@ -30,8 +30,8 @@ from tradebot_core.judging import judged
 from tradebot_core.strategy import Forecaster, Layer, Strategy, SymbolLayer
 from tradebot_core.trading.symbol_worker import PROGRESS, STARTING
 
-_WORTH_START = 4.0  # seconds of work left; a worker takes about one to start
-_TRIED = 0.25  # seconds of work after which the rest is estimated
+_WORTH_START = 4.0  # CPU seconds of work left; a worker takes about one to start
+_TRIED = 0.25  # CPU seconds of work after which the rest is estimated
 _ROWS_AT_ONCE = 20_000
 _MOST_WORKERS = 4  # where the configuration names no number
 _GRACE = 5.0  # seconds in which a worker may stop by itself
@@ -66,9 +66,9 @@ class SymbolJudge:
         if not self._workers and limits.workers is None and len(rows):
             done, spent = 0, 0.0
             for part in in_sessions(rows, 1):
-                began = time.perf_counter()
+                began = time.thread_time()  # of this thread alone: on a busy machine the clock on the wall tells little
                 here.append(judged(self._layer, part, self._where, limits.seconds_per_session))
-                spent, done = spent + time.perf_counter() - began, done + len(part)
+                spent, done = spent + time.thread_time() - began, done + len(part)
                 if spent >= _TRIED:
                     break
             left = spent / done * (len(rows) - done)
@@ -81,7 +81,9 @@ class SymbolJudge:
             if made is None:
                 here.append(judged(self._layer, rest, self._where, limits.seconds_per_session))
             else:
-                here += self._in_workers(made, list(in_sessions(rest, _ROWS_AT_ONCE)), wanted)
+                shown = self._layer.shown()
+                sent = rest.select(name for name in rest.columns if shown is None or name in shown)
+                here += self._in_workers(made, list(in_sessions(sent, _ROWS_AT_ONCE)), wanted)
         return pl.concat(here)
 
     def _in_workers(self, made: str, parts: Sequence[pl.DataFrame], wanted: int) -> list[pl.DataFrame]:
