@@ -53,7 +53,7 @@ def backtest(bot: Tradebot, name: str) -> dict[str, pl.DataFrame]:
 def recipe() -> tuple[str, str]:
     """The code and the block of configuration that docs/new-strategy.md shows."""
     text = (ROOT / "docs" / "new-strategy.md").read_text()
-    code, block, _ = (textwrap.dedent(found[1]) for found in re.finditer(r"```(?:python|yaml)\n(.*?)```", text, re.DOTALL))
+    code, block, *_ = (textwrap.dedent(found[1]) for found in re.finditer(r"```(?:python|yaml)\n(.*?)```", text, re.DOTALL))
     return code, block
 
 
@@ -216,9 +216,8 @@ GOOD_YEAR = {
 
 
 def test_the_layer_of_scores_of_the_documentation_works_as_written():
-    *_, code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "new-strategy.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(shown_with("sound = TableLayer("), names)
     dear, unknown = {"market_cap": 300.0}, {"assets_2y": None}
     weak = {"shares_basic": 10.0, "gross_profit_ttm": 45.0, "operating_cash_flow_ttm": 11.0}
     of = statements([GOOD_YEAR, *(GOOD_YEAR | changed for changed in (dear, weak, unknown))])
@@ -230,6 +229,50 @@ def test_the_layer_of_scores_of_the_documentation_works_as_written():
         (False, "min_f_score", 6.0, 6.0, 2.0),
         (False, "min_f_score", None, None, 2.0),
     ]
+
+
+def shown_with(part: str) -> str:
+    """The Python that docs/new-strategy.md shows and that has `part` in it."""
+    text = (ROOT / "docs" / "new-strategy.md").read_text()
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if part in code]
+    return code
+
+
+def test_the_layer_in_plain_python_of_the_documentation_works_as_written():
+    names: dict[str, Any] = {}
+    exec(shown_with("class Solvent"), names)
+    rows = rows_of(operating_income_ttm=[30.0, 10.0, None, 10.0], debt=[100.0, 100.0, 100.0, 0.0])
+    found = names["Solvent"]().evaluate(rows).select("passed", "rule", "value", "coverage", "rank").rows()
+    assert found == [
+        (True, "min_coverage", 0.3, 0.3, -0.3),
+        (False, "min_coverage", 0.1, 0.1, -0.1),
+        (False, "min_coverage", None, None, None),
+        (False, "min_coverage", None, None, None),
+    ]
+
+
+def test_the_strategy_with_a_model_of_the_documentation_works_as_written(tmp_path, package):
+    """As written it needs ten years; here its returns are those of four sessions."""
+    pytest.importorskip("sklearn", reason="the extra `models` is not installed")
+    short = {"horizon = 252": "horizon = 4", '"year"': '"quarter"', "least_rows = 2_000": "least_rows = 4"}
+    code = shown_with("class ForetoldReturns")
+    for long, instead in short.items():
+        assert long in code
+        code = code.replace(long, instead)
+    (package / "foretold.py").write_text(code)
+    params = "params: {{min_forecast: -0.5, max_positions: 2}}"
+    block = (
+        f"  - {{{{name: foretold, class_path: my_strategies.foretold.ForetoldReturns, allocated_capital: 20000, {params}}}}}\n"
+    )
+    bot = start(tmp_path, block)
+    spring = [session for session in SESSIONS if session.month in (3, 4)]
+    run_layers(bot, "foretold", spring)
+    tables = bot.backtest("foretold", spring)
+    assert len(tables["fills"]) > 0
+    assert tables["fills"]["session"].min() > spring[0].replace(day=28)  # in the first quarter there was no model
+    rows = bot.store.read_results(LAYERS, "foretold", "market", layer="foretold")
+    assert rows.columns[-6:] == ["rank", "cheapness", "gross", "on_assets", "forecast", "model"]
+    assert {model.split("/")[0] for model in rows["model"] if model} == {"2024-03-28"}
 
 
 # What a layer reads

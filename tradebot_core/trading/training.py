@@ -24,7 +24,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.config import QualitySettings
-from tradebot_core.errors import StrategyError, TradebotError
+from tradebot_core.errors import MissingData, StrategyError, TradebotError
 from tradebot_core.interfaces import DataStore
 from tradebot_core.judging import authors_line, printing_little
 from tradebot_core.model.tables import ACTIONS, BARS
@@ -38,12 +38,20 @@ _KEY = ["session", "security_id"]
 _STALE = 20  # sessions after which a last price is none
 
 
-class Panels(Protocol):
-    store: DataStore
-    calendar: TradingCalendar
-    quality: QualitySettings
+class Range(Protocol):
+    def inside(self, sessions: Sequence[date]) -> pl.DataFrame: ...
 
-    def panel(self, sessions: Sequence[date], figures: frozenset[str] | None = None) -> pl.DataFrame: ...
+
+class Markets(Protocol):
+    """StoredMarkets."""
+
+    @property
+    def store(self) -> DataStore: ...
+    @property
+    def calendar(self) -> TradingCalendar: ...
+    @property
+    def quality(self) -> QualitySettings: ...
+    def up_to(self, sessions: Sequence[date], figures: frozenset[str] | None) -> Range: ...
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,8 @@ class Trained:
 class Models:
     """Trains when it is first asked for a model, and keeps it and its rows in memory. Of one strategy's layers."""
 
-    def __init__(self, panels: Panels) -> None:
-        self._panels = panels
+    def __init__(self, markets: Markets) -> None:
+        self._markets = markets
         self._trained: dict[tuple[str, date], Trained] = {}
         self._rows: dict[tuple[str, date], pl.DataFrame] = {}
 
@@ -85,7 +93,7 @@ class Models:
 
     def of(self, strategy: Strategy, layer: ModelLayer, session: date) -> Trained:
         """The model that judges `session`."""
-        until = trained_until(layer, session, self._panels.calendar)
+        until = trained_until(layer, session, self._markets.calendar)
         key = layer.name, until
         if key not in self._trained:
             self._trained[key] = self._train(strategy, layer, until)
@@ -93,31 +101,31 @@ class Models:
 
     def training_rows(self, strategy: Strategy, layer: ModelLayer, until: date) -> pl.DataFrame:
         """What a model may learn from when nothing is known but what was at the cut-off of `until`. See ModelLayer.train."""
-        parts = [self._rows_of(strategy, layer, session) for session in sampled(layer, until, self._panels.calendar)]
+        wanted = sampled(layer, until, self._markets.calendar)
+        if missing := [session for session in wanted if (layer.name, session) not in self._rows]:
+            figures = {name for value in layer.inputs.values() for name in value.meta.root_names()} | {"close"}
+            if checked := is_checked(strategy):
+                figures |= {name for rule, _ in in_force(self._markets.quality) for name in rule.columns}
+            known = self._markets.up_to([until], frozenset(figures))
+            for session in missing:
+                self._rows[layer.name, session] = self._made(strategy, layer, session, known, checked)
+        parts = [self._rows[layer.name, session] for session in wanted]
         return known_by(until, pl.concat([nothing_of(layer), *parts]), _where(strategy, layer))
 
-    def _rows_of(self, strategy: Strategy, layer: ModelLayer, session: date) -> pl.DataFrame:
-        """The training rows of one session, which do not depend on who learns from them later."""
-        key = layer.name, session
-        if key not in self._rows:
-            self._rows[key] = self._made(strategy, layer, session)
-        return self._rows[key]
-
-    def _made(self, strategy: Strategy, layer: ModelLayer, session: date) -> pl.DataFrame:
-        store, calendar = self._panels.store, self._panels.calendar
-        end = calendar.offset(session, layer.horizon)
-        at_session = {"as_of": calendar.cutoff(session), "start": session, "end": session}
-        if store.read(BARS, **at_session).is_empty():  # before the data begin
+    def _made(self, strategy: Strategy, layer: ModelLayer, session: date, known: Range, checked: bool) -> pl.DataFrame:
+        """The training rows of one session, which do not depend on when they are learnt from."""
+        store, calendar = self._markets.store, self._markets.calendar
+        end, begins = calendar.offset(session, layer.horizon), calendar.next(session)
+        try:
+            panel = known.inside([session])
+        except MissingData:  # before the data begin
             return nothing_of(layer)
-        known = {"as_of": calendar.cutoff(end), "end": end}
-        columns = frozenset(name for value in layer.inputs.values() for name in value.meta.root_names())
-        checked = frozenset(name for rule, _ in in_force(self._panels.quality) for name in rule.columns)
-        panel = self._panels.panel([session], columns | checked | {"close"})
-        if is_checked(strategy):  # what a data check stops is judged by no layer, and learnt by none
-            panel = panel.join(blocks(panel, self._panels.quality), on=_KEY, how="anti", maintain_order="left")
-        bars = store.read(BARS, start=max(calendar.next(session), calendar.offset(end, 1 - _STALE)), **known)
-        last = bars.sort(_KEY).unique("security_id", keep="last", maintain_order=True)
-        actions = store.read(ACTIONS, start=calendar.next(session), **known)
+        if checked:  # what a data check stops is judged by no layer, and learnt by none
+            panel = panel.join(blocks(panel, self._markets.quality), on=_KEY, how="anti", maintain_order="left")
+        at_end = {"as_of": calendar.cutoff(end), "end": end}
+        bars = store.read(BARS, start=max(begins, calendar.offset(end, 1 - _STALE)), **at_end)
+        last = bars.sort(_KEY[::-1]).unique("security_id", keep="last", maintain_order=True)
+        actions = store.read(ACTIONS, start=begins, **at_end)
         label = forward_returns(panel, last.select("security_id", "session", "close"), actions)
         shown = _shown(strategy, layer, panel).with_columns(label, pl.lit(end, pl.Date).alias("label_end"))
         needed = [*(layer.inputs if layer.all_inputs else ()), "forward_return"]
