@@ -25,7 +25,7 @@ from tradebot_core.quant.ratios import EARNINGS_YIELD, OPERATING_MARGIN, RETURN_
 from tradebot_core.strategies.quality_growth import QualityGrowth
 from tradebot_core.strategy import Layer, SessionView, Strategy, SymbolLayer
 from tradebot_core.trading.symbol_workers import SymbolJudge
-from tradebot_core.trading.training import Models, Trained
+from tradebot_core.trading.training import Models, Trained, one_thread
 
 TEXTS = {"symbol", "form", "accession", "shares_rule"}
 DATES = {"session", "period_end"}
@@ -97,6 +97,11 @@ def timed(what: str, rows: int, work: Callable[[], Any]) -> Any:
     return made
 
 
+def alone(work: Callable[[], Any]) -> Any:
+    with one_thread():
+        return work()
+
+
 def judge(strategy: Strategy, layer: SymbolLayer, rows: pl.DataFrame, workers: int | None) -> pl.DataFrame:
     strategy.limits = LayerSettings(workers=workers)
     with SymbolJudge(strategy, layer) as by_symbol:
@@ -127,13 +132,17 @@ def main() -> None:
         "session", "security_id", "symbol", *(value.alias(name) for name, value in layer.inputs.items())
     )
     learnt = learnt.with_columns(forward_return=pl.col("cheapness") - 1)
-    model = timed("gradient boosting, training", len(learnt), lambda: layer.train(learnt))
+    model = timed("gradient boosting, training", len(learnt), lambda: alone(lambda: layer.train(learnt)))
     models = Models.__new__(Models)  # only what forecasts need: a model that is there
     models.of = lambda *_: Trained(model, "measured")  # type: ignore[method-assign]
     shown = timed("gradient boosting, forecasts by session", len(rows), lambda: models.with_forecasts(measured, layer, rows))
     assert shown[MODEL].null_count() == 0
     one = learnt.head(300)
-    timed("the same a row at a time", len(one), lambda: [layer.predict(model, one.slice(n, 1)) for n in range(len(one))])
+    timed(
+        "the same a row at a time",
+        len(one),
+        lambda: alone(lambda: [layer.predict(model, one.slice(n, 1)) for n in range(len(one))]),
+    )
 
 
 if __name__ == "__main__":
