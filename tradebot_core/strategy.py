@@ -17,6 +17,7 @@ import polars as pl
 
 from tradebot_core.config import Settings
 from tradebot_core.errors import StrategyError
+from tradebot_core.model.candidates import finder
 from tradebot_core.model.decision import Action, Candidate, Decision, LayerResult, Verdict
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.order import OrderStyle
@@ -291,14 +292,14 @@ def check_decisions(strategy: Strategy, view: SessionView, decisions: Iterable[D
     if undecided:
         raise StrategyError(f"{where}: nothing decided about held securities {sorted(undecided)}.", "Return hold or sell.")
     held = {holding.security_id for holding in view.holdings}
-    shown = {candidate.security_id for candidate in view.candidates}
+    shown = finder(view.candidates)
     for decision in made:
         # False for NaN as well. What is held weighs what it weighs: after a gap a little more than the sleeve is possible.
         if not 0 <= decision.target_weight <= (1 if decision.action is not Action.HOLD else math.inf):
             raise StrategyError(f"{where}: weight {decision.target_weight} for {decision.symbol} is not within 0 and 1.")
         if decision.action in (Action.HOLD, Action.SELL) and decision.security_id not in held:
             raise StrategyError(f"{where}: {decision.action} of {decision.symbol}, which is not held.")
-        if decision.security_id not in held | shown:
+        if decision.security_id not in held and shown(decision.security_id) is None:
             raise StrategyError(f"{where}: {decision.action} of {decision.symbol}, which is neither held nor a candidate.")
         if decision.session != view.session:
             raise StrategyError(f"{where}: the decision about {decision.symbol} is dated {decision.session}.")

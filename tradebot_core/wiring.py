@@ -58,7 +58,7 @@ from tradebot_core.trading.lookahead_sample import sample
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
-from tradebot_core.trading.stored_markets import StoredMarkets
+from tradebot_core.trading.stored_markets import StoredMarkets, by_year
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
 
 # What coverage looks at.
@@ -196,9 +196,9 @@ class Tradebot:
         sleeve = self.sleeve(name)
         opening, deposit = self._opening(sleeve, sessions[0], restart)
         walk = self.backtest_walk(sleeve, opening, deposit)
-        history = self.markets.history(sleeve.strategy, sessions)
-        for session in sessions:
-            walk.step(session, history)
+        known = self.markets.decided(sleeve.strategy, sessions)
+        for part in by_year(sessions):
+            walk.through(part, known.history(sleeve.strategy, part))
         result = walk.result()
         for table in BACKTEST_TABLES:
             self.store.write_results(table, name, BACKTEST, sessions, result.table(table))

@@ -4,7 +4,7 @@
 desk, and only the assets of the live path ask for it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -22,6 +22,7 @@ from tradebot_core.trading.data_checks import DataChecks
 from tradebot_core.trading.holdings import valued_book
 from tradebot_core.trading.live import Decided, Submission
 from tradebot_core.trading.session import sleeve_equity
+from tradebot_core.trading.stored_markets import LayerPart
 from tradebot_core.wiring import Tradebot, load
 from tradebot_dagster.lookahead_check import leaks_of
 
@@ -59,8 +60,8 @@ class Research:
     def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
         return self._tradebot.markets.panel(sessions, figures)
 
-    def run_layer(self, strategy: str, layer: str, sessions: Sequence[date]) -> pl.DataFrame:
-        return self._tradebot.markets.run_layer(self._tradebot.sleeve(strategy).strategy, layer, sessions)
+    def layer_by_year(self, strategy: str, layer: str, sessions: Sequence[date]) -> Iterator[LayerPart]:
+        return self._tradebot.markets.layer_by_year(self._tradebot.sleeve(strategy).strategy, layer, sessions)
 
     def backtest(self, strategy: str, sessions: Sequence[date], restart: bool) -> dict[str, pl.DataFrame]:
         return self._tradebot.backtest(strategy, sessions, restart)

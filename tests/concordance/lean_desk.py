@@ -128,10 +128,7 @@ def trade(data: Data, rule: Rule, start: date, end: date, capital: int, unit: in
     actions = data.actions.filter(pl.col("session").is_between(start, end)).with_columns(
         value=pl.when(pl.col("type") == "dividend").then(pl.col("value") * unit).otherwise("value")
     )
-    panel = pl.DataFrame(
-        schema={"session": pl.Date, "security_id": pl.Int64, "close": pl.Float64, "median_dollar_volume_20d": pl.Float64}
-    )
-    history, clock, market = MarketHistory(scaled, actions, {}, panel), _Clock(), _Market()
+    history, clock, market = MarketHistory(scaled, actions, {}), _Clock(), _Market()
     market.history = history
     costs = CostSettings(commission_per_share=Decimal("0.005") * unit, commission_minimum=Decimal(unit), slippage_bps=0)
     limits = RiskSettings(

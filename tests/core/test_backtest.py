@@ -372,7 +372,7 @@ def test_candidates_come_by_rank_then_security_and_those_without_a_rank_last():
     actions = pl.DataFrame(schema={"session": pl.Date, "security_id": pl.Int64, "type": pl.String, "value": pl.Float64})
 
     def candidates(rows: pl.DataFrame) -> list[str]:
-        history = MarketHistory(bars, actions, {"last": rows}, bars)
+        history = MarketHistory(bars, actions, {"last": rows})
         history.close(day(0))
         return [candidate.symbol for candidate in history.market(day(0), []).candidates]
 

@@ -9,10 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.markets import SESSIONS, XNYS
-from tradebot_core.model.fundamentals import FIGURES
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, SECURITIES, FactTable
 from tradebot_core.quant.panel import LIQUIDITY_WINDOW, PANEL_COLUMNS, build_panel, first_bar_needed
-from tradebot_core.quant.reporting import REPORTING_COLUMNS
 
 AAA, BBB = 100, 200
 DAYS = SESSIONS[25:35]
@@ -76,15 +74,17 @@ def test_the_columns_are_those_that_are_named():
     assert len(PANEL_COLUMNS) == len(set(PANEL_COLUMNS))
 
 
-def test_a_panel_of_some_figures_has_the_same_rows_and_the_market_value():
+def test_a_panel_of_some_columns_has_the_same_rows():
     actions = [split(AAA, DAYS[4], 2.0)]
     whole, part = panel(actions=actions), panel(actions=actions, figures=("revenue_ttm", "close", "no_figure"))
-    left_out = set(whole.columns) - set(part.columns)
-    assert left_out == {*FIGURES, *REPORTING_COLUMNS} - {
-        *("revenue_ttm", "shares_outstanding", "shares_diluted", "eps_diluted_ttm"),
-    }
-    assert part.equals(whole.drop(left_out))
-    assert of(part, "market_cap") == [1000.0] * 4 + [2000.0] * 6
+    always = {"session", "security_id", "symbol", "fundamentals_known_at"}
+    assert set(part.columns) == always | {"revenue_ttm", "close"}
+    assert part.equals(whole.select(part.columns))
+    valued = panel(actions=actions, figures=("market_cap",))
+    assert set(valued.columns) == always | {"market_cap"}
+    assert of(valued, "market_cap") == of(whole, "market_cap") == [1000.0] * 4 + [2000.0] * 6
+    aged = panel(figures=("fundamentals_age_days",))
+    assert aged.equals(panel().select(aged.columns))
 
 
 def test_a_figure_appears_in_the_session_whose_cut_off_its_filing_met():

@@ -96,7 +96,7 @@ def test_layers_report_who_was_rejected_and_why(small: Project) -> None:
     assert (reported["dagster/row_count"], reported["passed"], reported["passed_share"]) == (144, 72, 0.5)
     rejecting = {record.data["rule"]: record.data for record in reported["rejecting_rules"].records}
     assert {rule: found["rejected"] for rule, found in rejecting.items()} == {"exit_net_income": 36, "exit_earnings_yield": 36}
-    assert rejecting["exit_net_income"]["median_value"] == -2e8
+    assert rejecting["exit_net_income"]["median_value_in_last_year"] == -2e8
     assert small.metadata("value_investor/screen", SESSIONS[30]) == {"seen_in_session": 4, "passed_in_session": 2}
 
 

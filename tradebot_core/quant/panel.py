@@ -17,18 +17,21 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.fundamentals import FIGURES, Fundamentals
+from tradebot_core.model.keyed_rows import is_last_of
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
+from tradebot_core.quant.asof import last_places
 from tradebot_core.quant.reporting import REPORTING_COLUMNS, remembered, with_reporting
 from tradebot_core.quant.share_counts import issuer_shares, shares_rule, split_factors
 
 LIQUIDITY_WINDOW = 20  # sessions
 _BASES = ("shares_basis_date", "diluted_basis_date", "eps_basis_date")
-_FUNDAMENTAL_COLUMNS = ("period_end", "form", "accession", *_BASES)
+_FILED = ("period_end", "form", "accession", *_BASES, *FIGURES)
 _PER_SHARE = ("shares_outstanding", "shares_diluted", "eps_diluted_ttm")  # what is brought to the session's share basis
 PANEL_COLUMNS = (
     *("session", "security_id", "open", "high", "low", "close", "volume", "median_dollar_volume_20d"),
@@ -36,6 +39,9 @@ PANEL_COLUMNS = (
     *REPORTING_COLUMNS,
     *("shares_per_listed", "split_factor", "shares", "shares_rule", "eps", "market_cap"),
 )
+
+
+_VALUED = ("shares_per_listed", "split_factor", "shares", "shares_rule", "eps", "market_cap")
 
 
 def build_panel(
@@ -49,19 +55,56 @@ def build_panel(
 ) -> pl.DataFrame:
     """The panel of `sessions` (consecutive), sorted by session and security_id.
 
-    `figures` names those that will be looked at, REPORTING_COLUMNS among them (other names are ignored); without it the panel has
-    all of them, which are most of its bytes. `bars` must reach back to `first_bar_needed`; all versions of every table may be given.
+    `figures` names the columns that will be looked at (other names are ignored); without it the panel has all of them. Those that
+    only cost time or bytes are then left out. `bars` must reach back to `first_bar_needed`; all versions of every table may be given.
     """
-    compared = [column for column in REPORTING_COLUMNS if figures is None or column in figures]
-    wanted = [f for f in FIGURES if figures is None or f in figures or f in _PER_SHARE]
-    return (
-        _bars_with_liquidity(bars, sessions, calendar)
-        .pipe(_with_identity, securities)
-        .pipe(_with_fundamentals, fundamentals, wanted, compared)
-        .pipe(_with_market_value, actions, securities)
-        .drop("cutoff", *_BASES)
-        .sort("session", "security_id")
-    )
+    return Panels(actions, securities, fundamentals, calendar, figures).of(bars, sessions)
+
+
+_SHOWN = ("session", "security_id", "symbol", "fundamentals_known_at")  # with whatever is looked at
+
+
+class Panels:
+    """Panels of one range of sessions after another, from tables that hold what was known by the last of them."""
+
+    def __init__(
+        self,
+        actions: pl.DataFrame,
+        securities: pl.DataFrame,
+        fundamentals: pl.DataFrame,
+        calendar: TradingCalendar,
+        figures: Collection[str] | None = None,
+    ) -> None:
+        def looked_at(columns: Iterable[str]) -> list[str]:
+            return [column for column in columns if figures is None or column in figures]
+
+        self._calendar = calendar
+        self.columns = [column for column in PANEL_COLUMNS if column in _SHOWN or figures is None or column in figures]
+        self.liquidity = "median_dollar_volume_20d" in self.columns
+        self._valued = bool(looked_at(_VALUED))
+        compared = looked_at(REPORTING_COLUMNS)
+        dated = ("period_end",) if "fundamentals_age_days" in self.columns else ()
+        read = {*looked_at(_FILED), *_SHOWN, *dated, *(_PER_SHARE + _BASES if self._valued else ())}
+        self._filings = _as_reported(fundamentals, [c for c in _FILED if c in read], compared)
+        self._securities, self._actions = securities, actions
+        prices = {"close", "volume"} if self.liquidity or self._valued else set()
+        self.unread = [c for c in BARS.content if c not in self.columns and c not in prices]  # of BARS
+
+    def of(self, bars: pl.DataFrame, sessions: Sequence[date], among: pl.DataFrame | None = None) -> pl.DataFrame:
+        """The panel of consecutive sessions; see build_panel. Of those rows only whose session and security_id are `among`."""
+        rows = _known_bars(bars, sessions, self._calendar, self.liquidity)
+        if among is not None:
+            rows = rows.join(among, on=["session", "security_id"], how="semi", maintain_order="left")
+        rows = _with_identity(rows, self._securities).pipe(_with_fundamentals, self._filings)
+        if self._valued:
+            rows = _with_market_value(rows, self._actions, self._securities)
+        return by_session(rows.select(self.columns))
+
+
+def by_session(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows in the order of their security, in the order of their session: by counting, which costs a tenth of a sort."""
+    order = np.argsort(rows["session"].to_physical().to_numpy().astype(np.int16), kind="stable")
+    return rows if (order[1:] > order[:-1]).all() else rows[order]
 
 
 def first_bar_needed(session: date, calendar: TradingCalendar) -> date:
@@ -69,54 +112,95 @@ def first_bar_needed(session: date, calendar: TradingCalendar) -> date:
     return calendar.offset(session, 1 - LIQUIDITY_WINDOW)
 
 
-def _bars_with_liquidity(bars: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar) -> pl.DataFrame:
-    seen = calendar.sessions(first_bar_needed(sessions[0], calendar), sessions[-1])
-    numbered = pl.LazyFrame(
-        {"session": seen, "cutoff": [calendar.cutoff(s) for s in seen], "number": range(len(seen))},
-        schema={"session": pl.Date, "cutoff": INSTANT, "number": pl.Int64},
+def known_bars(bars: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar) -> pl.DataFrame:
+    """Of every bar of these consecutive sessions the version that stood at its own session's cut-off, which decisions keep seeing
+    when it is corrected later; sorted by security and session, with `cutoff` and `number`, the session's place among them."""
+    numbered = _numbered(sessions, calendar)
+    inside = pl.col("session").is_between(sessions[0], sessions[-1])
+    place = (pl.col("session") - sessions[0]).dt.total_days().cast(pl.UInt32)
+    rows = bars.filter(inside).with_columns(
+        *(pl.lit(numbered[name]).gather(place).alias(name) for name in ("cutoff", "number"))
     )
-    # Of a bar that was corrected later, decisions keep seeing what stood at its own session's cut-off.
-    known = bars.lazy().join(numbered, on="session").filter(pl.col("known_at") <= pl.col("cutoff"))
-    unbroken = pl.col("number") - pl.col("number").shift(LIQUIDITY_WINDOW - 1).over("security_id") == LIQUIDITY_WINDOW - 1
-    dollar_volume = (pl.col("close") * pl.col("volume")).rolling_median(LIQUIDITY_WINDOW).over("security_id")
-    return (
-        known.sort("security_id", "session", "known_at", "ingested_at")
-        .unique(["security_id", "session"], keep="last", maintain_order=True)
-        .with_columns(median_dollar_volume_20d=pl.when(unbroken).then(dollar_volume))
-        .filter(pl.col("session") >= sessions[0])
-        .select(*BARS.columns, "median_dollar_volume_20d", "cutoff")
-        .collect()
+    rows = rows.filter(pl.col("known_at") <= pl.col("cutoff"))  # of a day that is no session there is no cut-off
+    if not _each_once_in_order(rows):
+        rows = rows.sort("security_id", "session", "known_at", "ingested_at")
+        rows = rows.filter(is_last_of(["security_id", "session"]))
+    return rows
+
+
+def _each_once_in_order(rows: pl.DataFrame) -> bool:
+    key = rows["security_id"].to_numpy() * 100_000 + rows["number"].to_numpy()  # more than there are sessions
+    return bool((key[1:] > key[:-1]).all())
+
+
+def _numbered(sessions: Sequence[date], calendar: TradingCalendar) -> pl.DataFrame:
+    """One row for each day from the first session to the last."""
+    table = pl.DataFrame(
+        {"session": sessions, "cutoff": [calendar.cutoff(s) for s in sessions], "number": range(len(sessions))},
+        schema={"session": pl.Date, "cutoff": INSTANT, "number": pl.Int32},
     )
+    days = pl.DataFrame({"session": pl.date_range(sessions[0], sessions[-1], eager=True)})
+    return days.join(table, on="session", how="left", maintain_order="left")
+
+
+def median_dollar_volume() -> pl.Expr:
+    """Of rows in the order of security and session with `number`; null unless each of the last 20 sessions has a bar."""
+    back = LIQUIDITY_WINDOW - 1
+    unbroken = (pl.col("security_id") == pl.col("security_id").shift(back)) & (
+        pl.col("number") - pl.col("number").shift(back) == back
+    )
+    # Over all rows at once: a window that reaches into another security is not unbroken.
+    return pl.when(unbroken).then((pl.col("close") * pl.col("volume")).rolling_median(LIQUIDITY_WINDOW))
+
+
+def _known_bars(bars: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar, liquidity: bool) -> pl.DataFrame:
+    first = first_bar_needed(sessions[0], calendar) if liquidity else sessions[0]
+    rows = known_bars(bars, calendar.sessions(first, sessions[-1]), calendar)
+    added = {"median_dollar_volume_20d": median_dollar_volume()} if liquidity else {}
+    unused = ("number", "known_at", "ingested_at", "source")
+    return rows.with_columns(**added).filter(pl.col("session") >= sessions[0]).drop(unused, strict=False)
 
 
 def _with_identity(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame:
-    """The latest listing that had begun by the session, in the version known at its cut-off."""
+    """The latest listing that had begun by the session, in the version known at its cut-off; in the order of the rows."""
     names = securities.select(
         "security_id", "cik", "symbol", "shares_per_listed", "valid_from", "valid_to", "known_at", "ingested_at"
     )
-    return (
-        rows.join(names, on="security_id")
-        .filter(pl.col("known_at") <= pl.col("cutoff"), pl.col("valid_from") <= pl.col("session"))
-        .sort("session", "security_id", "valid_from", "known_at", "ingested_at")
-        .unique(["session", "security_id"], keep="last", maintain_order=True)
-        .filter(pl.col("session") <= pl.col("valid_to"))
-        .drop("valid_from", "valid_to", "known_at", "ingested_at")
+    times = ("valid_from", "valid_to", "known_at", "ingested_at")
+    begun = (pl.col("known_at") <= pl.col("cutoff")) & (pl.col("valid_from") <= pl.col("session"))
+    ended = pl.col("session") > pl.col("valid_to")
+    renamed = names.filter(pl.len().over("security_id") > 1)
+    once = names.join(renamed, on="security_id", how="anti") if len(renamed) else names
+    found = rows.join(once, on="security_id", maintain_order="left").filter(begun, ~ended).drop(times)
+    if renamed.is_empty():
+        return found
+    others = (
+        rows.join(renamed, on="security_id")
+        .filter(begun)
+        .sort("security_id", "session", "valid_from", "known_at", "ingested_at")
+        .filter(is_last_of(["security_id", "session"]))
+        .filter(~ended)
+        .drop(times)
     )
+    return pl.concat([found, others.select(found.columns)]).sort("security_id", "session")
 
 
-def _with_fundamentals(
-    rows: pl.DataFrame, fundamentals: pl.DataFrame, figures: Sequence[str], compared: Sequence[str]
-) -> pl.DataFrame:
-    known = fundamentals.sort("known_at", "ingested_at").unique(["cik", "known_at"], keep="last", maintain_order=True)
+def _as_reported(fundamentals: pl.DataFrame, columns: Sequence[str], compared: Sequence[str]) -> pl.DataFrame:
+    """Sorted by issuer and by when it became known."""
+    known = fundamentals.sort("cik", "known_at", "ingested_at").filter(is_last_of(["cik", "known_at"]))
     if compared:
         known = with_reporting(known)
-    known = known.select("cik", "known_at", *_FUNDAMENTAL_COLUMNS, *figures, *compared, fundamentals_known_at="known_at")
-    return (
-        rows.sort("cutoff")
-        .join_asof(known, left_on="cutoff", right_on="known_at", by="cik", check_sortedness=False)
-        .drop("known_at")
-        .with_columns(fundamentals_age_days=(pl.col("session") - pl.col("period_end")).dt.total_days())
-    )
+    return known.select("cik", "known_at", *columns, *compared, fundamentals_known_at="known_at")
+
+
+def _with_fundamentals(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """To each row the last of its issuer's that was known at its cut-off."""
+    places = last_places(known["cik"], known["known_at"], rows["cik"], rows["cutoff"])
+    filed = known.drop("cik", "known_at")
+    rows = rows.with_columns(filed[name].gather(places).alias(name) for name in filed.columns)
+    if "period_end" not in filed.columns:
+        return rows
+    return rows.with_columns(fundamentals_age_days=(pl.col("session") - pl.col("period_end")).dt.total_days())
 
 
 def _with_market_value(rows: pl.DataFrame, actions: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame:
@@ -137,6 +221,8 @@ def _with_market_value(rows: pl.DataFrame, actions: pl.DataFrame, securities: pl
 def _listed_classes(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.Series:
     """For each row, how many share classes of its issuer are listed in the session, as far as it is known at the cut-off."""
     several = securities.filter(pl.col("security_id").n_unique().over("cik") > 1)
+    if several.is_empty():
+        return pl.repeat(1, len(rows), dtype=pl.UInt32, eager=True)
     row = ["session", "cik"]
     listed = (
         rows.select(*row, "cutoff")

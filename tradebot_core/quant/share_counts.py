@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 from tradebot_core.model.market import ActionType
+from tradebot_core.quant.asof import last_places
 
 # Options and convertibles dilute a company by a few hundredths, rarely by a fifth (NVIDIA in 2016, whose convertible notes were far in the
 # money: 539 of 653 million). A count below this share of the diluted average lacks a class.
@@ -58,7 +59,40 @@ def split_factors(rows: pl.DataFrame, actions: pl.DataFrame, bases: Sequence[str
     splits = actions.filter(pl.col("type") == ActionType.SPLIT).select(
         "security_id", "value", "known_at", "ingested_at", ex_date="session"
     )
-    return [_split_factor(rows, splits, basis) for basis in bases]
+    if splits.is_empty():
+        return [_ones(rows[basis]) for basis in bases]
+    # A factor is the same from one event to the next: it is worked out once for each stretch, and given to its rows.
+    split = rows["security_id"].is_in(splits["security_id"].unique().implode())
+    stated = [basis for basis in bases if rows[basis].null_count() < len(rows)]
+    own = rows.filter(split).select("session", "security_id", "cutoff", *stated)
+    stretch = own.with_columns(
+        _heard=_last_event(splits, "known_at", own["security_id"], own["cutoff"]),
+        _begun=_last_event(splits, "ex_date", own["security_id"], own["session"]),
+    )
+    of = ["security_id", "_heard", "_begun", *stated]
+    first = stretch.unique(of, keep="first", maintain_order=True)
+    factors = first.with_columns(_split_factor(first, splits, basis).alias(f"_{basis}") for basis in stated)
+    found = stretch.select(of).join(
+        factors.drop("session", "cutoff"), on=of, how="left", nulls_equal=True, maintain_order="left"
+    )
+    places = (split.cum_sum().cast(pl.Int64) - 1).clip(0)
+
+    def factor(basis: str) -> pl.Series:
+        if basis not in stated or own.is_empty():
+            return _ones(rows[basis])
+        given = found[f"_{basis}"].gather(places)
+        return pl.select(pl.when(split).then(given).otherwise(_ones(rows[basis]))).to_series().cast(pl.Float64)
+
+    return [factor(basis) for basis in bases]
+
+
+def _ones(basis: pl.Series) -> pl.Series:
+    return pl.select(pl.when(basis.is_not_null()).then(1.0)).to_series().cast(pl.Float64)
+
+
+def _last_event(splits: pl.DataFrame, time: str, of: pl.Series, at: pl.Series) -> pl.Series:
+    events = splits.sort("security_id", time)
+    return last_places(events["security_id"], events[time], of, at)
 
 
 def _split_factor(rows: pl.DataFrame, splits: pl.DataFrame, basis: str) -> pl.Series:

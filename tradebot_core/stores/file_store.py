@@ -273,13 +273,14 @@ class FileStore:
             raise StoreError(f"Rows of {sorted(map(str, strange))} do not belong to the sessions being written to {folder}.")
         with parquet_files.exclusive(folder):
             replaced = pl.Series(sessions, dtype=pl.Date).implode()
-            for year in sorted({session.year for session in sessions}):
+            years = sorted({session.year for session in sessions})
+            for year in years:
                 path = folder / f"{year}.parquet"
-                fresh = rows.filter(pl.col("session").dt.year() == year)
+                fresh = rows.filter(pl.col("session").dt.year() == year) if len(years) > 1 else rows
                 if path.exists():
                     kept = parquet_files.read(path).filter(~pl.col("session").is_in(replaced))
                     fresh = pl.concat([kept, fresh], how="diagonal_relaxed" if table.open_columns else "vertical")
-                parquet_files.write(fresh.sort("session", *table.key), path)
+                parquet_files.write(in_order(fresh, ["session", *table.key]), path)
             self._remember_sessions(folder, sessions)
 
     def read_results(

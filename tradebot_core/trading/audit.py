@@ -99,7 +99,7 @@ def known_too_late(panel: pl.DataFrame, sessions: Sequence[date], calendar: Trad
         {"session": sessions, "cutoff": [calendar.cutoff(session) for session in sessions]},
         schema={"session": pl.Date, "cutoff": INSTANT},
     )
-    rows = panel.select("session", "symbol", "accession", "fundamentals_known_at").join(cutoffs, on="session", how="left")
+    rows = panel.select("session", "symbol", "fundamentals_known_at").join(cutoffs, on="session", how="left")
     return rows.filter((pl.col("fundamentals_known_at") <= pl.col("cutoff")).not_())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from types import MappingProxyType
 
 from tradebot_core.model.order import OrderIntent, Side
@@ -71,6 +72,10 @@ class BookState:
         peak = Decimal(state["peak"]) if "peak" in state else None
         return cls(book, prices, working, state["fingerprint"], unfilled, peak)
 
+    @cached_property
+    def json(self) -> str:
+        return self.to_json()
+
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        return hashlib.sha256(self.json.encode()).hexdigest()

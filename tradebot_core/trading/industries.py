@@ -1,13 +1,14 @@
 """The industry of a security as a decision could know it: for the limit on what one industry may weigh."""
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import cached_property
 
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
+from tradebot_core.trading.found import Found
 
 
 class Industries:
@@ -17,15 +18,15 @@ class Industries:
         self._securities = securities
         self._calendar = calendar
 
-    def of(self, session: date, securities: Collection[int]) -> Mapping[int, str | None] | None:
-        """Of the listing that had begun last, in the version known at the session's cut-off; None where it has no industry.
+    def of(self, session: date) -> Mapping[int, str] | None:
+        """By security, of the listing that had begun last, in the version known at the session's cut-off; those without one are not in it.
 
         None for all when nobody had told any security's industry by then: there is nothing to divide the securities by.
         """
         cutoff = self._calendar.cutoff(session)
         if self._first_told is None or self._first_told > cutoff:
             return None
-        return {security: self._of(security, session, cutoff) for security in securities}
+        return Found(lambda security: self._of(security, session, cutoff), lambda: sorted(self._versions))
 
     def _of(self, security: int, session: date, cutoff: datetime) -> str | None:
         versions = self._versions.get(security, [])

@@ -11,8 +11,9 @@ import polars as pl
 from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.errors import StrategyError, TradebotError
 from tradebot_core.model.event import EventType
+from tradebot_core.model.keyed_rows import in_order
 from tradebot_core.model.tables import VERDICT_COLUMNS
-from tradebot_core.quant.quality import COLUMNS, blocks, without_doubted
+from tradebot_core.quant.quality import blocks, in_force, without_doubted
 from tradebot_core.strategy import Layer, Strategy
 
 _KEY = ["session", "security_id"]
@@ -28,17 +29,19 @@ def evaluate_layers(
     return verdicts
 
 
-def reads_of(strategy: Strategy, layer: Layer, first: bool) -> frozenset[str] | None:
+def reads_of(strategy: Strategy, layer: Layer, first: bool, quality: QualitySettings = DATA_CHECKS_ON) -> frozenset[str] | None:
     """The panel's columns that `evaluate_next` looks at for the layer: all of them when None."""
     own = layer.reads()
-    return own if own is None or not _is_checked(strategy, first) else own | COLUMNS
+    if own is None or not _is_checked(strategy, first):
+        return own
+    return own | {column for rule, _ in in_force(quality) for column in (*rule.columns, *rule.doubts)}
 
 
-def reads_of_all(strategy: Strategy) -> frozenset[str] | None:
+def reads_of_all(strategy: Strategy, quality: QualitySettings = DATA_CHECKS_ON) -> frozenset[str] | None:
     """The panel's columns that any of the strategy's layers looks at: all of them when None."""
     found: frozenset[str] = frozenset()
     for n, layer in enumerate(strategy.layers()):
-        own = reads_of(strategy, layer, first=n == 0)
+        own = reads_of(strategy, layer, n == 0, quality)
         if own is None:
             return None
         found |= own
@@ -85,8 +88,11 @@ def layer_input(panel: pl.DataFrame, before: Mapping[str, pl.DataFrame]) -> pl.D
     """The panel rows that passed every layer in `before` (in order), with the features those added."""
     rows = panel
     for verdicts in before.values():
-        passed = verdicts.filter("passed").drop("symbol", *VERDICT_COLUMNS)
-        rows = rows.join(passed, on=_KEY, how="inner", maintain_order="left")
+        passed = verdicts.drop("symbol", *(c for c in VERDICT_COLUMNS if c != "passed")).filter("passed").drop("passed")
+        if rows.select(_KEY).equals(passed.select(_KEY)):
+            rows = rows.hstack(passed.drop(_KEY))
+        else:
+            rows = rows.join(passed, on=_KEY, how="inner", maintain_order="left")
     return rows
 
 
@@ -103,4 +109,4 @@ def evaluate_layer(strategy: Strategy, layer: Layer, rows: pl.DataFrame) -> pl.D
         raise StrategyError(f"{where} gave {len(verdicts)} verdicts on {len(rows)} rows.", "Every row needs passed and rule.")
     # What is no finite number is not known.
     finite = [pl.when(pl.col(c).is_finite()).then(pl.col(c)) for c, kind in verdicts.schema.items() if kind == pl.Float64]
-    return verdicts.with_columns(finite).sort(_KEY)
+    return in_order(verdicts.with_columns(finite), _KEY)

@@ -1,15 +1,23 @@
-"""The market as the session loop sees it: rows of the stored tables, a session at a time."""
+"""The market as the session loop sees it: rows of the stored tables, a session at a time.
 
-from collections.abc import Mapping, Sequence, Set
+The tables of many sessions are laid out once as arrays in the order of session and security; what is asked of a session is found in
+them by bisection, and nothing is made of the thousands of rows that nobody asks for.
+"""
+
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
 
+import numpy as np
 import polars as pl
 
-from tradebot_core.model.decision import Candidate, Verdict
+from tradebot_core.model.candidates import FeatureTable, readable
+from tradebot_core.model.decision import Verdict
+from tradebot_core.model.keyed_rows import in_order
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
+from tradebot_core.trading.found import Found
 from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import LateWord
 from tradebot_core.trading.outsiders import Outsiders
@@ -24,23 +32,62 @@ def closes_of(bars: pl.DataFrame) -> dict[int, LastPrice]:
 
 # An order decided before one of these means other shares than those that trade after it.
 VOIDING_ACTIONS = (str(ActionType.SPLIT), str(ActionType.DELISTING))
+_ROW = ("session", "security_id")
 
 
 class SessionRows:
     """A table sorted by session, cut into its sessions without copying."""
 
     def __init__(self, rows: pl.DataFrame) -> None:
-        self._rows = rows.sort("session", maintain_order=True)
-        counts = self._rows.group_by("session", maintain_order=True).len()
-        self._at: dict[date, tuple[int, int]] = {}
-        offset = 0
-        for session, length in counts.iter_rows():
-            self._at[session] = (offset, length)
-            offset += length
+        self._rows = in_order(rows, ["session"])
+        self._at = _places(self._rows["session"])
 
     def of(self, session: date) -> pl.DataFrame:
-        offset, length = self._at.get(session, (0, 0))
-        return self._rows.slice(offset, length)
+        start, stop = self._at.get(session, (0, 0))
+        return self._rows.slice(start, stop - start)
+
+
+def _places(sessions: pl.Series) -> dict[date, tuple[int, int]]:
+    """Of a sorted column, where the rows of each session begin and end."""
+    runs = sessions.rle().struct.unnest()
+    ends = runs["len"].cum_sum()
+    return dict(zip(runs["value"], zip((ends - runs["len"]).to_list(), ends.to_list(), strict=True), strict=True))
+
+
+class _Rows:
+    """A table in the order of session and security."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self.table = in_order(rows, _ROW)
+        self.security_ids = self.table["security_id"].to_numpy()
+        self._at = _places(self.table["session"])
+
+    def of(self, session: date) -> tuple[int, int]:
+        return self._at.get(session, (0, 0))
+
+    def place(self, session: date, security_id: int) -> int | None:
+        start, stop = self._at.get(session, (0, 0))
+        at = start + int(self.security_ids[start:stop].searchsorted(security_id))
+        return at if at < stop and self.security_ids[at] == security_id else None
+
+    def places(self, session: date, securities: Sequence[int]) -> list[int | None]:
+        """The same of several at once."""
+        start, stop = self._at.get(session, (0, 0))
+        own = self.security_ids[start:stop]
+        found = own.searchsorted(securities)
+        there = own[np.minimum(found, len(own) - 1)] == securities if len(own) else np.zeros(len(found), bool)
+        return [start + at if known else None for at, known in zip(found.tolist(), there.tolist(), strict=True)]
+
+
+class _Verdicts(_Rows):
+    """The table of a layer."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        super().__init__(rows)
+        self._columns = [readable(self.table[name]) for name in ("passed", "rule", "value", "threshold")]
+
+    def verdict(self, at: int) -> Verdict:
+        return Verdict(*(read(at) for read in self._columns))
 
 
 class MarketHistory:
@@ -54,31 +101,38 @@ class MarketHistory:
         bars: pl.DataFrame,
         actions: pl.DataFrame,
         layers: Mapping[str, pl.DataFrame],
-        panel_columns: pl.DataFrame,
         late: Sequence[LateWord] = (),
         outsiders: Outsiders | None = None,
         before: Mapping[int, LastPrice] = MappingProxyType({}),
         industries: Industries | None = None,
     ) -> None:
-        """`bars` one version per security and session, `layers` in order, `panel_columns` (of the universe) with session,
-        security_id, close and median_dollar_volume_20d; `outsiders` judges what is held and outside of the universe;
-        `before` are the closes of the session before the first."""
-        self._bars = SessionRows(bars.select("session", "security_id", "open", "close", "low", "high"))
+        """`bars` one version per security and session, with median_dollar_volume_20d where it is known; `layers` in order;
+        `outsiders` judges what is held and outside of the universe; `before` are the closes of the session before the first."""
+        self._bars = _Rows(bars)
+        self._open, self._close, self._low, self._high = (
+            self._bars.table[name].to_numpy() for name in ("open", "close", "low", "high")
+        )
+        self._volume = bars_column(self._bars.table, "median_dollar_volume_20d")
         self._actions = SessionRows(actions.select("session", "security_id", "type", "value"))
-        self._layers = [SessionRows(frame) for frame in layers.values()]
-        self._panel = SessionRows(panel_columns.select("session", "security_id", "close", "median_dollar_volume_20d"))
-        self._late = late
+        self._splits, self._voided = _splits_and_voided(actions)
+        self._layers = [_Verdicts(frame) for frame in layers.values()]
+        self._features = FeatureTable(self._layers[-1].table) if self._layers else None
+        self._late: dict[date, list[LateWord]] = {}
+        for word in late:
+            self._late.setdefault(word.session, []).append(word)
         self._outsiders = outsiders
         self._industries = industries
-        self._prices: dict[int, LastPrice] = dict(before)
-        self._previous: dict[int, LastPrice] = {}  # as they stood before the session in hand, in its shares
+        self._carried = dict(before)  # prices of before the first session
+        self._last_seen: dict[int, tuple[float, date]] = {}
         self._session_before: date | None = None
         self._session: date | None = max((last.session for last in before.values()), default=None)
-        self._opens: dict[int, float] = {}
+        self._begun: date | None = self._session
+        self._by_security: _BySecurity | None = None
+        self._prices: Found[LastPrice] = Found(self._carried.get, lambda: list(self._carried))
 
     def warm_up(self, prices: Mapping[int, LastPrice]) -> None:
         """Prices known before the first session, so that a held security which does not trade has one."""
-        self._prices.update(prices)
+        self._carried.update(prices)
 
     def close(self, session: date) -> Close:
         """The session's close; call in session order."""
@@ -86,74 +140,129 @@ class MarketHistory:
             CorporateAction(security, on, ActionType(kind), value)
             for on, security, kind, value in self._actions.of(session).iter_rows()
         ]
-        self._restate_prices(actions)
-        self._learn_prices(session)
-        return Close(session, self._prices, actions, [word for word in self._late if word.session == session])
+        self._session_before, self._session = self._session, session
+        self._prices = Found(lambda security: self._last_price(security, session), self._securities)
+        return Close(session, self._prices, actions, self._late.get(session, ()))
 
     def market(self, session: date, held: Sequence[int]) -> SessionMarket:
         """What a decision at the close may look at. `held` are the securities held then, the day's purchases included."""
-        panel = self._panel.of(session)
-        volumes = {
-            security: volume
-            for security, volume in panel.select("security_id", "median_dollar_volume_20d").iter_rows()
-            if volume is not None
-        }
-        candidates, verdicts = self._candidates(session, panel), self._verdicts(session, held)
+        assert self._features is not None
+        candidates = self._features.candidates(
+            *self._layers[-1].of(session), lambda security: self._close_of(security, session)
+        )
+        verdicts = self._verdicts(session, held)
         if self._outsiders is not None:
-            verdicts |= self._outsiders.verdicts(session, held)
-        concerned = {*(candidate.security_id for candidate in candidates), *held}
-        industries = self._industries.of(session, concerned) if self._industries is not None else None
-        previous = self._previous_closes(concerned)
-        return SessionMarket(session, candidates, verdicts, self._prices, volumes, previous, industries)
-
-    def _previous_closes(self, concerned: Set[int]) -> dict[int, Decimal]:
-        found = {security: self._previous[security] for security in concerned & self._previous.keys()}
-        return {security: last.price for security, last in found.items() if last.session == self._session_before}
+            verdicts |= self._outsiders.verdicts(session, [security for security in held if security not in verdicts])
+        before = self._session_before
+        return SessionMarket(
+            session,
+            candidates,
+            verdicts,
+            self._prices,
+            Found(lambda security: self._volume_of(security, session), self._securities),
+            Found(lambda security: self._previous_close(security, before, session), self._securities),
+            self._industries.of(session) if self._industries is not None else None,
+        )
 
     def open_price(self, security_id: int, session: date) -> float | None:
-        return self._opens.get(security_id) if session == self._session else None
+        at = self._bars.place(session, security_id) if session == self._session else None
+        return float(self._open[at]) if at is not None else None
 
     def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
-        if session != self._session:
-            return None
-        found = self._bars.of(session).filter(security_id=security_id).select("low", "high").rows()
-        return found[0] if found else None
+        at = self._bars.place(session, security_id) if session == self._session else None
+        return (float(self._low[at]), float(self._high[at])) if at is not None else None
 
     def voids_orders(self, security_id: int, session: date) -> bool:
-        rows = self._actions.of(session).filter(security_id=security_id)
-        return not rows.filter(pl.col("type").is_in(VOIDING_ACTIONS)).is_empty()
+        return (session, security_id) in self._voided
 
-    def _restate_prices(self, actions: Sequence[CorporateAction]) -> None:
-        """A price carried over a split is stated in the new shares; where the security trades, its close replaces it."""
-        for action in actions:
-            if action.type is ActionType.SPLIT and action.security_id in self._prices:
-                carried = self._prices[action.security_id]
-                self._prices[action.security_id] = LastPrice(usd(carried.price / usd(action.value)), carried.session)
+    # Prices
 
-    def _learn_prices(self, session: date) -> None:
-        bars = self._bars.of(session)
-        ids = bars["security_id"].to_list()
-        self._previous, self._prices = self._prices, dict(self._prices)
-        self._session_before = self._session
-        self._session, self._opens = session, dict(zip(ids, bars["open"].to_list(), strict=True))
-        for security, close in zip(ids, bars["close"].to_list(), strict=True):
-            self._prices[security] = LastPrice(usd(close), session)
+    def _close_of(self, security: int, session: date) -> float:
+        at = self._bars.place(session, security)
+        return float(self._close[at]) if at is not None else None  # type: ignore[return-value]
+
+    def _volume_of(self, security: int, session: date) -> float | None:
+        at = self._bars.place(session, security)
+        return self._volume[at] if at is not None else None
+
+    def _last_price(self, security: int, session: date) -> LastPrice | None:
+        """The last close up to the session; a price carried over a split is stated in the new shares."""
+        at = self._bars.place(session, security)
+        if at is not None:
+            return LastPrice(usd(float(self._close[at])), session)
+        if self._by_security is None:
+            self._by_security = _BySecurity(self._bars.table)
+        last = self._by_security.last(security, session)
+        if last is None:
+            last = self._carried.get(security)
+            return self._restated(security, last, self._begun, session) if last is not None else None
+        return self._restated(security, LastPrice(usd(last[1]), last[0]), last[0], session)
+
+    def _restated(self, security: int, last: LastPrice, after: date | None, session: date) -> LastPrice:
+        price = last.price
+        for on, ratio in self._splits.get(security, ()):
+            if (after is None or on > after) and on <= session:
+                price = usd(price / usd(ratio))
+        return LastPrice(price, last.session) if price is not last.price else last
+
+    def _previous_close(self, security: int, before: date | None, session: date) -> Decimal | None:
+        """That of the session before, in the shares of this one."""
+        if before is None:
+            return None
+        at = self._bars.place(before, security)
+        if at is not None:
+            last: LastPrice | None = LastPrice(usd(float(self._close[at])), before)
+        else:
+            last = self._carried.get(security)
+        if last is None or last.session != before:
+            return None
+        return self._restated(security, last, before, session).price
+
+    def _securities(self) -> Sequence[int]:
+        return sorted({*np.unique(self._bars.security_ids).tolist(), *self._carried})
+
+    # Verdicts
 
     def _verdicts(self, session: date, held: Sequence[int]) -> dict[int, Verdict]:
         """Of each held security the verdict of the last layer that saw it."""
         verdicts: dict[int, Verdict] = {}
-        for layer in self._layers if held else ():
-            seen = layer.of(session).filter(pl.col("security_id").is_in(held))
-            for row in seen.select("security_id", "passed", "rule", "value", "threshold").iter_rows():
-                verdicts[row[0]] = Verdict(*row[1:])
+        unseen = list(held)
+        for layer in reversed(self._layers):
+            if unseen:
+                places = layer.places(session, unseen)
+                verdicts |= {security: layer.verdict(at) for security, at in zip(unseen, places, strict=True) if at is not None}
+                unseen = [security for security, at in zip(unseen, places, strict=True) if at is None]
         return verdicts
 
-    def _candidates(self, session: date, panel: pl.DataFrame) -> list[Candidate]:
-        passed = self._layers[-1].of(session).filter("passed").join(panel, on=["session", "security_id"], how="left")
-        order = ["rank", "security_id"] if "rank" in passed.columns else ["symbol"]
-        plain = ("session", "security_id", "symbol", "passed", "rule", "value", "threshold", "median_dollar_volume_20d")
-        features = [c for c in passed.columns if c not in plain]
-        return [
-            Candidate(row["security_id"], row["symbol"], row["close"], {c: row[c] for c in features})
-            for row in passed.sort(order, nulls_last=True).iter_rows(named=True)
-        ]
+
+def bars_column(bars: pl.DataFrame, name: str) -> pl.Series:
+    return bars[name] if name in bars.columns else pl.repeat(None, len(bars), dtype=pl.Float64, eager=True)
+
+
+class _BySecurity:
+    """The same bars by security, for those that did not trade in a session."""
+
+    def __init__(self, bars: pl.DataFrame) -> None:
+        sessions = bars["session"].to_physical().to_numpy()
+        order = np.lexsort((sessions, bars["security_id"].to_numpy()))
+        self._ids, self._sessions = bars["security_id"].to_numpy()[order], sessions[order]
+        self._closes, self._dates, self._order = bars["close"], bars["session"], order
+
+    def last(self, security: int, session: date) -> tuple[date, float] | None:
+        """The last bar up to a session."""
+        start, stop = np.searchsorted(self._ids, [security, security + 1])
+        at = start + int(np.searchsorted(self._sessions[start:stop], (session - date(1970, 1, 1)).days, side="right")) - 1
+        if at < start:
+            return None
+        row = int(self._order[at])
+        return self._dates[row], self._closes[row]
+
+
+def _splits_and_voided(
+    actions: pl.DataFrame,
+) -> tuple[Mapping[int, Sequence[tuple[date, float]]], frozenset[tuple[date, int]]]:
+    rows = actions.filter(pl.col("type").is_in(VOIDING_ACTIONS)).sort("session")
+    splits: dict[int, list[tuple[date, float]]] = {}
+    for on, security, ratio in rows.filter(type=str(ActionType.SPLIT)).select(*_ROW, "value").iter_rows():
+        splits.setdefault(security, []).append((on, ratio))
+    return splits, frozenset(rows.select(*_ROW).iter_rows())

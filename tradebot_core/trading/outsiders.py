@@ -5,7 +5,7 @@ the decision is made, by the same layers on its own row of the panel. Alone: its
 exits above all, and it takes no place in the ranks of those that can be bought.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import polars as pl
@@ -17,21 +17,19 @@ from tradebot_core.trading.layers import evaluate_layers
 
 
 class Outsiders:
-    """`rows` of the panel outside the universe."""
+    """`rows_of` gives the rows of the panel of one security, as far as it is outside the universe."""
 
-    def __init__(self, strategy: Strategy, rows: pl.DataFrame, quality: QualitySettings = DATA_CHECKS_ON) -> None:
+    def __init__(
+        self, strategy: Strategy, rows_of: Callable[[int], pl.DataFrame], quality: QualitySettings = DATA_CHECKS_ON
+    ) -> None:
         self._strategy = strategy
-        self._rows = rows
+        self._rows_of = rows_of
         self._quality = quality
 
     def verdicts(self, session: date, held: Sequence[int]) -> dict[int, Verdict]:
         """Of each held security outside the universe that traded in the session, the verdict of the last layer that saw it."""
-        if not held or self._rows.is_empty():
-            return {}
-        shown = self._rows.filter(pl.col("session") == session, pl.col("security_id").is_in(list(held)))
-        return {
-            security: self._verdict(row) for (security,), row in sorted(shown.partition_by("security_id", as_dict=True).items())
-        }
+        shown = {security: self._rows_of(security).filter(session=session) for security in sorted(held)}
+        return {security: self._verdict(row) for security, row in shown.items() if not row.is_empty()}
 
     def _verdict(self, row: pl.DataFrame) -> Verdict:
         seen = [

@@ -7,6 +7,7 @@ its book takes one step. Any difference from the stored verdicts and decisions i
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import polars as pl
 
@@ -81,10 +82,12 @@ def replay(
             .unique(ACTIONS.key, keep="last", maintain_order=True)
         )
         late = late_words(versions, [session], calendar)
-        outsiders = Outsiders(strategy, outside, quality)
+        outsiders = Outsiders(strategy, partial(_of_security, outside), quality)
+        volumes = pl.concat([panel, outside]).select("session", "security_id", "median_dollar_volume_20d")
+        bars = bars.join(volumes, on=["session", "security_id"], how="left")
         walk.step(
             session,
-            MarketHistory(bars, actions, verdicts, panel, late, outsiders, before, Industries(memory.securities, calendar)),
+            MarketHistory(bars, actions, verdicts, late, outsiders, before, Industries(memory.securities, calendar)),
         )
         for name, rows in verdicts.items():
             seen[name].append(rows)
@@ -95,6 +98,10 @@ def replay(
         bus.publish(event)
         count += 1
     return Replay(count, {name: pl.concat(frames) for name, frames in seen.items() if frames}, walk.result())
+
+
+def _of_security(rows: pl.DataFrame, security: int) -> pl.DataFrame:
+    return rows.filter(security_id=security)
 
 
 def _one_of_each(bars: pl.DataFrame) -> pl.DataFrame:

@@ -320,7 +320,7 @@ class Reviewer:
         seen = replace(self.markets, store=_Seen(self.store, figures, decided_at))  # type: ignore[arg-type]
         panel = seen.panel(sessions)
         layers = evaluate_layers(self.strategy, panel, self.markets.quality)
-        history = MarketHistory(panel, pl.DataFrame(schema=ACTIONS.schema), layers, panel)
+        history = MarketHistory(panel, pl.DataFrame(schema=ACTIONS.schema), layers)
         return _Judged(panel, {name: SessionRows(frame) for name, frame in layers.items()}, history)
 
     def _decided_at(self, session: date) -> datetime | None:

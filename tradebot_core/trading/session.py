@@ -14,6 +14,7 @@ from decimal import ROUND_FLOOR, Decimal
 from tradebot_core.config import RiskSettings
 from tradebot_core.errors import ExecutionError, OrderUnknown, StrategyError, TradebotError
 from tradebot_core.interfaces import BrokerCash, ExecutionEngine, Journal, OtherOrders, RiskGate, Situation
+from tradebot_core.model.candidates import finder
 from tradebot_core.model.decision import Candidate, Decision, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.order import (
@@ -206,7 +207,7 @@ def sleeve_equity(book: Book, prices: Mapping[int, LastPrice]) -> Decimal:
 def view_of(market: SessionMarket, book: Book, limits: RiskSettings) -> SessionView:
     """What the strategy may look at."""
     equity = sleeve_equity(book, market.prices)
-    candidates = {candidate.security_id: candidate for candidate in market.candidates}
+    candidate_of = finder(market.candidates)
 
     def holding(position: Position) -> Holding:
         price = market.prices[position.security_id].price
@@ -218,7 +219,7 @@ def view_of(market: SessionMarket, book: Book, limits: RiskSettings) -> SessionV
             float(position.average_cost),
             float(position.quantity * price / equity),
             position.opened,
-            candidates.get(position.security_id),
+            candidate_of(position.security_id),
             market.verdicts.get(position.security_id),
         )
 

@@ -1,9 +1,11 @@
 """The market as the store knows it: panels, layer verdicts, and histories for the session loop."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cache, cached_property
+from itertools import groupby
 
 import polars as pl
 
@@ -14,7 +16,7 @@ from tradebot_core.interfaces import DataStore
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
-from tradebot_core.quant.panel import build_panel, first_bar_needed
+from tradebot_core.quant.panel import Panels, by_session, first_bar_needed, known_bars, median_dollar_volume
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import LateWord, late_words
@@ -25,6 +27,15 @@ from tradebot_core.trading.session import LastPrice, SessionMarket
 from tradebot_core.trading.universe import UniverseEntry, divided, members_of
 
 MARKET = "market"  # the book under which verdicts are stored that depend on no book
+
+
+@dataclass(frozen=True)
+class LayerPart:
+    """What a layer was shown of some sessions (before it, what earlier layers rejected is left out), and what it said."""
+
+    sessions: Sequence[date]
+    panel: pl.DataFrame
+    verdicts: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -43,65 +54,51 @@ class StoredMarkets:
         return members_of(self.universe, self.store.read(SECURITIES, as_of=datetime.max.replace(tzinfo=UTC)))
 
     def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
-        """quant.panel of consecutive sessions, restricted to the universe as of each; with all figures, or those that `figures` names."""
-        return divided(self._whole_panel(sessions, figures), self.members())[0]
+        """quant.panel of consecutive sessions, restricted to the universe as of each; with all columns, or those that `figures` names."""
+        return self.up_to(sessions, figures).inside(sessions)
 
-    def _whole_panel(self, sessions: Sequence[date], figures: Collection[str] | None) -> pl.DataFrame:
-        until = self.calendar.cutoff(sessions[-1])
-        bars = self.store.read_versions(BARS, as_of=until, start=first_bar_needed(sessions[0], self.calendar), end=sessions[-1])
-        missing = sorted(set(sessions) - set(bars["session"].unique()))
-        if missing:
-            raise MissingData(
-                f"There is no bar of {len(missing)} of {len(sessions)} sessions, the first of them {missing[0]}.",
-                "Materialize price_bars for them first; where they exist nowhere, choose another range.",
-            )
-        return build_panel(
-            bars,
-            self.store.read_versions(ACTIONS, as_of=until),
-            self.store.read_versions(SECURITIES, as_of=until),
-            self.store.read_versions(FUNDAMENTALS, as_of=until, without=("provenance",)),
-            sessions,
-            self.calendar,
-            figures,
-        )
+    def up_to(self, sessions: Sequence[date], figures: Collection[str] | None) -> "MarketRange":
+        return MarketRange(self, self.calendar.cutoff(sessions[-1]), figures)
 
     def run_layer(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> pl.DataFrame:
         """Evaluates one layer on the stored verdicts of those before it; stores and returns its own."""
-        before: dict[str, pl.DataFrame] = {}
-        for layer in strategy.layers():
-            if layer.name == name:
-                panel = self.panel(sessions, reads_of(strategy, layer, first=not before))
-                verdicts = evaluate_next(strategy, layer, panel, before, self.quality)
-                self.store.write_results(LAYERS, strategy.name, MARKET, sessions, verdicts, layer=name)
-                return verdicts
-            before[layer.name] = self._verdicts(strategy, layer.name, sessions)
-        raise MissingData(f"Strategy {strategy.name} has no layer {name}.")
+        return pl.concat([part.verdicts for part in self.layer_by_year(strategy, name, sessions)])
+
+    def layer_by_year(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> Iterator["LayerPart"]:
+        """The same, each year when it is asked for and stored before it is given: memory does not grow with the range."""
+        names = [layer.name for layer in strategy.layers()]
+        if name not in names:
+            raise MissingData(f"Strategy {strategy.name} has no layer {name}.")
+        earlier, layer = names[: names.index(name)], strategy.layers()[names.index(name)]
+        self._require_verdicts(strategy, earlier, sessions)
+        known = self.up_to(sessions, reads_of(strategy, layer, not earlier, self.quality))
+        for part in by_year(sessions):
+            before = {other: self._verdicts(strategy, other, part) for other in earlier}
+            panel = known.inside(part, _passed(before[earlier[-1]]) if earlier else None)
+            verdicts = evaluate_next(strategy, layer, panel, before, self.quality)
+            self.store.write_results(LAYERS, strategy.name, MARKET, part, verdicts, layer=name)
+            yield LayerPart(part, panel, verdicts)
+
+    def _require_verdicts(self, strategy: Strategy, layers: Sequence[str], sessions: Sequence[date]) -> None:
+        for layer in layers:
+            missing = set(sessions) - set(self.store.result_sessions(LAYERS, strategy.name, MARKET, layer))
+            if missing:
+                raise MissingData(
+                    f"Layer {layer} of {strategy.name} has no verdicts for {len(missing)} sessions from {min(missing)} on.",
+                    f"Materialize {strategy.name}/{layer} for them first.",
+                )
 
     def _verdicts(self, strategy: Strategy, layer: str, sessions: Sequence[date]) -> pl.DataFrame:
-        missing = set(sessions) - set(self.store.result_sessions(LAYERS, strategy.name, MARKET, layer))
-        if missing:
-            raise MissingData(
-                f"Layer {layer} of {strategy.name} has no verdicts for {len(missing)} sessions from {min(missing)} on.",
-                f"Materialize {strategy.name}/{layer} for them first.",
-            )
         return self.store.read_results(LAYERS, strategy.name, MARKET, sessions[0], sessions[-1], layer)
 
     def history(self, strategy: Strategy, sessions: Sequence[date]) -> MarketHistory:
         """What the session loop needs of consecutive sessions."""
-        until = self.calendar.cutoff(sessions[-1])
-        layers = {layer.name: self._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
-        members = self.members()
-        figures = () if members is None else reads_of_all(strategy)  # for what is held and outside of the universe
-        panel, outside = divided(self._whole_panel(sessions, figures), members)
-        versions = self.store.read_versions(ACTIONS, as_of=until, end=sessions[-1])
-        actions = self._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
-        late = late_words(versions, sessions, self.calendar)
-        bars = self._bars([self.calendar.previous(sessions[0]), *sessions])
-        before = closes_of(bars.filter(pl.col("session") < sessions[0]))
-        bars = bars.filter(pl.col("session") >= sessions[0])
-        outsiders = Outsiders(strategy, outside, self.quality)
-        industries = Industries(self.store.read_versions(SECURITIES, as_of=until), self.calendar)
-        return MarketHistory(bars, actions, layers, panel, late, outsiders, before, industries)
+        return self.decided(strategy, sessions).history(strategy, sessions)
+
+    def decided(self, strategy: Strategy, sessions: Sequence[date]) -> "MarketRange":
+        """A range of which every layer has its verdicts, for its histories a year at a time. Raises MissingData."""
+        self._require_verdicts(strategy, [layer.name for layer in strategy.layers()], sessions)
+        return self.up_to(sessions, reads_of_all(strategy, self.quality))
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""
@@ -172,3 +169,83 @@ class StoredMarkets:
             since = splits.filter(pl.col("security_id") == security, pl.col("session") > on)
             prices[security] = LastPrice(usd(usd(close) / usd(math.prod(since["value"].to_list()))), on)
         return prices
+
+
+def _passed(verdicts: pl.DataFrame) -> pl.DataFrame:
+    return verdicts.filter("passed").select("session", "security_id")
+
+
+def by_year(sessions: Sequence[date]) -> list[Sequence[date]]:
+    return [list(part) for _, part in groupby(sessions, key=lambda session: session.year)]
+
+
+class MarketRange:
+    """What is read once for all years of a range: all that is known by its end but the bars."""
+
+    def __init__(self, markets: StoredMarkets, until: datetime, figures: Collection[str] | None) -> None:
+        self._markets, self._until, self._figures = markets, until, figures
+
+    def inside(self, sessions: Sequence[date], among: pl.DataFrame | None = None) -> pl.DataFrame:
+        """The panel of consecutive sessions within the universe; of these only the rows `among`."""
+        first = sessions[0] if not self._panels.liquidity else first_bar_needed(sessions[0], self._markets.calendar)
+        bars = self._bars(first, sessions[-1], self._panels.unread)
+        missing = sorted(set(sessions) - set(bars["session"].unique()))
+        if missing:
+            raise MissingData(
+                f"There is no bar of {len(missing)} of {len(sessions)} sessions, the first of them {missing[0]}.",
+                "Materialize price_bars for them first; where they exist nowhere, choose another range.",
+            )
+        return divided(self._panels.of(bars, sessions, among), self._members)[0]
+
+    def history(self, strategy: Strategy, sessions: Sequence[date]) -> MarketHistory:
+        markets, calendar = self._markets, self._markets.calendar
+        names = [layer.name for layer in strategy.layers()]
+        layers = {name: markets._verdicts(strategy, name, sessions) for name in names}
+        # Candidates have the features of the last one.
+        layers |= {name: layers[name].select(LAYERS.schema.names()) for name in names[:-1]}
+        seen = calendar.sessions(first_bar_needed(sessions[0], calendar), sessions[-1])
+        versions_of_bars = self._bars(seen[0], seen[-1])
+        bars = known_bars(versions_of_bars, seen, calendar).select(
+            "session", "security_id", "open", "high", "low", "close", median_dollar_volume_20d=median_dollar_volume()
+        )
+        before = closes_of(bars.filter(pl.col("session") == calendar.previous(sessions[0])))
+        versions = self._actions.filter(pl.col("session") <= sessions[-1], pl.col("known_at") <= calendar.cutoff(sessions[-1]))
+        actions = markets._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
+        return MarketHistory(
+            by_session(bars.filter(pl.col("session") >= sessions[0])),
+            actions,
+            layers,
+            late_words(versions, sessions, calendar),
+            Outsiders(strategy, self._outside(versions_of_bars, sessions), markets.quality),
+            before,
+            Industries(self._securities, calendar),
+        )
+
+    def _outside(self, bars: pl.DataFrame, sessions: Sequence[date]) -> Callable[[int], pl.DataFrame]:
+        """The rows of the panel of one security that are outside the universe."""
+
+        @cache
+        def rows_of(security: int) -> pl.DataFrame:
+            return divided(self._panels.of(bars.filter(security_id=security), sessions), self._members)[1]
+
+        return rows_of
+
+    def _bars(self, start: date, end: date, without: Sequence[str] = ()) -> pl.DataFrame:
+        return self._markets.store.read_versions(BARS, as_of=self._until, start=start, end=end, without=("source", *without))
+
+    @cached_property
+    def _members(self) -> pl.DataFrame | None:
+        return self._markets.members()
+
+    @cached_property
+    def _actions(self) -> pl.DataFrame:
+        return self._markets.store.read_versions(ACTIONS, as_of=self._until)
+
+    @cached_property
+    def _securities(self) -> pl.DataFrame:
+        return self._markets.store.read_versions(SECURITIES, as_of=self._until)
+
+    @cached_property
+    def _panels(self) -> Panels:
+        filings = self._markets.store.read_versions(FUNDAMENTALS, as_of=self._until, without=("provenance",))
+        return Panels(self._actions, self._securities, filings, self._markets.calendar, self._figures)

@@ -103,6 +103,10 @@ def divided(panel: pl.DataFrame, members: pl.DataFrame | None) -> tuple[pl.DataF
     if members is None:
         return panel, panel.clear()
     row = ["session", "security_id"]
+    if not members["security_id"].is_duplicated().any():
+        of_member = panel.select(row).join(members, on="security_id", how="left", maintain_order="left")
+        is_member = of_member.select(pl.col("session").is_between("first", "last").fill_null(False)).to_series()
+        return panel.filter(is_member), panel.filter(~is_member)
     within = (
         panel.select(row)
         .join(members, on="security_id")

@@ -18,7 +18,7 @@ from tradebot_dagster.cli.arguments import DAY
 from tradebot_dagster.cli.output import emit, progress
 from tradebot_dagster.defs import checks
 from tradebot_dagster.defs.live import positions_key
-from tradebot_dagster.defs.strategies import layer_keys
+from tradebot_dagster.defs.strategies import layer_keys, told_by
 from tradebot_dagster.resources import Execution, Research
 from tradebot_dagster.telling import heard_by
 
@@ -96,9 +96,10 @@ def _collect(bot: Tradebot, session: date) -> None:
 def _run_sleeve(bot: Tradebot, sleeve: Sleeve, session: date, permit: Permit, to_submit: Permit) -> SleeveOutcome:
     name, strategy, desk = sleeve.name, sleeve.strategy, bot.desk
     try:
-        for layer in strategy.layers():
-            bot.markets.run_layer(strategy, layer.name, [session])
-        checks.of_first_layer(layer_keys(sleeve)[0]).require(Research(bot), [session])
+        for n, layer in enumerate(strategy.layers()):
+            told = told_by(bot.markets.layer_by_year(strategy, layer.name, [session]), bot.calendar)
+            if n == 0:
+                checks.of_first_layer(layer_keys(sleeve)[0]).require(told, [session])
         run_id = f"run-session:{permit.permit_id}"
         decided = desk.decide(strategy, sleeve.capital, session, permit.permit_id, run_id, bot.clock.now())
         checks.of_positions(positions_key(name), name).require(Execution(bot), [session])

@@ -199,11 +199,9 @@ _SOUNDNESS = {BARS.name: _BARS_ARE_SOUND, FACTS.name: _FIGURES_ARE_SOUND}
 
 
 def of_first_layer(asset: dg.AssetKey) -> Checks:
-    def known_too_late(research: Research, sessions: Sequence[date]) -> pl.DataFrame:
-        return audit.known_too_late(research.panel(sessions, figures=()), sessions, research.calendar)
-
+    """They are put to what the layer was shown (strategies.Told)."""
     description = "Every filing a session rests on was public at the session's cut-off."
-    return Checks(asset, [Check("no_look_ahead", description, True, known_too_late)])
+    return Checks(asset, [Check("no_look_ahead", description, True, lambda told, _: pl.concat(told.known_too_late))])
 
 
 # Live

@@ -1,11 +1,15 @@
 """Layers: each layer of each strategy is an asset with a table of verdicts. They are pure functions of the facts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
 import dagster as dg
 import polars as pl
 
+from tradebot_core.calendar import TradingCalendar
+from tradebot_core.trading import audit
+from tradebot_core.trading.stored_markets import LayerPart
 from tradebot_core.wiring import Sleeve, Tradebot
 from tradebot_dagster.defs import checks
 from tradebot_dagster.defs.collect import TABLE_OF_EVENT, collectors_of
@@ -36,8 +40,8 @@ def _layer_asset(
     seen = "every security of the universe" if is_first else f"what passed {deps[0].path[-1]}"
 
     def run_layer(context: dg.AssetExecutionContext, research: Research, sessions: Sequence[date]) -> Report:
-        verdicts = research.run_layer(strategy, layer, sessions)
-        return Report(_summary(verdicts, sessions), _counts(verdicts), soundness.results(research, sessions))
+        told = told_by(research.layer_by_year(strategy, layer, sessions), research.calendar, context.log.info)
+        return Report(told.summary(sessions), told.counts, soundness.results(told, sessions))
 
     return session_asset(
         key.path,
@@ -55,25 +59,54 @@ def _layer_asset(
     )
 
 
-def _summary(verdicts: pl.DataFrame, sessions: Sequence[date]) -> dict[str, object]:
-    passed = int(verdicts["passed"].sum())
-    rejecting = (
-        verdicts.filter(~pl.col("passed"))
-        .group_by("rule", "threshold")
-        .agg(rejected=pl.len(), median_value=pl.col("value").median(), value_missing=pl.col("value").null_count())
-        .sort("rejected", "rule", descending=[True, False])
-    )
-    last = verdicts.filter(pl.col("session") == sessions[-1], "passed").select("symbol", pl.selectors.float())
-    return {
-        "dagster/row_count": len(verdicts),
-        "sessions": range_of(sessions),
-        "passed": passed,
-        "passed_share": round(passed / len(verdicts), 4) if len(verdicts) else None,
-        "rejecting_rules": table(rejecting),
-        f"passed_on_{sessions[-1]}": table(last),
-    }
+def told_by(parts: Iterable[LayerPart], calendar: TradingCalendar, progress: Callable[[str], None] | None = None) -> "Told":
+    told = Told()
+    for part in parts:
+        told.hear(part, calendar)
+        if progress is not None:
+            progress(f"{range_of(part.sessions)}: {len(part.verdicts):,} verdicts.")
+    return told
 
 
-def _counts(verdicts: pl.DataFrame) -> dict[date, dict[str, int]]:
-    counted = verdicts.group_by("session").agg(seen=pl.len(), passed=pl.col("passed").sum())
-    return {row.pop("session"): {f"{name}_in_session": n for name, n in row.items()} for row in counted.iter_rows(named=True)}
+@dataclass
+class Told:
+    """What a layer said, summed up a year at a time."""
+
+    counts: dict[date, dict[str, int]] = field(default_factory=dict)
+    known_too_late: list[pl.DataFrame] = field(default_factory=list)
+    _rejecting: list[pl.DataFrame] = field(default_factory=list)
+    _last: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+    def hear(self, part: LayerPart, calendar: TradingCalendar) -> None:
+        verdicts = part.verdicts
+        counted = verdicts.group_by("session").agg(seen=pl.len(), passed=pl.col("passed").sum()).sort("session")
+        self.counts |= {
+            session: {"seen_in_session": seen, "passed_in_session": passed} for session, seen, passed in counted.iter_rows()
+        }
+        rejected = verdicts.filter(~pl.col("passed")).group_by("rule", "threshold")
+        self._rejecting.append(
+            rejected.agg(rejected=pl.len(), median_value=pl.col("value").median(), value_missing=pl.col("value").null_count())
+        )
+        self._last = verdicts.filter(pl.col("session") == part.sessions[-1], "passed").select("symbol", pl.selectors.float())
+        self.known_too_late.append(audit.known_too_late(part.panel, part.sessions, calendar))
+
+    def summary(self, sessions: Sequence[date]) -> dict[str, object]:
+        seen, passed = (sum(count[f"{name}_in_session"] for count in self.counts.values()) for name in ("seen", "passed"))
+        rejecting = (
+            pl.concat(self._rejecting)
+            .group_by("rule", "threshold", maintain_order=True)
+            .agg(
+                pl.col("rejected").sum(),
+                median_value_in_last_year=pl.col("median_value").last(),
+                value_missing=pl.col("value_missing").sum(),
+            )
+            .sort("rejected", "rule", descending=[True, False])
+        )
+        return {
+            "dagster/row_count": seen,
+            "sessions": range_of(sessions),
+            "passed": passed,
+            "passed_share": round(passed / seen, 4) if seen else None,
+            "rejecting_rules": table(rejecting),
+            f"passed_on_{sessions[-1]}": table(self._last),
+        }
