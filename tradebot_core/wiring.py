@@ -56,6 +56,7 @@ from tradebot_core.trading.live import LiveDesk
 from tradebot_core.trading.lookahead import LookAhead, LookAheadGate
 from tradebot_core.trading.lookahead_sample import sample
 from tradebot_core.trading.order_trail import BACKTEST
+from tradebot_core.trading.report import Report, make_report
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
@@ -288,6 +289,32 @@ class Tradebot:
         chosen = sample(self.store, self.calendar, name, sessions, most, seed)
         gate = LookAheadGate(sleeve.strategy, self.markets, usd(sleeve.capital), partial(self.backtest_walk, sleeve))
         return gate.check(chosen, sessions)
+
+    def report(self, name: str, end: date | None = None) -> Report:
+        """Everything there is to say of the latest unbroken book up to `end`, from its opening on. Reads all bars and verdicts of the
+        range, year by year."""
+        book = self.backtest_sessions(name, end)
+        if not book:
+            raise MissingData(f"There is no backtest of {name}.", f"Run `tradebot backtest {name} --start ... --end ...`.")
+        return make_report(
+            self.store,
+            self.calendar,
+            name,
+            [layer.name for layer in self.sleeve(name).strategy.layers()],
+            book,
+            self._equity_before(name, book[0]),
+            self.markets.members(),
+            self.config.benchmark,
+            self.coverage(book),
+        )
+
+    def write_tear_sheet(self, report: Report, path: Path | None = None) -> Path:
+        """One HTML file; without a `path` it is reports/<strategy>.html in the store's folder. Returns where it is."""
+        from tradebot_core.trading.tear_sheet import write  # noqa: PLC0415  draws with matplotlib, half a second to load
+
+        path = path or self.config.data_store.path / "reports" / f"{report.strategy}.html"
+        write(report, path)
+        return path
 
     def coverage(self, sessions: Sequence[date]) -> Coverage:
         """How much of the universe there was to see in consecutive sessions."""
