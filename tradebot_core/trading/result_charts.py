@@ -53,7 +53,7 @@ def _drawn(curve: pl.DataFrame, strategy: str, against: str | None, kind: str, s
 def _draw(figure: "Figure", curve: pl.DataFrame, strategy: str, against: str | None) -> None:
     """Equity beside the benchmark, the fall from its peak, and how much was invested."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter  # noqa: PLC0415
 
     days = curve["session"].to_list()
     equity, falls, invested = figure.subplots(3, 1, sharex=True, height_ratios=(5, 2, 1.3))
@@ -64,7 +64,7 @@ def _draw(figure: "Figure", curve: pl.DataFrame, strategy: str, against: str | N
     if low > 0 and high / low > _MANY_TIMES:
         equity.set_yscale("log")
         equity.yaxis.set_minor_formatter(NullFormatter())
-        equity.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        equity.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     equity.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     equity.set_ylabel("equity, USD")
     equity.legend(loc="upper left", frameon=False, fontsize=8)

@@ -71,9 +71,8 @@ def page(report: Report) -> str:
             f'<div class="top">{_figures(report)}<section>{chart}</section></div>',
             _returns(report),
             _layers(report),
-            f'<div class="pair">{_costs(report)}{_capacity(report)}</div>',
             _positions(report),
-            _coverage(report),
+            f'<div class="pair"><div>{_costs(report)}{_capacity(report)}</div>{_coverage(report)}</div>',
             _footer(report),
         )
     )
@@ -297,7 +296,7 @@ def _coverage(report: Report) -> str:
         for year in seen.years
     ]
     whole = (_share(share) for share in (seen.with_bars, seen.with_fundamentals, seen.with_market_value))
-    head = ("Year", "Securities", "With bars", "With fundamentals", "With market value")
+    head = ("Year", "Securities", "Bars", "Fundamentals", "Market value")
     note = f"Shares of the sessions in which the universe's securities were listed, the dead included; {seen.ended:,} ended in the range."
     table = _rows(rows, head, total=("All", f"{seen.securities:,}", *whole))
     return f'<section><h2>What there was to see</h2>{table}<p class="note">{note}</p></section>'
