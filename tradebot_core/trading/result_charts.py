@@ -1,6 +1,7 @@
 """Pictures of a report, drawn with matplotlib. The same report gives the same bytes."""
 
 import io
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -78,6 +79,8 @@ def _draw(figure: "Figure", curve: pl.DataFrame, strategy: str, against: str | N
     invested.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     invested.set_yticks([0, 0.5, 1])
     invested.set_ylabel("invested")
+    if len(days) == 1:
+        invested.set_xlim(days[0] - timedelta(days=2), days[0] + timedelta(days=2))
     locator = AutoDateLocator(maxticks=9)
     invested.xaxis.set_major_locator(locator)
     invested.xaxis.set_major_formatter(ConciseDateFormatter(locator))
