@@ -29,7 +29,9 @@ def test_three_sessions_one_by_one_leave_the_same_bytes_as_their_range(tmp_path:
         assert at_once.run(*FACTS, *BACKTESTED, first=sessions[0], last=sessions[-1]).success
     written = files_of(tmp_path / "ranged")
     assert "reports/value_investor.html" in written  # drawn of ranges only
-    assert {name: content for name, content in written.items() if not name.startswith("reports/")} == files_of(tmp_path / "daily")
+    assert {name: content for name, content in written.items() if not name.startswith("reports/")} == files_of(
+        tmp_path / "daily"
+    )
     assert "results/value_investor/backtest/books/2024.parquet" in written
 
 

@@ -43,7 +43,9 @@ def capacity(fills: pl.DataFrame) -> Capacity:
         nothing = tuple(CapitalAt(limit, None, None) for limit in LIMITS)
         return Capacity(0, len(fills), None, None, None, None, nothing)
     largest = known.row(known["share"].arg_max(), named=True)
-    per_limit = known.with_columns(capital=pl.col("equity") / pl.col("share")).sort("capital")  # for a limit of the whole volume
+    per_limit = known.with_columns(capital=pl.col("equity") / pl.col("share")).sort(
+        "capital"
+    )  # for a limit of the whole volume
     beyond = per_limit["value"].cum_sum() - per_limit["value"]  # the value of orders that allow less
     ninth = per_limit.filter(beyond <= 0.1 * per_limit["value"].sum())["capital"][-1]
     return Capacity(

@@ -15,7 +15,8 @@ _PRINCIPAL |= {str(EntryKind.CASH_IN_LIEU), str(EntryKind.DELISTING)}
 
 @dataclass(frozen=True)
 class CostSplit:
-    """USD; a cost is positive. `slippage` is what fills paid beyond the raw open of their session; it is in their prices, not in `entries`."""
+    """USD. `slippage` is what fills paid beyond the raw open of their session: it is in their prices, not in `entries`. Costs are positive,
+    but in `entries`, which has the signs of the ledger."""
 
     entries: Mapping[str, float]  # by kind of entry: signed cash (commission -12.0, dividend 80.0)
     slippage: float | None  # None when the open of a fill's session is not known

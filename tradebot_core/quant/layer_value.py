@@ -53,12 +53,12 @@ class LayerValue:
     spread: float | None
     t: float | None
     positive: float | None  # share of samples whose spread was above 0
-    carried: float | None  # share of securities without a bar at the horizon's end: at their last price, or what a delisting paid
+    carried: (
+        float | None
+    )  # share of securities without a bar at the horizon's end: at their last price, or what a delisting paid
 
 
-def layer_value(
-    layer: str, horizon: int, snapshots: Sequence[Snapshot], judged: Mapping[date, Judged]
-) -> LayerValue:
+def layer_value(layer: str, horizon: int, snapshots: Sequence[Snapshot], judged: Mapping[date, Judged]) -> LayerValue:
     """`snapshots` of consecutive samples; `judged` by the session of a sample (a sample without verdicts is none)."""
     steps = horizon // STEP
     rows: list[tuple[float, float]] = []

@@ -133,8 +133,8 @@ def sharpe_ratio(returns: pl.Series) -> float | None:
 def sharpe_interval(returns: pl.Series, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
     """Bounds of the annualised Sharpe ratio.
 
-    Source: Lo (2002), The Statistics of Sharpe Ratios, Financial Analysts Journal 58(4), equation 9: independent, identically distributed returns give the
-    ratio SR of T returns a standard error of sqrt((1 + SR^2 / 2) / T). Returns that follow each other make the true one wider.
+    Source: Lo (2002), The Statistics of Sharpe Ratios, Financial Analysts Journal 58(4): of independent, identically distributed returns
+    the ratio SR of T of them has a standard error of sqrt((1 + SR^2 / 2) / T). Returns that follow each other make it wider.
     """
     annual = sharpe_ratio(returns)
     if annual is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _LEAST = 3  # observations of a line with an error
+_NOISE = 1e-12  # relative: what differs by less is the rounding of floats
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,16 @@ class Line:
 def alpha_beta(own: np.ndarray, other: np.ndarray) -> Line | None:
     """Least squares of one series of returns on another. None with fewer than three pairs, or when `other` does not move."""
     count = len(own)
-    if count < _LEAST or np.ptp(other) == 0:
+    if count < _LEAST or not _moves(other):
         return None
     x = np.column_stack([np.ones(count), other])
     inverse = np.linalg.inv(x.T @ x)
     alpha, beta = inverse @ x.T @ own
     scores = x * (own - x @ (alpha, beta))[:, None]
     variance = (inverse @ _long_run(scores, usual_lags(count)) @ inverse)[0, 0]
-    # A book that is its benchmark leaves nothing but the rounding of floats.
-    noise = np.finfo(float).eps * max(1.0, float(np.abs(own).max()))
-    error = math.sqrt(variance) if variance > 0 else 0.0
-    return Line(float(alpha), float(alpha) / error if error > noise else None, float(beta))
+    error = math.sqrt(max(variance, 0.0))
+    known = error > _NOISE * np.abs(own).max()  # a book that is its benchmark leaves none
+    return Line(float(alpha), float(alpha) / error if known else None, float(beta))
 
 
 def usual_lags(count: int) -> int:
@@ -44,10 +44,14 @@ def usual_lags(count: int) -> int:
 
 def mean_t(values: np.ndarray, lags: int) -> float | None:
     """The t-statistic of the mean. None with fewer than two values, or when they do not differ."""
-    if len(values) < 2 or np.ptp(values) == 0:
+    if len(values) < 2 or not _moves(values):
         return None
     variance = _long_run((values - values.mean())[:, None], lags)[0, 0] / len(values) ** 2
     return float(values.mean()) / math.sqrt(variance) if variance > 0 else None
+
+
+def _moves(values: np.ndarray) -> bool:
+    return bool(np.ptp(values) > _NOISE * np.abs(values).max())
 
 
 def _long_run(scores: np.ndarray, lags: int) -> np.ndarray:

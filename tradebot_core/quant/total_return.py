@@ -18,6 +18,7 @@ import polars as pl
 
 from tradebot_core.model.market import ActionType
 
+_ACTION = {"security_id": pl.Int64, "session": pl.Date, "type": pl.String, "value": pl.Float64}
 _STATE = {"security_id": pl.Int64, "units": pl.Float64, "level": pl.Float64}
 
 
@@ -42,23 +43,32 @@ class TotalReturns:
     def __init__(self) -> None:
         self._state = pl.DataFrame(schema=_STATE)
         self._ended: set[int] = set()
+        self._pending: pl.DataFrame | None = None  # actions after the last bar of their securities
 
     def advance(self, bars: pl.DataFrame, actions: pl.DataFrame, sessions: Sequence[date]) -> Levels:
         """`bars` (security_id, session, open, close: raw, above 0) and `actions` (security_id, session, type, value) of these sessions,
         one version of each row."""
-        actions = actions.filter(~pl.col("security_id").is_in(list(self._ended)))
-        rows = _with_ends(bars, actions).filter(~pl.col("security_id").is_in(list(self._ended)))
+        alive = ~pl.col("security_id").is_in(list(self._ended))
+        actions = actions.select(_ACTION.keys()).filter(alive)
+        rows = _with_ends(bars.filter(alive), actions)
+        if self._pending is not None:
+            actions = pl.concat([self._pending, actions])
         rows = _with_units(rows, actions, self._state)
         levels = self._matrices(rows, sessions)
-        last = rows.group_by("security_id", maintain_order=True).agg(pl.col("units", "level").last())
+        last = rows.group_by("security_id", maintain_order=True).agg(pl.col("session", "units", "level").last())
         self._state = pl.concat([self._state.join(last, on="security_id", how="anti"), last.select(_STATE.keys())])
         self._ended |= set(rows.filter("ends")["security_id"])
+        heard = last.select("security_id", bar="session")
+        later = pl.col("bar").is_null() | (pl.col("session") > pl.col("bar"))
+        self._pending = actions.join(heard, on="security_id", how="left").filter(later).drop("bar")
         return levels
 
     def _matrices(self, rows: pl.DataFrame, sessions: Sequence[date]) -> Levels:
         before = self._state.select("security_id", "level")
         ids = np.unique(np.concatenate([before["security_id"].to_numpy(), rows["security_id"].to_numpy()]))
-        days = pl.DataFrame({"session": list(sessions), "row": range(len(sessions))}, schema={"session": pl.Date, "row": pl.Int64})
+        days = pl.DataFrame(
+            {"session": list(sessions), "row": range(len(sessions))}, schema={"session": pl.Date, "row": pl.Int64}
+        )
         placed = rows.join(days, on="session").sort("security_id", "session")
         at = placed["row"].to_numpy(), np.searchsorted(ids, placed["security_id"].to_numpy())
         level, opening = (np.full((len(sessions), len(ids)), np.nan) for _ in range(2))
@@ -125,4 +135,3 @@ def _with_units(rows: pl.DataFrame, actions: pl.DataFrame, state: pl.DataFrame) 
         .with_columns(level=pl.col("units") * pl.col("close"))
         .select(*by_day, "open", "units", "level", "ends")
     )
-

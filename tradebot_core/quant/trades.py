@@ -70,7 +70,7 @@ class TradeFigures:
 
 
 def attribute(entries: pl.DataFrame, positions: pl.DataFrame, sessions: Sequence[date]) -> Attribution:
-    """`entries` of a book from its opening to the last of `sessions`, `positions` at the close of that (columns of ENTRIES and POSITIONS)."""
+    """`entries` of a book from its opening to the last of `sessions`, `positions` at the close of that (the tables' columns)."""
     held = {row["security_id"]: row["quantity"] * Decimal(row["price"]) for row in positions.iter_rows(named=True)}
     by_security: dict[int, dict[date, list[dict]]] = defaultdict(lambda: defaultdict(list))
     deposits, unattributed = _NOTHING, defaultdict(lambda: _NOTHING)

@@ -105,7 +105,9 @@ def _benchmark(
 ) -> tuple[Benchmark | None, list[str]]:
     """What the book is measured against, and what there is to say of it."""
     if symbol is not None and any(value is not None for value in of_symbol):
-        carried = f"The benchmark {symbol} has no bar in {gaps} of {len(of_symbol)} sessions and stands at its last price in them."
+        carried = (
+            f"The benchmark {symbol} has no bar in {gaps} of {len(of_symbol)} sessions and stands at its last price in them."
+        )
         missing = sum(value is None for value in of_symbol)
         without = f"The benchmark {symbol} has no return in {missing} sessions: its return over the range is not known."
         return Benchmark(f"{symbol}, dividends reinvested", of_symbol), [
@@ -130,15 +132,17 @@ def _power(found: Performance, fills: pl.DataFrame) -> list[str]:
     within = f"between {found.sharpe_low:.2f} and {found.sharpe_high:.2f}"
     apart = "it cannot be told from 0" if found.sharpe_low <= 0 <= found.sharpe_high else "it differs from 0"
     return [
-        f"{years:.1f} years put the Sharpe ratio of {found.sharpe:.2f} {within} with 95 % confidence (Lo 2002): {apart}. It traded in {days} "
-        f"{'session' if days == 1 else 'sessions'}: so many decisions are judged here, and one history."
+        f"{years:.1f} years put the Sharpe ratio of {found.sharpe:.2f} {within} with 95 % confidence (Lo 2002): {apart}. "
+        f"It traded in {days} {'session' if days == 1 else 'sessions'}: so many decisions are judged here, and one history."
     ]
 
 
 def _of_costs(costs: CostSplit) -> list[str]:
     if not costs.fills_without_open:
         return []
-    return [f"{costs.fills_without_open} fills are of sessions whose opening price is not known any more: slippage is not known."]
+    return [
+        f"{costs.fills_without_open} fills are of sessions whose opening price is not known any more: slippage is not known."
+    ]
 
 
 def _with_equity_before(fills: pl.DataFrame, equity: pl.DataFrame, capital: float) -> pl.DataFrame:

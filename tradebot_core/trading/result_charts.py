@@ -75,7 +75,7 @@ def _draw(figure: "Figure", curve: pl.DataFrame, strategy: str, against: str | N
     falls.set_ylabel("below peak")
     shares = [float("nan") if share is None else share for share in curve["exposure"].to_list()]
     invested.fill_between(days, shares, 0, color=_OWN, alpha=0.35, linewidth=0)
-    invested.set_ylim(0, max([1.0, *(share for share in shares if share == share)]))
+    invested.set_ylim(0, max(1.0, curve["exposure"].max() or 0.0))
     invested.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     invested.set_yticks([0, 0.5, 1])
     invested.set_ylabel("invested")

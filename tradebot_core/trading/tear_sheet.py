@@ -1,6 +1,7 @@
 """The report as one HTML file that needs nothing else: no script, no network, readable on paper."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def write(report: Report, path: Path) -> None:
         fresh.write_text(page(report), encoding="utf-8")
         fresh.replace(path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # of what could not be written there may be nothing to remove
+            fresh.unlink()
         raise StoreError(f"The tear sheet {path} could not be written: {error.strerror or error}.") from error
 
 
@@ -233,8 +235,8 @@ def _costs(report: Report) -> str:
     rows.append(("Slippage, in the prices of fills", _usd(None if costs.slippage is None else -costs.slippage, 2)))
     total = ("Cost of trading", _usd(None if costs.trading is None else -costs.trading, 2))
     note = (
-        f"{_share(costs.trading_per_year, 2)} of mean equity a year, {_share(costs.trading_of_traded, 3)} of {_usd(costs.traded)} USD traded. "
-        "Slippage is against the raw open of the session."
+        f"{_share(costs.trading_per_year, 2)} of mean equity a year, {_share(costs.trading_of_traded, 3)} of {_usd(costs.traded)} USD "
+        "traded. Slippage is against the raw open of the session."
     )
     return f'<section><h2>Costs and income, USD</h2>{_rows(rows, ("", "USD"), total=total)}<p class="note">{note}</p></section>'
 
@@ -258,7 +260,20 @@ def _positions(report: Report) -> str:
     rows = [_trip(trip) for trip in shown]
     if rest:
         rows.insert(_SHOWN, (f"{len(rest):,} more between", *_sums(rest)))
-    head = ("Position", "From", "To", "Sessions", "Bought", "Sold", "Dividends", "Commission", "Other", "Held", "Profit", "Return")
+    head = (
+        "Position",
+        "From",
+        "To",
+        "Sessions",
+        "Bought",
+        "Sold",
+        "Dividends",
+        "Commission",
+        "Other",
+        "Held",
+        "Profit",
+        "Return",
+    )
     other = sum(report.attribution.unattributed.values())
     total = (f"{len(trips):,} positions", *_sums(trips)[:-2], _usd(report.attribution.profit, 2), "")
     if other:
@@ -282,7 +297,9 @@ def _sums(trips: Sequence[RoundTrip]) -> tuple[str, ...]:
 
 def _money(trips: Sequence[RoundTrip]) -> tuple[str, ...]:
     columns = ("bought", "sold", "dividends", "commission", "other", "value", "profit")
-    return tuple(_usd(sum(getattr(trip, name) for trip in trips), 2 if name in ("commission", "profit") else 0) for name in columns)
+    return tuple(
+        _usd(sum(getattr(trip, name) for trip in trips), 2 if name in ("commission", "profit") else 0) for name in columns
+    )
 
 
 def _coverage(report: Report) -> str:
@@ -308,4 +325,3 @@ def _footer(report: Report) -> str:
         "made, and what another delay or other costs would have left, is not in this page. Not advice; a simulated book earns no money."
         "</footer>"
     )
-

@@ -27,7 +27,9 @@ _REMOTE_PATIENCE_S = 6 * 3600
 @click.option("--end", type=DAY, required=True, help="Last session.")
 @click.option("--continue", "continued", is_flag=True, help="Go on with the book of the session before instead of a new one.")
 @click.option("--remote", is_flag=True, help="Let the running instance do it, as a backfill that continues a stored book.")
-@click.option("--report", "sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write the tear sheet (HTML) there as well.")
+@click.option(
+    "--report", "sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write the tear sheet (HTML) there as well."
+)
 @click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="The running instance, for --remote.")
 @click.pass_obj
 def backtest(

@@ -5,7 +5,18 @@ from dataclasses import asdict
 from tradebot_core.trading.coverage import Coverage
 from tradebot_core.trading.report import Report
 
-_SHARES = {"total_return", "cagr", "volatility", "max_drawdown", "exposure", "benchmark_return", "alpha", "hit_rate", "mean_win", "mean_loss"}
+_SHARES = {
+    "total_return",
+    "cagr",
+    "volatility",
+    "max_drawdown",
+    "exposure",
+    "benchmark_return",
+    "alpha",
+    "hit_rate",
+    "mean_win",
+    "mean_loss",
+}
 _MONEY = {"initial_capital", "final_equity", "commission", "dividends"}
 _APART = ("sharpe_low", "sharpe_high", "against")  # shown in words
 _OF_TRIPS = ("closed", "open", "hit_rate", "mean_win", "mean_loss", "median_holding")
