@@ -43,8 +43,8 @@ def performance_asset(sleeve: Sleeve, backtest: dg.AssetKey, partitions: dg.Part
         group=name,
         description=f"What the backtest of {name} earned, what it risked and what it cost, from the first session of its book; of a range "
         "also what each layer added, where the profit came from and what there was to see, with a tear sheet. Returns, volatility and "
-        "drawdown are fractions; money is USD; every figure is defined in docs/backtests.md. The figures of coverage are shares of all sessions in "
-        "which the universe's securities, the dead included, were listed.",
+        "drawdown are fractions; money is USD; every figure is defined in docs/backtests.md. Coverage is in shares of all "
+        "sessions in which the universe's securities, the dead included, were listed.",
         deps=[backtest],
         kinds={"polars"},
         owner="research",
