@@ -18,6 +18,7 @@ from tradebot_core.trading.coverage import Coverage
 from tradebot_core.trading.market_review import review, verdicts_at
 from tradebot_core.trading.order_trail import BACKTEST
 
+_TWO_SIDED = 1.96  # a t beyond which 95 % confidence speaks
 UNIVERSE = "the universe, equal-weighted"
 
 
@@ -130,11 +131,19 @@ def _power(found: Performance, fills: pl.DataFrame) -> list[str]:
     if found.sharpe is None or found.sharpe_low is None or found.sharpe_high is None:
         return ["Nothing moved: there is no Sharpe ratio, and nothing to conclude."]
     within = f"between {found.sharpe_low:.2f} and {found.sharpe_high:.2f}"
-    apart = "it cannot be told from 0" if found.sharpe_low <= 0 <= found.sharpe_high else "it differs from 0"
-    return [
-        f"{years:.1f} years put the Sharpe ratio of {found.sharpe:.2f} {within} with 95 % confidence (Lo 2002): {apart}. "
-        f"It traded in {days} {'session' if days == 1 else 'sessions'}: so many decisions are judged here, and one history."
+    said = [
+        f"{years:.1f} years put the Sharpe ratio of {found.sharpe:.2f} {within} with 95 % confidence (Lo 2002): "
+        f"{_apart(not found.sharpe_low <= 0 <= found.sharpe_high)}. It traded in {days} {'session' if days == 1 else 'sessions'}: "
+        "so many decisions are judged here, and one history."
     ]
+    if found.alpha is not None and found.alpha_t is not None:
+        apart = _apart(abs(found.alpha_t) > _TWO_SIDED)
+        said.append(f"Against {found.against}, alpha is {found.alpha:.1%} a year with a t of {found.alpha_t:.2f}: {apart}.")
+    return said
+
+
+def _apart(differs: bool) -> str:
+    return "it differs from 0" if differs else "it cannot be told from 0"
 
 
 def _of_costs(costs: CostSplit) -> list[str]:

@@ -41,9 +41,9 @@ td { border-bottom: 1px solid #eee }
 tr.sum td { border-top: 1px solid #999; font-weight: 600 }
 .months td { text-align: center; padding: 1.5px 2px; border-bottom: 1px solid #fff }
 .months th { text-align: center } .months td:first-child, .months th:first-child { text-align: left }
-.wide td, .wide th { padding-left: 3px; padding-right: 3px }
+.wide td, .wide th { padding-left: 3px; padding-right: 3px } .wide td:first-child, .wide th:first-child { padding-left: 0 }
 footer { border-top: 1px solid #bbb; padding-top: 4px }
-@media (max-width: 760px) { .top, .pair { grid-template-columns: 1fr } }
+@media screen and (max-width: 760px) { .top, .pair { grid-template-columns: 1fr } }
 @media print { body { margin: 0; padding: 0; max-width: none; font-size: 9.4px } .top { grid-template-columns: 208px 1fr }
   th { font-size: 8.8px } h2 { font-size: 9.5px } .note, footer { font-size: 8.5px } }
 """
@@ -233,7 +233,7 @@ def _costs(report: Report) -> str:
     costs = report.costs
     rows = [(escape(kind.replace("_", " ")).capitalize(), _usd(cash, 2)) for kind, cash in costs.entries.items()]
     rows.append(("Slippage, in the prices of fills", _usd(None if costs.slippage is None else -costs.slippage, 2)))
-    total = ("Cost of trading", _usd(None if costs.trading is None else -costs.trading, 2))
+    total = ("Cost of trading: commission, fees, slippage", _usd(None if costs.trading is None else -costs.trading, 2))
     note = (
         f"{_share(costs.trading_per_year, 2)} of mean equity a year, {_share(costs.trading_of_traded, 3)} of {_usd(costs.traded)} USD "
         "traded. Slippage is against the raw open of the session."
