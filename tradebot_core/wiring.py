@@ -4,7 +4,7 @@ the execution engine are chosen."""
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -330,7 +330,7 @@ class Tradebot:
             self.calendar,
             securities,
             self.markets.members(),
-            self.store.read_versions(BARS, as_of=until, start=sessions[0], end=sessions[-1], without=_all_but(BARS, _OF_BARS)),
+            _year_by_year(self.store, sessions, until),
             self.store.read(ACTIONS, as_of=until, end=sessions[-1]),
             self.store.read_versions(FUNDAMENTALS, as_of=until, without=_all_but(FUNDAMENTALS, _OF_FIGURES)),
             [entry.symbol for entry in unknown],
@@ -497,6 +497,13 @@ def _risk_of(risk: RiskSettings) -> dict[str, Any]:
     """The limits in force; the younger ones only where they are set, so that books made before there were any go on."""
     made = risk.model_dump(mode="json")
     return {name: value for name, value in made.items() if name not in _YOUNGER_LIMITS or value != _YOUNGER_LIMITS[name]}
+
+
+def _year_by_year(store: DataStore, sessions: Sequence[date], as_of: datetime) -> Iterator[pl.DataFrame]:
+    """What coverage looks at of the bars."""
+    for year in range(sessions[0].year, sessions[-1].year + 1):
+        start, end = max(sessions[0], date(year, 1, 1)), min(sessions[-1], date(year, 12, 31))
+        yield store.read_versions(BARS, as_of=as_of, start=start, end=end, without=_all_but(BARS, _OF_BARS))
 
 
 def _all_but(table: FactTable, needed: Sequence[str]) -> list[str]:
