@@ -12,10 +12,12 @@ the book: who compares returns must say how many these were.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 
+from tradebot_core.model.keyed_rows import in_order
 from tradebot_core.model.market import ActionType
 
 _ACTION = {"security_id": pl.Int64, "session": pl.Date, "type": pl.String, "value": pl.Float64}
@@ -32,7 +34,7 @@ class Levels:
     level: np.ndarray
     opening: np.ndarray
 
-    @property
+    @cached_property
     def traded(self) -> np.ndarray:
         return ~np.isnan(self.opening)
 
@@ -69,7 +71,7 @@ class TotalReturns:
         days = pl.DataFrame(
             {"session": list(sessions), "row": range(len(sessions))}, schema={"session": pl.Date, "row": pl.Int64}
         )
-        placed = rows.join(days, on="session").sort("security_id", "session")
+        placed = rows.join(days, on="session", maintain_order="left")
         at = placed["row"].to_numpy(), np.searchsorted(ids, placed["security_id"].to_numpy())
         level, opening = (np.full((len(sessions), len(ids)), np.nan) for _ in range(2))
         level[at] = placed["level"].to_numpy()
@@ -88,9 +90,10 @@ def _with_ends(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     paid = pl.col("value").alias("open"), pl.col("value").alias("close")
     ends = actions.filter(type=str(ActionType.DELISTING)).select("security_id", "session", *paid, ends=True)
     ends = ends.sort("session").unique("security_id", keep="first")
-    kept = bars.select("security_id", "session", "open", "close", ends=False).join(
-        ends.select("security_id", end="session"), on="security_id", how="left"
-    )
+    kept = bars.select("security_id", "session", "open", "close", ends=False)
+    if ends.is_empty():
+        return in_order(kept, ["security_id", "session"])
+    kept = kept.join(ends.select("security_id", end="session"), on="security_id", how="left")
     kept = kept.filter(pl.col("end").is_null() | (pl.col("session") < pl.col("end"))).drop("end")
     return pl.concat([kept, ends]).sort("security_id", "session")
 
@@ -102,7 +105,7 @@ def _with_units(rows: pl.DataFrame, actions: pl.DataFrame, state: pl.DataFrame) 
         actions.filter(pl.col("type") != ActionType.DELISTING)
         .sort("session")
         .join_asof(
-            rows.select("security_id", bar="session").sort("bar"),
+            rows.select("security_id", bar="session"),  # in order within each security
             left_on="session",
             right_on="bar",
             by="security_id",
