@@ -97,7 +97,7 @@ def test_what_a_backtest_reports(small: Project) -> None:
     costs = {record.data["what"]: record.data["usd"] for record in performance["costs"].records}
     assert costs["commission"] == pytest.approx(-performance["commission"]) and costs["cost of trading"] < costs["commission"]
     (months,) = [record.data for record in performance["returns_by_month"].records]
-    assert list(months) == ["year", "2", "3"] and months["year"] == 2024
+    assert set(months) == {"year", "2", "3"} and months["year"] == 2024
 
 
 def test_after_a_single_session_the_figures_are_told_and_the_report_waits_for_a_range(small: Project) -> None:
