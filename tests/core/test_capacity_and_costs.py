@@ -12,8 +12,8 @@ from tradebot_core.quant.cost_split import cost_split
 
 
 def fills(*rows: tuple[str, str, int, str, float | None, float | None, float]) -> pl.DataFrame:
-    """(symbol, side, quantity, price, open, volume, equity before)"""
-    names = ["symbol", "side", "quantity", "price", "open", "volume", "equity"]
+    """(symbol, side, quantity, price, reference, volume, equity before)"""
+    names = ["symbol", "side", "quantity", "price", "reference", "volume", "equity"]
     kinds = [pl.String, pl.String, pl.Int64, pl.String, pl.Float64, pl.Float64, pl.Float64]
     return pl.DataFrame(list(rows), schema=dict(zip(names, kinds, strict=True)), orient="row")
 
@@ -67,11 +67,16 @@ def test_slippage_is_what_fills_paid_beyond_the_open_on_either_side():
     assert found.trading_per_year == pytest.approx(17.5 / 1100 * 252 / 2)
 
 
-def test_fees_are_part_of_the_cost_of_trading_and_an_unknown_open_makes_it_unknown():
+def test_fees_are_part_of_the_cost_of_trading_and_an_unknown_reference_makes_it_unknown():
     found = cost_split(entries(commission="-1", regulatory_fee="-0.5"), fills(), equity("100"))
     assert (found.slippage, found.trading, found.trading_of_traded) == (0.0, 1.5, None)
     unknown = cost_split(entries(commission="-1"), fills(("A", "buy", 1, "10", None, None, 100)), equity("100"))
-    assert (unknown.slippage, unknown.trading, unknown.trading_per_year, unknown.fills_without_open) == (None, None, None, 1)
+    assert (unknown.slippage, unknown.trading, unknown.trading_per_year, unknown.fills_without_reference) == (
+        None,
+        None,
+        None,
+        1,
+    )
 
 
 def test_a_book_without_a_session_or_a_trade_costs_nothing():

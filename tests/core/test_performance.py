@@ -161,3 +161,5 @@ def test_after_ruin_there_are_no_returns_and_no_figure_is_nan():
     found = summarise(equity_of(50, 0, 0, 0), fills_of(), entries_of(), 100.0, Benchmark("x", [0.1, 0.2, 0.1, 0.1]))
     assert not any(isinstance(value, float) and not math.isfinite(value) for value in asdict(found).values())
     assert (found.max_drawdown, found.beta) == (-1.0, None)  # two returns make no line
+    rows = invested_of((date(2024, 1, 2), 50.0, 50.0), (date(2024, 1, 31), 0.0, 0.0), (date(2024, 2, 1), 0.0, 0.0))
+    assert [month.total_return for month in by_period(rows, 100.0, True)] == [-1.0, None]

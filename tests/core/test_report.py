@@ -12,10 +12,10 @@ import pytest
 from tests.markets import CONFIG, SESSIONS, XNYS, fill_store, run_layers, security_of, tradebot
 from tests.scripted import append
 from tradebot_core.errors import MissingData, StoreError
-from tradebot_core.model.tables import BARS, EQUITY, SECURITIES
+from tradebot_core.model.tables import BARS, EQUITY, FILLS, ORDERS, SECURITIES
 from tradebot_core.trading import tear_sheet
 from tradebot_core.trading.market_review import review, verdicts_at
-from tradebot_core.trading.report import Report
+from tradebot_core.trading.report import Report, _with_reference
 from tradebot_core.wiring import BACKTEST, Tradebot
 
 RANGE = SESSIONS[25:]
@@ -57,6 +57,14 @@ def test_the_profits_of_the_positions_are_the_change_of_equity_to_the_cent(repor
 def test_slippage_is_five_basis_points_of_what_was_traded(report: Report):
     assert report.costs.slippage == pytest.approx(report.costs.traded * 0.0005, rel=1e-3)
     assert report.costs.trading == pytest.approx(report.costs.slippage + report.performance.commission)
+
+
+def test_orders_for_the_closing_auction_are_measured_from_the_close(report: Report, bot: Tradebot):
+    fills = bot.store.read_results(FILLS, NAME, BACKTEST).with_columns(open=pl.lit(10.0), close=pl.lit(20.0))
+    orders = bot.store.read_results(ORDERS, NAME, BACKTEST)
+    closing = orders.with_columns(order_type=pl.lit("limit_on_close"))
+    assert set(_with_reference(fills, orders)["reference"]) == {10.0}
+    assert set(_with_reference(fills, closing)["reference"]) == {20.0}
 
 
 def test_capacity_is_seen_from_the_volume_of_the_session_of_each_fill(report: Report):

@@ -15,12 +15,12 @@ _PRINCIPAL |= {str(EntryKind.CASH_IN_LIEU), str(EntryKind.DELISTING)}
 
 @dataclass(frozen=True)
 class CostSplit:
-    """USD. `slippage` is what fills paid beyond the raw open of their session: it is in their prices, not in `entries`. Costs are positive,
-    but in `entries`, which has the signs of the ledger."""
+    """USD. `slippage` is what fills paid beyond the raw open of their session (the close, in the closing auction): it is in their prices,
+    not in `entries`. Costs are positive, but in `entries`, which has the signs of the ledger."""
 
     entries: Mapping[str, float]  # by kind of entry: signed cash (commission -12.0, dividend 80.0)
-    slippage: float | None  # None when the open of a fill's session is not known
-    fills_without_open: int
+    slippage: float | None  # None when that price is not known of a fill
+    fills_without_reference: int
     trading: float | None  # commissions, fees and slippage
     trading_per_year: float | None  # of mean equity
     traded: float  # purchases and sales
@@ -28,7 +28,7 @@ class CostSplit:
 
 
 def cost_split(entries: pl.DataFrame, fills: pl.DataFrame, equity: pl.DataFrame) -> CostSplit:
-    """`fills`: side, quantity, price, open (raw USD, null when unknown)."""
+    """`fills`: side, quantity, price, reference (what slippage is measured from: raw USD, null when unknown)."""
     moved = (
         entries.filter(~pl.col("kind").is_in(_PRINCIPAL))
         .group_by("kind")
@@ -39,7 +39,7 @@ def cost_split(entries: pl.DataFrame, fills: pl.DataFrame, equity: pl.DataFrame)
     sign = pl.when(pl.col("side") == "buy").then(1).otherwise(-1)
     priced = fills.select(
         value=pl.col("quantity") * pl.col("price").cast(pl.Float64),
-        slipped=sign * pl.col("quantity") * (pl.col("price").cast(pl.Float64) - pl.col("open")),
+        slipped=sign * pl.col("quantity") * (pl.col("price").cast(pl.Float64) - pl.col("reference")),
     )
     unknown = priced["slipped"].null_count()
     slippage = float(priced["slipped"].sum()) if not unknown else None

@@ -62,7 +62,7 @@ class PeriodReturn:
     year: int
     month: int | None
     sessions: int
-    total_return: float
+    total_return: float | None  # None where there was nothing left to earn on
     benchmark_return: float | None
     max_drawdown: float  # within the period, from the equity before it
     exposure: float | None
@@ -174,7 +174,7 @@ def by_period(
                 key[0],
                 key[1],
                 last + 1 - first,
-                values[last] / before - 1 if before else 0.0,
+                values[last] / before - 1 if before > 0 else None,
                 _compounded(benchmark.returns[here]) if benchmark else None,
                 float(falls.min()),
                 _exposure(equity[first : last + 1]),

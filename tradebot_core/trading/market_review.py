@@ -21,8 +21,8 @@ _UNUSED_OF_BARS = ("high", "low", "source")
 
 @dataclass(frozen=True)
 class MarketReview:
-    """By session: total returns of the equal-weighted universe and of the benchmark, None where unknown. `fills` with open and volume
-    of their sessions (null without a bar). `snapshots` every STEP sessions from the first on."""
+    """By session: total returns of the equal-weighted universe and of the benchmark, None where unknown. `fills` with open, close and
+    volume of their sessions (null without a bar). `snapshots` every STEP sessions from the first on."""
 
     universe: Sequence[float | None]
     benchmark: Sequence[float | None]
@@ -58,7 +58,7 @@ def review(
             if number >= 0 and number % STEP == 0:
                 snapshots.append(Snapshot(session, levels.securities, levels.level[row].copy(), None, levels.traded[row]))
             number += 1
-    found = pl.concat(priced).select("security_id", "session", "open", "volume")
+    found = pl.concat(priced).select("security_id", "session", "open", "close", "volume")
     joined = fills.join(found, on=["security_id", "session"], how="left", maintain_order="left")
     return MarketReview(universe.returns[1:], index.returns[1:], index.gaps, joined, snapshots)
 

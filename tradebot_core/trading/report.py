@@ -8,7 +8,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.interfaces import DataStore
-from tradebot_core.model.tables import ENTRIES, EQUITY, FILLS, POSITIONS, SECURITIES, ResultTable
+from tradebot_core.model.tables import ENTRIES, EQUITY, FILLS, ORDERS, POSITIONS, SECURITIES, ResultTable
 from tradebot_core.quant.capacity import Capacity, capacity
 from tradebot_core.quant.cost_split import CostSplit, cost_split
 from tradebot_core.quant.layer_value import HORIZONS, LayerValue, layer_value
@@ -62,7 +62,7 @@ def make_report(
     equity, entries = rows(EQUITY), rows(ENTRIES)
     security = None if benchmark is None else _security(store, calendar, benchmark, sessions)
     market = review(store, calendar, sessions, members, security, rows(FILLS))
-    fills = _with_equity_before(market.fills, equity, capital)
+    fills = _with_reference(_with_equity_before(market.fills, equity, capital), rows(ORDERS))
     against, doubts = _benchmark(benchmark, security, market.benchmark, market.benchmark_gaps, market.universe)
     performance = summarise(equity, fills, entries, capital, against)
     attribution = attribute(entries, rows(POSITIONS, sessions[-1]), sessions)
@@ -147,16 +147,21 @@ def _apart(differs: bool) -> str:
 
 
 def _of_costs(costs: CostSplit) -> list[str]:
-    if not costs.fills_without_open:
+    if not costs.fills_without_reference:
         return []
-    return [
-        f"{costs.fills_without_open} fills are of sessions whose opening price is not known any more: slippage is not known."
-    ]
+    return [f"{costs.fills_without_reference} fills are of sessions whose bar is not known: what slippage cost is not known."]
 
 
 def _with_equity_before(fills: pl.DataFrame, equity: pl.DataFrame, capital: float) -> pl.DataFrame:
     before = equity.select("session", pl.col("equity").cast(pl.Float64).shift(1, fill_value=capital))
     return fills.join(before, on="session", how="left", maintain_order="left")
+
+
+def _with_reference(fills: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
+    """What slippage is measured from: the open, or the close of orders for the closing auction."""
+    at_close = pl.col("order_type").str.ends_with("_on_close").fill_null(False)
+    of_type = fills.join(orders.select("order_key", "order_type"), on="order_key", how="left", maintain_order="left")
+    return of_type.with_columns(reference=pl.when(at_close).then("close").otherwise("open"))
 
 
 def _curve(equity: pl.DataFrame, capital: float, against: Benchmark | None) -> pl.DataFrame:

@@ -193,7 +193,7 @@ def _returns(report: Report) -> str:
 
 
 def _month(found: PeriodReturn | None) -> str:
-    if found is None:
+    if found is None or found.total_return is None:
         return "<td></td>"
     strength = min(abs(found.total_return) / 0.08, 1) * 0.55
     colour = "31,110,79" if found.total_return > 0 else "163,59,47"
@@ -236,7 +236,7 @@ def _costs(report: Report) -> str:
     total = ("Cost of trading: commission, fees, slippage", _usd(None if costs.trading is None else -costs.trading, 2))
     note = (
         f"{_share(costs.trading_per_year, 2)} of mean equity a year, {_share(costs.trading_of_traded, 3)} of {_usd(costs.traded)} USD "
-        "traded. Slippage is against the raw open of the session."
+        "traded. Slippage is against the session's raw open, or its close in the closing auction."
     )
     return f'<section><h2>Costs and income, USD</h2>{_rows(rows, ("", "USD"), total=total)}<p class="note">{note}</p></section>'
 
