@@ -21,8 +21,8 @@ _UNUSED_OF_BARS = ("high", "low", "source")
 
 @dataclass(frozen=True)
 class MarketReview:
-    """By session: total returns of the equal-weighted universe and of the benchmark, None where unknown. `fills` with open, close and
-    volume of their sessions (null without a bar). `snapshots` every STEP sessions from the first on."""
+    """By session: total returns of the equal-weighted universe and of the benchmark from the close of the first on, None where unknown.
+    `fills` with open, close and volume of their sessions (null without a bar). `snapshots` every STEP sessions from the first on."""
 
     universe: Sequence[float | None]
     benchmark: Sequence[float | None]
@@ -45,8 +45,8 @@ def review(
     as_of, returns = calendar.cutoff(sessions[-1]), TotalReturns()
     universe, index = _Universe(members), _Index(benchmark)
     snapshots: list[Snapshot] = []
-    priced, number = [], -1  # of the session before the first
-    for piece in _years([calendar.previous(sessions[0]), *sessions]):
+    priced, number = [], 0
+    for piece in _years(sessions):
         bars = _bars(store, as_of, piece)
         priced.append(bars.join(fills.select("security_id", "session").unique(), on=["security_id", "session"], how="semi"))
         levels = returns.advance(bars, store.read(ACTIONS, as_of=as_of, start=piece[0], end=piece[-1]), piece)
@@ -55,12 +55,12 @@ def review(
             index.step(levels, row)
             if number % STEP == 1 and snapshots and snapshots[-1].entry is None:
                 snapshots[-1] = _entered(snapshots[-1], levels, row)
-            if number >= 0 and number % STEP == 0:
+            if number % STEP == 0:
                 snapshots.append(Snapshot(session, levels.securities, levels.level[row].copy(), None, levels.traded[row]))
             number += 1
     found = pl.concat(priced).select("security_id", "session", "open", "close", "volume")
     joined = fills.join(found, on=["security_id", "session"], how="left", maintain_order="left")
-    return MarketReview(universe.returns[1:], index.returns[1:], index.gaps, joined, snapshots)
+    return MarketReview(_from_the_first(universe.returns), _from_the_first(index.returns), index.gaps, joined, snapshots)
 
 
 def verdicts_at(store: DataStore, strategy: str, layer: str, sessions: Sequence[date]) -> dict[date, Judged]:
@@ -104,7 +104,7 @@ class _Index:
     def step(self, levels: Levels, row: int) -> None:
         at = np.flatnonzero(levels.securities == self._security)
         level = levels.level[row][at[0]] if len(at) else np.nan
-        self.gaps += bool(self.returns) and (not len(at) or not levels.traded[row][at[0]])
+        self.gaps += not len(at) or not levels.traded[row][at[0]]
         self.returns.append(_return(level, self._before))
         self._before = level
 
@@ -142,6 +142,11 @@ class _Universe:
             return np.nan
         ids, base = self._base
         return float((levels.level[row][np.searchsorted(levels.securities, ids)] / base).mean())
+
+
+def _from_the_first(returns: list[float | None]) -> list[float | None]:
+    """Measured from the close of the first session, where it is known in the second: a book is opened then, and cannot trade before."""
+    return [0.0, *returns[1:]] if len(returns) == 1 or returns[1] is not None else returns
 
 
 def _return(level: float, before: float) -> float | None:

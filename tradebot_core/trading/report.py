@@ -121,7 +121,7 @@ def _benchmark(
         why.append(f"The benchmark {symbol} {what}: the book is measured against {UNIVERSE}.")
     if any(value is not None for value in of_universe):
         return Benchmark(f"{UNIVERSE}, dividends reinvested", of_universe), why
-    return None, [*why, "There is no bar before the range to measure a benchmark from: alpha and beta are not known."]
+    return None, [*why, "There is no bar to measure a benchmark from: alpha and beta are not known."]
 
 
 def _power(found: Performance, fills: pl.DataFrame) -> list[str]:

@@ -28,6 +28,7 @@ _STYLE = {
     "ytick.major.width": 0.5,
     "path.simplify_threshold": 0.4,
 }
+_FEW = 4  # sessions that need a dot to be seen
 _MANY_TIMES = 3.0  # a curve that grew so often is drawn on a logarithmic scale
 
 
@@ -57,10 +58,11 @@ def _draw(figure: "Figure", curve: pl.DataFrame, strategy: str, against: str | N
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter  # noqa: PLC0415
 
     days = curve["session"].to_list()
+    marker = "." if len(days) < _FEW else None
     equity, falls, invested = figure.subplots(3, 1, sharex=True, height_ratios=(5, 2, 1.3))
     if against is not None and curve["benchmark"].is_not_null().any():
-        equity.plot(days, curve["benchmark"].to_list(), color=_OTHER, linewidth=0.9, label=against)
-    equity.plot(days, curve["equity"].to_list(), color=_OWN, linewidth=1.1, label=strategy)
+        equity.plot(days, curve["benchmark"].to_list(), color=_OTHER, linewidth=0.9, marker=marker, label=against)
+    equity.plot(days, curve["equity"].to_list(), color=_OWN, linewidth=1.1, marker=marker, label=strategy)
     low, high = curve["equity"].min(), curve["equity"].max()
     if low > 0 and high / low > _MANY_TIMES:
         equity.set_yscale("log")
@@ -68,7 +70,7 @@ def _draw(figure: "Figure", curve: pl.DataFrame, strategy: str, against: str | N
         equity.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     equity.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     equity.set_ylabel("equity, USD")
-    equity.legend(loc="upper left", frameon=False, fontsize=8)
+    equity.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.2)
     falls.fill_between(days, curve["drawdown"].to_list(), 0, color=_FALL, alpha=0.55, linewidth=0)
     falls.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     falls.yaxis.set_major_locator(MaxNLocator(3))

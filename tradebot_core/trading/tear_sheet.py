@@ -29,7 +29,7 @@ section { margin: 0 0 12px; break-inside: avoid }
 .doubts { background: #fbf6ea; border-left: 3px solid #c9a13b; padding: 6px 10px }
 .doubts ul { margin: 0; padding-left: 15px }
 .top { display: grid; grid-template-columns: 268px 1fr; gap: 18px; align-items: start }
-.top svg { width: 100%; height: auto; display: block }
+.top svg { width: 100%; height: auto; display: block } .top svg text { font-family: Helvetica, Arial, sans-serif !important }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 22px }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: 1.5px 5px; white-space: nowrap; font-weight: 400 }
@@ -125,9 +125,10 @@ def _rows(rows: Iterable[Sequence[str]], head: Sequence[str], kind: str = "", to
 def _header(report: Report) -> str:
     found = report.performance
     against = f" · against {escape(found.against)}" if found.against else ""
+    sessions = "1 session" if found.sessions == 1 else f"{found.sessions:,} sessions"
     return (
         f"<header><h1>{escape(report.strategy)}</h1><p>Backtest on a simulated book · {report.start} to {report.end} · "
-        f"{found.sessions:,} sessions · {_usd(found.initial_capital)} USD at the start{against}</p></header>"
+        f"{sessions} · {_usd(found.initial_capital)} USD at the start{against}</p></header>"
     )
 
 
