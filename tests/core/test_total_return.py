@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.concordance.lean_desk import raw, securities
@@ -89,6 +89,7 @@ def test_a_market_without_bars_is_empty():
     assert found.level.shape == (3, 0) and found.securities.size == 0
 
 
+@settings(deadline=None)  # what takes long is the machine
 @given(
     st.lists(
         st.tuples(st.integers(1, 3), st.integers(0, 7), st.floats(1, 100), st.floats(1, 100)),

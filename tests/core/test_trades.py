@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.markets import SESSIONS
@@ -202,6 +202,7 @@ def books(draw: st.DrawFn) -> list[Entry]:
     return made
 
 
+@settings(deadline=None)  # what takes long is the machine
 @given(books())
 def test_all_profits_together_are_the_change_of_equity_to_the_last_digit(entries: list[Entry]):
     made, held, equity = tables(entries, {1: "12.3456", 2: "0.0001", 3: "999.9999"})
