@@ -501,9 +501,8 @@ def _risk_of(risk: RiskSettings) -> dict[str, Any]:
 
 def _year_by_year(store: DataStore, sessions: Sequence[date], as_of: datetime) -> Iterator[pl.DataFrame]:
     """What coverage looks at of the bars."""
-    for year in range(sessions[0].year, sessions[-1].year + 1):
-        start, end = max(sessions[0], date(year, 1, 1)), min(sessions[-1], date(year, 12, 31))
-        yield store.read_versions(BARS, as_of=as_of, start=start, end=end, without=_all_but(BARS, _OF_BARS))
+    for part in by_year(sessions):
+        yield store.read_versions(BARS, as_of=as_of, start=part[0], end=part[-1], without=_all_but(BARS, _OF_BARS))
 
 
 def _all_but(table: FactTable, needed: Sequence[str]) -> list[str]:

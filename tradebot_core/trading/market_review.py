@@ -1,7 +1,7 @@
 """What the market did while a backtest ran: a benchmark, the prices of fills, and samples for what layers added. The store is read year by
 year, each once, and of each no more is kept than the report shows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -14,7 +14,7 @@ from tradebot_core.model.keyed_rows import is_last_of
 from tradebot_core.model.tables import ACTIONS, BARS, LAYERS
 from tradebot_core.quant.layer_value import STEP, Judged, Snapshot
 from tradebot_core.quant.total_return import Levels, TotalReturns
-from tradebot_core.trading.stored_markets import MARKET
+from tradebot_core.trading.stored_markets import MARKET, by_year
 
 _UNUSED_OF_BARS = ("high", "low", "source")
 
@@ -46,7 +46,7 @@ def review(
     universe, index = _Universe(members), _Index(benchmark)
     snapshots: list[Snapshot] = []
     priced, number = [], 0
-    for piece in _years(sessions):
+    for piece in by_year(sessions):
         bars = _bars(store, as_of, piece)
         priced.append(bars.join(fills.select("security_id", "session").unique(), on=["security_id", "session"], how="semi"))
         levels = returns.advance(bars, store.read(ACTIONS, as_of=as_of, start=piece[0], end=piece[-1]), piece)
@@ -67,18 +67,13 @@ def verdicts_at(store: DataStore, strategy: str, layer: str, sessions: Sequence[
     """What a layer passed and rejected in these sessions, as far as it was run in them."""
     there = set(store.result_sessions(LAYERS, strategy, MARKET, layer))
     found = {}
-    for piece in _years([session for session in sessions if session in there]):
+    for piece in by_year([session for session in sessions if session in there]):
         rows = store.read_results(LAYERS, strategy, MARKET, piece[0], piece[-1], layer)
         rows = rows.select("session", "security_id", "passed").filter(pl.col("session").is_in(piece))
         for (session,), judged in rows.group_by("session"):
             ids, passed = judged["security_id"].to_numpy(), judged["passed"].to_numpy()
             found[session] = Judged(ids[passed], ids[~passed])
     return found
-
-
-def _years(sessions: Sequence[date]) -> Iterator[list[date]]:
-    for year in sorted({session.year for session in sessions}):
-        yield [session for session in sessions if session.year == year]
 
 
 def _bars(store: DataStore, as_of: datetime, sessions: Sequence[date]) -> pl.DataFrame:
