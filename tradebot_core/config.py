@@ -229,6 +229,8 @@ class Config(Settings):
     quality: QualitySettings = DATA_CHECKS_ON
     costs: CostSettings = CostSettings()
     layers: LayerSettings = LAYER_LIMITS
+    # The symbol that backtests are measured against, dividends reinvested; without it the universe in equal parts.
+    benchmark: str | None = None
     allowed_packages: tuple[str, ...] = ("tradebot_core",)  # where class paths may point
 
     @field_validator("collectors", "strategies")
