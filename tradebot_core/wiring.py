@@ -60,6 +60,7 @@ from tradebot_core.trading.report import Report, make_report
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
+from tradebot_core.trading.training import Models
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
 
 # What coverage looks at.
@@ -462,6 +463,8 @@ def build(config: Config, config_path: Path) -> Tradebot:
         if block.enabled
     }
     markets = StoredMarkets(store, calendar, _universe(config), config.quality)
+    for sleeve in sleeves.values():
+        sleeve.strategy.forecaster = Models(markets)
     return Tradebot(config, config_path, calendar, clock, store, collectors, sleeves, markets, LimitGate(config.risk))
 
 
