@@ -77,6 +77,18 @@ _YOUNGER_LIMITS = {
     "price_collar": 0.1,
     "price_collar_sales": 0.3,
     "fresh_quote": "when_available",
+    "spend_proceeds": False,
+}
+# The same of costs: what they were before there were such settings.
+_YOUNGER_COSTS = {
+    "commission_plan": "fixed",
+    "clearing_per_share": "0",
+    "exchange_per_share": "0",
+    "pass_through_share": "0",
+    "regulatory_fees": False,
+    "impact": "off",
+    "impact_bps": 200.0,
+    "max_participation": None,
 }
 
 _NO_INDUSTRY = "No industry was known when the first session was decided: risk.max_sector_weight limits nothing until one is."
@@ -453,9 +465,9 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
     made_of = {
         "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
         "params": strategy.params.model_dump(mode="json"),
-        "risk": _risk_of(config.risk),
+        "risk": _older(config.risk.model_dump(mode="json"), _YOUNGER_LIMITS),
         "quality": config.quality.model_dump(mode="json"),
-        "costs": config.costs.model_dump(mode="json"),
+        "costs": _older(config.costs.model_dump(mode="json"), _YOUNGER_COSTS),
         "cutoff": config.decision_cutoff.isoformat(),
         "universe": universe and [str(entry) for entry in universe],
         "capital": str(capital),
@@ -466,10 +478,9 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
     return Sleeve(strategy, capital, fingerprint)
 
 
-def _risk_of(risk: RiskSettings) -> dict[str, Any]:
-    """The limits in force; the younger ones only where they are set, so that books made before there were any go on."""
-    made = risk.model_dump(mode="json")
-    return {name: value for name, value in made.items() if name not in _YOUNGER_LIMITS or value != _YOUNGER_LIMITS[name]}
+def _older(made: dict[str, Any], younger: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in force; the younger ones only where they are set, so that books made before there were any go on."""
+    return {name: value for name, value in made.items() if name not in younger or value != younger[name]}
 
 
 def _all_but(table: FactTable, needed: Sequence[str]) -> list[str]:

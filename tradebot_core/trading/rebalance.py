@@ -1,8 +1,9 @@
 """From decisions to order intents: order = target - position, in whole shares, within the limits that sizing can respect.
 
 Sales come first, then purchases in the order of their weight and security. Purchases are paid from cash that is there: the
-proceeds of sales decided in the same session are not spent, since they have not settled when the order goes out (T+1). They
-have a limit, so that a gap at the open cannot cost more than there is. How orders are placed is the strategy's style
+proceeds of sales decided in the same session are not spent, since they have not settled when the order goes out (T+1), but where
+`risk.spend_proceeds` says so. They have a limit, so that a gap at the open cannot cost more than there is; in the style that has none
+(`market_open`), gaps and commissions are paid from the cash buffer. How orders are placed is the strategy's style
 (model.order.OrderStyle).
 """
 
@@ -19,9 +20,12 @@ _COMMISSION = Decimal("0.01")  # at most this share of the trade's value, by IBK
 _CENT = Decimal("0.01")  # fits every tick of shares above one dollar
 
 
-def spendable(cash: Decimal, equity: Decimal, limits: RiskSettings) -> Decimal:
-    """What purchases may cost at their reference prices, so that cash suffices when they all open at their limit."""
+def spendable(cash: Decimal, equity: Decimal, limits: RiskSettings, style: OrderStyle = OrderStyle.OPEN_AUCTION) -> Decimal:
+    """What purchases may cost at their reference prices, so that cash suffices when they all open at their limit; where they have none,
+    what is there beside the buffer."""
     free = cash - equity * Decimal(str(limits.cash_buffer))
+    if not style.order_type(Side.BUY).has_limit:
+        return max(Decimal(0), free)
     return max(Decimal(0), free / ((1 + Decimal(str(limits.max_open_gap))) * (1 + _COMMISSION)))
 
 
@@ -37,7 +41,11 @@ def plan_orders(
 ) -> tuple[OrderIntent, ...]:
     """The orders that bring the book to its targets. `prices` USD, `volumes` median dollar volume, by security_id."""
     gap = Decimal(str(limits.max_open_gap))
-    cash = spendable(book.cash, equity, limits)
+    sold = Decimal(0)
+    if limits.spend_proceeds:
+        held = [book.positions.get(decision.security_id) for decision in decisions if decision.action is Action.SELL]
+        sold = sum((p.quantity * prices[p.security_id] for p in held if p is not None), sold)
+    cash = spendable(book.cash + sold, equity, limits, style)
     orders = []
     for decision in sorted(decisions, key=lambda d: (d.action is not Action.SELL, -d.target_weight, d.security_id)):
         held = book.positions.get(decision.security_id)

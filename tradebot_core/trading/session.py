@@ -204,7 +204,9 @@ def sleeve_equity(book: Book, prices: Mapping[int, LastPrice]) -> Decimal:
     return book.equity({held: prices[held].price for held in book.positions})
 
 
-def view_of(market: SessionMarket, book: Book, limits: RiskSettings) -> SessionView:
+def view_of(
+    market: SessionMarket, book: Book, limits: RiskSettings, style: OrderStyle = OrderStyle.OPEN_AUCTION
+) -> SessionView:
     """What the strategy may look at."""
     equity = sleeve_equity(book, market.prices)
     candidate_of = finder(market.candidates)
@@ -224,13 +226,13 @@ def view_of(market: SessionMarket, book: Book, limits: RiskSettings) -> SessionV
         )
 
     holdings = tuple(holding(book.positions[held]) for held in sorted(book.positions))
-    cash_weight = float(spendable(book.cash, equity, limits) / equity) if equity > 0 else 0.0
+    cash_weight = float(spendable(book.cash, equity, limits, style) / equity) if equity > 0 else 0.0
     return SessionView(market.session, market.candidates, holdings, cash_weight, book.last_sold)
 
 
 def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSettings) -> tuple[Decision, ...]:
     candidates, passed_over = of_one_class(market.candidates, market.volumes, sorted(book.positions))
-    view = view_of(replace(market, candidates=candidates), book, limits)
+    view = view_of(replace(market, candidates=candidates), book, limits, strategy.orders)
     try:
         made = list(strategy.decide(view))
     except TradebotError:
@@ -319,7 +321,7 @@ def plan(
             )
         )
         orders.append((intent, verdict))
-        if verdict.approved and intent.side is Side.BUY:
+        if verdict.approved and (intent.side is Side.BUY or limits.spend_proceeds):
             promised = promised.apply(_promise(intent))
     return tuple(orders)
 
@@ -329,8 +331,9 @@ def _left(cash: BrokerCash | None, promised: Decimal) -> BrokerCash | None:
 
 
 def _promise(intent: OrderIntent) -> Entry:
-    cash = -intent.quantity * (intent.limit_price or intent.reference_price)
-    return Entry(intent.key, intent.session, EntryKind.TRADE, cash, intent.quantity, intent.security_id, intent.symbol)
+    shares = intent.side.sign * intent.quantity
+    cash = -shares * (intent.limit_price or intent.reference_price)
+    return Entry(intent.key, intent.session, EntryKind.TRADE, cash, shares, intent.security_id, intent.symbol)
 
 
 def may_send(
