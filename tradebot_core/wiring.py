@@ -17,7 +17,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar, xnys
 from tradebot_core.clock import SampleClock, SystemClock
-from tradebot_core.config import Config, Mode, RiskSettings, UniverseSettings, load_config
+from tradebot_core.config import Config, Mode, UniverseSettings, load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import (

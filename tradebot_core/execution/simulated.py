@@ -90,16 +90,11 @@ class SimulatedEngine:
         if now < begins:
             return OrderStatus(OrderState.WORKING)
         price = (self._market.close_price if at_close else self._market.open_price)(intent.security_id, session)
-        if price is None:
-            return self._without(f"{intent.symbol} did not trade on {session}.", over)
         volume = self._volume(intent, session)
-        if volume is None:
-            return self._without(
-                f"What {intent.symbol} traded on {session} is not known, and it may take no more than a share.", over
-            )
+        why = self._why_unfilled(intent, session, price, volume)
+        if why or price is None or volume is None:
+            return OrderStatus(OrderState.EXPIRED, detail=why) if over else OrderStatus(OrderState.WORKING)
         quantity = self._most(intent.quantity, volume)
-        if not quantity:
-            return self._without(f"{intent.symbol} traded {volume:.0f} shares on {session}: too few to take one of them.", over)
         paid = fill_price(price, intent.side, self._costs, quantity / volume)
         if intent.limit_price is None or (paid - intent.limit_price) * intent.side.sign <= 0:
             return self._filled(intent, session, quantity, paid, begins)
@@ -112,10 +107,15 @@ class SimulatedEngine:
             return self._filled(intent, session, quantity, intent.limit_price, self._calendar.closes_at(session))
         return OrderStatus(OrderState.EXPIRED, detail=f"{beyond}, and did not trade through it in the session.")
 
-    @staticmethod
-    def _without(why: str, over: bool) -> OrderStatus:
-        """An order that has no fill, and will have none once the session is over."""
-        return OrderStatus(OrderState.EXPIRED, detail=why) if over else OrderStatus(OrderState.WORKING)
+    def _why_unfilled(self, intent: OrderIntent, session: date, price: float | None, volume: float | None) -> str:
+        """Why there is nothing to fill it with; empty when there is."""
+        if price is None:
+            return f"{intent.symbol} did not trade on {session}."
+        if volume is None:
+            return f"What {intent.symbol} traded on {session} is not known, and an order may take no more than its share of it."
+        if not self._most(intent.quantity, volume):
+            return f"{intent.symbol} traded {volume:.0f} shares on {session}: too few to take one of them."
+        return ""
 
     def _volume(self, intent: OrderIntent, session: date) -> float | None:
         """Shares that the session traded; without end where neither cap nor impact asks for it."""

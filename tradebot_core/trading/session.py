@@ -227,7 +227,7 @@ def view_of(
 
     holdings = tuple(holding(book.positions[held]) for held in sorted(book.positions))
     cash_weight = float(spendable(book.cash, equity, limits, style) / equity) if equity > 0 else 0.0
-    return SessionView(market.session, market.candidates, holdings, cash_weight, book.last_sold)
+    return SessionView(market.session, market.candidates, holdings, cash_weight, book.last_sold, float(equity))
 
 
 def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSettings) -> tuple[Decision, ...]:
