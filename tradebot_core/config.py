@@ -219,6 +219,13 @@ _TIERED_TERMS = {
 Money = Annotated[Decimal, Field(ge=0)]
 
 
+class InterestRate(Settings):
+    """A yearly rate on cash, from a day on."""
+
+    since: date
+    rate: Annotated[float, Field(ge=0, le=1)]
+
+
 class CostSettings(Settings):
     """What a fill costs in the simulated engine, and how much of an order fills; sources in quant/costs.py."""
 
@@ -236,6 +243,22 @@ class CostSettings(Settings):
     max_participation: Share | None = (
         None  # of the session's volume; what is beyond it is not filled, and ends with the session
     )
+
+    # Of backtests, whose account nobody tells of (trading/simulated_account.py).
+    dividend_withholding: Annotated[Decimal, Field(ge=0, lt=1)] | None = (
+        None  # share of a dividend; None: ibkr.dividend_withholding
+    )
+    interest: tuple[InterestRate, ...] = ()  # on cash, by date; none: it earns nothing
+    interest_free_cash: Money = Decimal(10_000)  # USD that earn nothing
+    delisting_return: Annotated[float, Field(ge=-1, le=0)] | None = None  # of shares that stop trading without a word
+
+    @field_validator("interest")
+    @classmethod
+    def in_order(cls, rates: tuple[InterestRate, ...]) -> tuple[InterestRate, ...]:
+        days = [rate.since for rate in rates]
+        if days != sorted(set(days)):
+            raise ValueError("the rates of interest are given in the order of their days, one for each")
+        return rates
 
     @model_validator(mode="before")
     @classmethod
@@ -260,6 +283,12 @@ class Config(Settings):
     costs: CostSettings = CostSettings()
     allowed_packages: tuple[str, ...] = ("tradebot_core",)  # where class paths may point
 
+    @property
+    def withholding(self) -> Decimal:
+        """Share of a dividend that is kept as tax: what is expected of the broker, and what backtests take."""
+        own, broker = self.costs.dividend_withholding, self.ibkr.dividend_withholding if self.ibkr is not None else None
+        return own if own is not None else broker or Decimal(0)
+
     @field_validator("collectors", "strategies")
     @classmethod
     def distinct_names(cls, blocks: Sequence[CollectorSettings | StrategySettings]) -> Sequence[Any]:
@@ -277,6 +306,9 @@ class Config(Settings):
             raise ValueError("the sample market is fictional and cannot be traded in mode live")
         if self.sample_market is not None and self.ibkr is not None and self.ibkr.account != SIMULATED_ACCOUNT:
             raise ValueError(f"the sample market trades only with the simulated TWS, whose account is {SIMULATED_ACCOUNT}")
+        own = self.costs.dividend_withholding
+        if self.ibkr is not None and own not in (None, self.ibkr.dividend_withholding):
+            raise ValueError("costs.dividend_withholding and ibkr.dividend_withholding differ; write the latter only")
         if self.ibkr is not None and self.ibkr.account_type == "cash":
             unlimited = [block.name for block in self.strategies if block.orders is OrderStyle.MARKET_OPEN]
             if self.risk.spend_proceeds:

@@ -58,6 +58,7 @@ from tradebot_core.trading.lookahead_sample import sample
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
+from tradebot_core.trading.simulated_account import SimulatedAccount
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
 
@@ -89,6 +90,10 @@ _YOUNGER_COSTS = {
     "impact": "off",
     "impact_bps": 200.0,
     "max_participation": None,
+    "dividend_withholding": None,
+    "interest": [],
+    "interest_free_cash": "10000",
+    "delisting_return": None,
 }
 
 _NO_INDUSTRY = "No industry was known when the first session was decided: risk.max_sector_weight limits nothing until one is."
@@ -229,6 +234,14 @@ class Tradebot:
             self.config.risk,
             engine_at,
             partial(self._positions_at, sleeve.name),
+            self._simulated_account.entries,
+        )
+
+    @property
+    def _simulated_account(self) -> SimulatedAccount:
+        costs = self.config.costs
+        return SimulatedAccount(
+            self.calendar, self.config.withholding, costs.interest, costs.interest_free_cash, costs.delisting_return
         )
 
     def _positions_at(self, name: str, session: date, first: date) -> Mapping[int, Position]:
@@ -474,6 +487,8 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
     }
     if strategy.orders is not OrderStyle.OPEN_AUCTION:  # books made before there was another style go on
         made_of["orders"] = str(strategy.orders)
+    if config.withholding:
+        made_of["withholding"] = str(config.withholding)
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     return Sleeve(strategy, capital, fingerprint)
 

@@ -31,7 +31,7 @@ from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.journal import MemoryJournal
 from tradebot_core.trading.markets import MarketHistory
 from tradebot_core.trading.rows import Row
-from tradebot_core.trading.session import Past, decide, settle, sleeve_equity, submit
+from tradebot_core.trading.session import OfAccount, Past, decide, settle, sleeve_equity, submit
 from tradebot_core.trading.settlement import unsettled_sales
 
 _LOOKED_BACK = timedelta(days=30)  # more than a sale takes to settle
@@ -82,6 +82,7 @@ class BacktestWalk:
         limits: RiskSettings,
         engine_at: Callable[[Clock, OpeningMarket], ExecutionEngine],
         positions_at: Callable[[date, date], Mapping[int, Position]] | None = None,
+        of_account: OfAccount | None = None,
     ) -> None:
         """`positions_at(session, first)` gives what this book held at the close of a session before the walk's `first`."""
         self._strategy = strategy
@@ -96,6 +97,7 @@ class BacktestWalk:
         self._state = opening
         self._digest = "" if deposit is not None else opening.digest
         self._positions_at = None if deposit is not None else positions_at
+        self._of_account = of_account
         self._sold_before = opening.unsettled  # by sessions before the first
         self._first: date | None = None
         self._made: dict[str, list[Row]] = {table.name: [] for table in BACKTEST_TABLES}
@@ -122,7 +124,8 @@ class BacktestWalk:
             peak = usd(self._deposit)
             journal.post(name, [Entry(f"deposit:{session}", session, EntryKind.DEPOSIT, self._deposit)])
             self._deposit = None
-        settle(journal, self._engine, name, close, self._calendar.previous(session), clock.now(), self._book_before)
+        before = self._calendar.previous(session)
+        settle(journal, self._engine, name, close, before, clock.now(), self._book_before, self._of_account)
         book = journal.book(name, session)
         market = history.market(session, sorted(book.positions))
         decisions = decide(self._strategy, market, book, self._limits)

@@ -85,6 +85,8 @@ class Past:
 
 _FIRST_SESSION, _NO_OTHERS = Past(), OtherOrders()
 BookBefore = Callable[[date], Book]  # the book before the open of a session
+# What an account does of itself in a session: of the book before its open and the entries of its actions, further entries.
+OfAccount = Callable[[Book, Sequence[Entry], Close], Sequence[Entry]]
 
 
 def settle(
@@ -95,15 +97,19 @@ def settle(
     previous: date,
     now: datetime,
     book_before: BookBefore | None = None,
+    of_account: OfAccount | None = None,
 ) -> None:
     """Enters what happened to the sleeve in the session: actions on what was held before the open, then fills.
 
-    `book_before` is needed where words come late: what they are about was held in an earlier session.
+    `book_before` is needed where words come late: what they are about was held in an earlier session. `of_account` stands in for a
+    broker's account (trading/simulated_account.py).
     """
     held = journal.book(strategy, previous)
     entries = action_entries(held, close.actions, close.session, close.prices)
     if close.late and book_before is not None:
         entries += late_entries(close.late, book_before, held.apply_all(entries), lambda of: _price(close.prices, of))
+    if of_account is not None:
+        entries = (*entries, *of_account(held, entries, close))
     journal.post(strategy, entries)
     take_fills(journal, engine, strategy, close.session, now)
 
