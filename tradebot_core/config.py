@@ -151,6 +151,8 @@ class RiskSettings(Settings):
     fresh_quote: FreshQuote = FreshQuote.WHEN_AVAILABLE
     # Purchases may be paid from sales decided in the same session, and from sales that have not settled: margin accounts only.
     spend_proceeds: bool = False
+    # What of an order that was filled in part did not fill is ordered again in the session after, unless the strategy decides otherwise.
+    carry_unfilled: bool = False
 
 
 def _number_or_off(value: Any) -> Any:
@@ -239,9 +241,9 @@ class CostSettings(Settings):
     regulatory_fees: bool = True  # of the SEC and FINRA, on sales
     slippage_bps: Annotated[float, Field(ge=0)] = 5.0  # half the spread
     impact: Impact = Impact.OFF
-    impact_bps: Annotated[float, Field(ge=0, le=10_000)] = 200.0  # of an order of the session's whole volume
+    impact_bps: Annotated[float, Field(ge=0, le=2_000)] = 200.0  # of an order of the session's whole volume
     max_participation: Share | None = (
-        None  # of the session's volume; what is beyond it is not filled, and ends with the session
+        None  # of the session's volume; the rest is not filled, and ends with it: see risk.carry_unfilled
     )
 
     # Of backtests, whose account nobody tells of (trading/simulated_account.py).

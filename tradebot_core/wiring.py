@@ -79,6 +79,7 @@ _YOUNGER_LIMITS = {
     "price_collar_sales": 0.3,
     "fresh_quote": "when_available",
     "spend_proceeds": False,
+    "carry_unfilled": False,
 }
 # The same of costs: what they were before there were such settings.
 _YOUNGER_COSTS = {

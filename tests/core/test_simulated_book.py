@@ -23,7 +23,7 @@ XNYS = xnys()
 
 
 def day(n: int) -> date:
-    """The n-th session of a story; 0 is 2024-01-31."""
+    """The n-th session of a story; 0 is Friday, 2024-03-01."""
     return SESSIONS[20 + n]
 
 
@@ -46,7 +46,7 @@ def test_a_sale_pays_the_fees_of_its_day_within_its_commission(tmp_path):
     bot = scripted(tmp_path, f"{day(0)} buy AAA 0.5", f"{day(2)} sell AAA", costs={"regulatory_fees": "true"})
     quote(bot, "AAA", 10.0)
     tables = walk(bot, days(4))
-    # 8.00 a million of 5,000 and 0.000166 of 500 shares, in February 2024.
+    # 8.00 a million of 5,000 and 0.000166 of 500 shares, in March 2024.
     assert [(side, fee) for _, _, side, _, _, fee in fills_of(tables)] == [("buy", "0.0000"), ("sell", "0.1230")]
     assert cash_of(tables)[-1] == D("9999.8770")
 
@@ -82,6 +82,22 @@ def test_what_the_volume_does_not_fill_ends_and_is_decided_anew(tmp_path):
     last = tables["order_states"].group_by("order_key", maintain_order=True).last()
     assert last["state"].to_list() == ["expired", "filled"]
     assert tables["positions"]["quantity"].to_list() == [300, 300]
+
+
+@pytest.mark.parametrize("style", ["in one walk", "session by session"])
+def test_what_the_volume_does_not_fill_is_carried_until_it_is_whole_where_that_is_the_rule(tmp_path, style):
+    script = (f"{day(0)} buy AAA 0.7", f"{day(4)} sell AAA")
+    limits = {"max_order_volume_share": 1.0, "carry_unfilled": "true"}
+    bot = scripted(tmp_path, *script, costs={"max_participation": 0.001}, limits=limits)
+    quote(bot, "AAA", 10.0, volume=300_000)
+    if style == "in one walk":
+        fills = fills_of(walk(bot, days(9)))
+    else:
+        fills = [fill for session in days(9) for fill in fills_of(walk(bot, [session]))]
+    assert [(on, side, quantity) for on, _, side, quantity, *_ in fills] == [
+        *((day(1), "buy", 300), (day(2), "buy", 300), (day(3), "buy", 100)),
+        *((day(5), "sell", 300), (day(6), "sell", 300), (day(7), "sell", 100)),
+    ]
 
 
 # Settlement
@@ -182,8 +198,8 @@ def test_interest_is_a_line_of_the_ledger(tmp_path):
     interest = "[{{since: 2024-01-01, rate: 0.036}}]"
     bot = scripted(tmp_path, costs={"interest": interest, "interest_free_cash": 0})
     quote(bot, "AAA", 10.0)
-    tables = walk(bot, days(3))  # from Wednesday to Friday
-    assert cash_of(tables) == [D(10_000), D(10_001), D("10002.0001")]
+    tables = walk(bot, days(3))  # over a weekend, and a day
+    assert cash_of(tables) == [D(10_000), D(10_003), D("10004.0003")]
     assert tables["entries"]["kind"].to_list() == ["deposit", "interest", "interest"]
 
 

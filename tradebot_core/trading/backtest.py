@@ -30,6 +30,7 @@ from tradebot_core.trading import rows
 from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.journal import MemoryJournal
 from tradebot_core.trading.markets import MarketHistory
+from tradebot_core.trading.rebalance import Carried, carried
 from tradebot_core.trading.rows import Row
 from tradebot_core.trading.session import OfAccount, Past, decide, settle, sleeve_equity, submit
 from tradebot_core.trading.settlement import unsettled_sales
@@ -133,7 +134,7 @@ class BacktestWalk:
         pending = Decimal(0) if self._limits.spend_proceeds else sum((cash for _, cash in sales), Decimal(0))
         style = self._strategy.orders
         back = self._calendar.offset(session, -self._limits.unfilled_sessions)
-        past = Past(peak, journal.unfilled(name, back, session))
+        past = Past(peak, journal.unfilled(name, back, session), self._left())
         submit(journal, self._engine, self._gate, self._limits, name, decisions, market, clock.now(), style, pending, past)
         working = tuple(intent for intent, _ in journal.open_orders(name))
         prices = {held: market.prices[held] for held in book.positions}
@@ -150,6 +151,15 @@ class BacktestWalk:
         if close >= self._calendar.previous(self._first):
             return self._journal.book(self._strategy.name, close)
         return Book(positions=self._positions_at(close, self._first)) if self._positions_at else Book()
+
+    def _left(self) -> Carried:
+        """Of the orders that waited for this session."""
+        if not self._limits.carry_unfilled:
+            return {}
+        filled: dict[str, int] = {}
+        for intent in self._state.working:
+            filled[intent.key] = sum(fill.quantity for fill in self._journal.fills_of(intent.key))
+        return carried((o.security_id, o.side, o.quantity, filled[o.key]) for o in self._state.working)
 
     def _record(self, session: date, decisions: Sequence[Decision]) -> None:
         state, made = self._state, self._made

@@ -31,7 +31,7 @@ from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions, hold_where_blocked
 from tradebot_core.trading.fresh_prices import FreshPrice, as_sized
 from tradebot_core.trading.late_actions import LateWord, late_entries
-from tradebot_core.trading.rebalance import plan_orders, spendable
+from tradebot_core.trading.rebalance import Carried, plan_orders, spendable
 from tradebot_core.trading.share_classes import of_one_class
 
 _NOTHING = Decimal(0)
@@ -76,11 +76,12 @@ class Close:
 
 @dataclass(frozen=True)
 class Past:
-    """What the limits look back on: the sleeve's highest equity so far (None: this is its first session) and, by security and
-    side, how many orders of the last sessions went out without any fill."""
+    """What is looked back on: the sleeve's highest equity so far (None: this is its first session), by security and side how many orders
+    of the last sessions went out without any fill, and what orders filled in part left (where `risk.carry_unfilled`)."""
 
     peak: Decimal | None = None
     unfilled: Mapping[tuple[int, Side], int] = field(default_factory=dict)
+    left: Carried = field(default_factory=dict)
 
 
 _FIRST_SESSION, _NO_OTHERS = Past(), OtherOrders()
@@ -301,7 +302,7 @@ def plan(
     book = replace(book, cash=book.cash - unsettled)
     promised = book  # the book with the approved purchases paid, so that the limits hold for all of them together
     orders: list[tuple[OrderIntent, RiskVerdict]] = []
-    for intent in plan_orders(strategy, decisions, book, equity, prices, market.volumes, limits, style):
+    for intent in plan_orders(strategy, decisions, book, equity, prices, market.volumes, limits, style, past.left):
         approved = sum(verdict.approved for _, verdict in orders)
         verdict = (
             RiskVerdict(False, "corporate_action_at_next_open")
