@@ -217,7 +217,8 @@ class MarketRange:
         seen = calendar.sessions(first_bar_needed(sessions[0], calendar), sessions[-1])
         versions_of_bars = self._bars(seen[0], seen[-1])
         bars = known_bars(versions_of_bars, seen, calendar).select(
-            *("session", "security_id", "open", "high", "low", "close", "volume"), median_dollar_volume_20d=median_dollar_volume()
+            *("session", "security_id", "open", "high", "low", "close", "volume"),
+            median_dollar_volume_20d=median_dollar_volume(),
         )
         before = closes_of(bars.filter(pl.col("session") == calendar.previous(sessions[0])))
         versions = self._actions.filter(pl.col("session") <= sessions[-1], pl.col("known_at") <= calendar.cutoff(sessions[-1]))
