@@ -18,7 +18,7 @@ from tradebot_core.wiring import Tradebot
 
 SESSIONS = tuple(XNYS.sessions(date(2024, 2, 1), date(2024, 3, 28)))
 NO_LIMITS = {"max_order_notional": 1_000_000, "max_position_weight": 1.0, "cash_buffer": 0.0}
-NO_COSTS = {"slippage_bps": 0, "commission_per_share": 0, "commission_minimum": 0}
+NO_COSTS = {"slippage_bps": 0, "commission_per_share": 0, "commission_minimum": 0, "regulatory_fees": False}
 # The first session of the stories: the twenty before it make the volume known.
 DAY = SESSIONS[20]
 TOLD = Verdict(True, "told", None, None)

@@ -17,6 +17,8 @@ from tradebot_core.errors import UsageError
 NEW_YORK = ZoneInfo("America/New_York")
 _OPEN = time(9, 30)
 _CLOSE = time(16, 0)
+# Sessions from a trade to its settlement, by the first day of the trades (17 CFR 240.15c6-1 and SEC Releases 33-7022, 34-80295, 34-96930).
+_SETTLEMENT_CYCLES = ((date.min, 5), (date(1995, 6, 7), 3), (date(2017, 9, 5), 2), (date(2024, 5, 28), 1))
 DEFAULT_CUTOFF = time(18, 0)
 
 
@@ -80,13 +82,17 @@ class TradingCalendar:
         return self.all_sessions[bisect_right(self.all_sessions, day)]
 
     def settles_on(self, session: date) -> date:
-        """When a trade of the session settles: the next session on which banks are open (T+1, 17 CFR 240.15c6-1).
+        """When a trade of the session settles: so many days later on which exchange and banks are open as its day's cycle says, T+1
+        since 2024-05-28, T+2 since 2017-09-05, T+3 before.
 
         On Columbus Day and Veterans Day the exchange trades and nothing settles (FINRA Notice to Members 99-83).
         """
-        day = self.next(session)
-        while _banks_are_closed(day):
+        cycle = next(days for since, days in reversed(_SETTLEMENT_CYCLES) if session >= since)
+        day = session
+        for _ in range(cycle):
             day = self.next(day)
+            while _banks_are_closed(day):
+                day = self.next(day)
         return day
 
     def opens_at(self, session: date) -> datetime:

@@ -149,6 +149,10 @@ class RiskSettings(Settings):
     price_collar: Share = 0.1
     price_collar_sales: Share = 0.3
     fresh_quote: FreshQuote = FreshQuote.WHEN_AVAILABLE
+    # Purchases may be paid from sales decided in the same session, and from sales that have not settled: margin accounts only.
+    spend_proceeds: bool = False
+    # What of an order that was filled in part did not fill is ordered again in the session after, unless the strategy decides otherwise.
+    carry_unfilled: bool = False
 
 
 def _number_or_off(value: Any) -> Any:
@@ -205,13 +209,77 @@ class LayerSettings(Settings):
 LAYER_LIMITS = LayerSettings()
 
 
-class CostSettings(Settings):
-    """What a fill costs in the simulated engine: IBKR Pro fixed pricing and slippage from the open."""
+class CommissionPlan(StrEnum):
+    FIXED = "fixed"
+    TIERED = "tiered"
 
-    commission_per_share: Annotated[Decimal, Field(ge=0)] = Decimal("0.005")
-    commission_minimum: Annotated[Decimal, Field(ge=0)] = Decimal("1")
+
+class Impact(StrEnum):
+    """How the price moves against an order, by the share of the session's volume that it takes."""
+
+    OFF = "off"
+    SQUARE_ROOT = "square_root"
+    LINEAR = "linear"
+
+
+# What the tiered plan has in place of the fixed plan's terms; each may be set.
+_TIERED_TERMS = {
+    "commission_per_share": Decimal("0.0035"),
+    "commission_minimum": Decimal("0.35"),
+    "clearing_per_share": Decimal("0.0002"),
+    "exchange_per_share": Decimal("0.003"),
+    "pass_through_share": Decimal("0.000735"),
+}
+
+Money = Annotated[Decimal, Field(ge=0)]
+
+
+class InterestRate(Settings):
+    """A yearly rate on cash, from a day on."""
+
+    since: date
+    rate: Annotated[float, Field(ge=0, le=1)]
+
+
+class CostSettings(Settings):
+    """What a fill costs in the simulated engine, and how much of an order fills; sources in quant/costs.py."""
+
+    commission_plan: CommissionPlan = CommissionPlan.FIXED
+    commission_per_share: Money = Decimal("0.005")
+    commission_minimum: Money = Decimal("1")
     commission_maximum_share: Share = 0.01  # of the trade's value
-    slippage_bps: Annotated[float, Field(ge=0)] = 5.0
+    clearing_per_share: Money = Decimal(0)
+    exchange_per_share: Money = Decimal(0)
+    pass_through_share: Annotated[Decimal, Field(ge=0, lt=1)] = Decimal(0)  # of the commission
+    regulatory_fees: bool = True  # of the SEC and FINRA, on sales
+    slippage_bps: Annotated[float, Field(ge=0)] = 5.0  # half the spread
+    impact: Impact = Impact.OFF
+    impact_bps: Annotated[float, Field(ge=0, le=2_000)] = 200.0  # of an order of the session's whole volume
+    max_participation: Share | None = (
+        None  # of the session's volume; the rest is not filled, and ends with it: see risk.carry_unfilled
+    )
+
+    # Of backtests, whose account nobody tells of (trading/simulated_account.py).
+    dividend_withholding: Annotated[Decimal, Field(ge=0, lt=1)] | None = (
+        None  # share of a dividend; None: ibkr.dividend_withholding
+    )
+    interest: tuple[InterestRate, ...] = ()  # on cash, by date; none: it earns nothing
+    interest_free_cash: Money = Decimal(10_000)  # USD that earn nothing
+    delisting_return: Annotated[float, Field(ge=-1, le=0)] | None = None  # of shares that stop trading without a word
+
+    @field_validator("interest")
+    @classmethod
+    def in_order(cls, rates: tuple[InterestRate, ...]) -> tuple[InterestRate, ...]:
+        days = [rate.since for rate in rates]
+        if days != sorted(set(days)):
+            raise ValueError("the rates of interest are given in the order of their days, one for each")
+        return rates
+
+    @model_validator(mode="before")
+    @classmethod
+    def terms_of_the_plan(cls, given: Any) -> Any:
+        tiered = isinstance(given, dict) and given.get("commission_plan") == CommissionPlan.TIERED
+        return _TIERED_TERMS | given if tiered else given
 
 
 class Config(Settings):
@@ -233,6 +301,12 @@ class Config(Settings):
     benchmark: str | None = None
     allowed_packages: tuple[str, ...] = ("tradebot_core",)  # where class paths may point
 
+    @property
+    def withholding(self) -> Decimal:
+        """Share of a dividend that is kept as tax: what is expected of the broker, and what backtests take."""
+        own, broker = self.costs.dividend_withholding, self.ibkr.dividend_withholding if self.ibkr is not None else None
+        return own if own is not None else broker or Decimal(0)
+
     @field_validator("collectors", "strategies")
     @classmethod
     def distinct_names(cls, blocks: Sequence[CollectorSettings | StrategySettings]) -> Sequence[Any]:
@@ -250,6 +324,18 @@ class Config(Settings):
             raise ValueError("the sample market is fictional and cannot be traded in mode live")
         if self.sample_market is not None and self.ibkr is not None and self.ibkr.account != SIMULATED_ACCOUNT:
             raise ValueError(f"the sample market trades only with the simulated TWS, whose account is {SIMULATED_ACCOUNT}")
+        own = self.costs.dividend_withholding
+        if self.ibkr is not None and own not in (None, self.ibkr.dividend_withholding):
+            raise ValueError("costs.dividend_withholding and ibkr.dividend_withholding differ; write the latter only")
+        if self.ibkr is not None and self.ibkr.account_type == "cash":
+            unlimited = [block.name for block in self.strategies if block.orders is OrderStyle.MARKET_OPEN]
+            if self.risk.spend_proceeds:
+                raise ValueError("risk.spend_proceeds needs ibkr.account_type margin: a cash account pays with settled cash")
+            if unlimited:
+                raise ValueError(
+                    f"strategy {unlimited[0]} has orders market_open, whose purchases a gap may make dearer than the cash that is "
+                    "there: they need ibkr.account_type margin"
+                )
         if self.data_store.backend == "postgres":
             raise ValueError("data_store.backend postgres is not built yet; use file")
         return self

@@ -495,6 +495,14 @@ class OpeningMarket(Protocol):
         """The raw low and high of a session that is over, or None as for `open_price`."""
         ...
 
+    def close_price(self, security_id: int, session: date) -> float | None:
+        """The raw close of a session that is over, or None as for `open_price`."""
+        ...
+
+    def traded_volume(self, security_id: int, session: date) -> float | None:
+        """Shares that a session which is over traded, or None where that is not known."""
+        ...
+
     def voids_orders(self, security_id: int, session: date) -> bool:
         """Whether a split or a delisting takes effect in the session: an order decided before it means other shares."""
         ...

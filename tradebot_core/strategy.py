@@ -174,6 +174,11 @@ class SessionView:
     holdings: Sequence[Holding]
     cash_weight: float  # cash as a share of equity, after the configured buffer; never negative
     last_sold: Mapping[int, date]  # when a security was last sold out, by security_id
+    equity: float = 0.0  # of the sleeve, USD
+
+    def weight_in_shares(self, candidate: Candidate, weight: float) -> float:
+        """What whole shares take of a weight: orders are for whole shares, and the rest of the money is there for the next."""
+        return math.floor(weight * self.equity / candidate.price) * candidate.price / self.equity
 
     def buy(self, candidate: Candidate, weight: float, verdict: Verdict) -> Decision:
         return self._decision(candidate, Action.BUY, weight, verdict)

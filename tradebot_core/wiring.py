@@ -17,7 +17,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar, xnys
 from tradebot_core.clock import SampleClock, SystemClock
-from tradebot_core.config import Config, Mode, RiskSettings, UniverseSettings, load_config
+from tradebot_core.config import Config, Mode, UniverseSettings, load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import (
@@ -59,6 +59,7 @@ from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.report import Report, make_report
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
+from tradebot_core.trading.simulated_account import SimulatedAccount
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
 from tradebot_core.trading.training import Models
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
@@ -79,6 +80,23 @@ _YOUNGER_LIMITS = {
     "price_collar": 0.1,
     "price_collar_sales": 0.3,
     "fresh_quote": "when_available",
+    "spend_proceeds": False,
+    "carry_unfilled": False,
+}
+# The same of costs: what they were before there were such settings.
+_YOUNGER_COSTS = {
+    "commission_plan": "fixed",
+    "clearing_per_share": "0",
+    "exchange_per_share": "0",
+    "pass_through_share": "0",
+    "regulatory_fees": False,
+    "impact": "off",
+    "impact_bps": 200.0,
+    "max_participation": None,
+    "dividend_withholding": None,
+    "interest": [],
+    "interest_free_cash": "10000",
+    "delisting_return": None,
 }
 
 _NO_INDUSTRY = "No industry was known when the first session was decided: risk.max_sector_weight limits nothing until one is."
@@ -219,6 +237,14 @@ class Tradebot:
             self.config.risk,
             engine_at,
             partial(self._positions_at, sleeve.name),
+            self._simulated_account.entries,
+        )
+
+    @property
+    def _simulated_account(self) -> SimulatedAccount:
+        costs = self.config.costs
+        return SimulatedAccount(
+            self.calendar, self.config.withholding, costs.interest, costs.interest_free_cash, costs.delisting_return
         )
 
     def _positions_at(self, name: str, session: date, first: date) -> Mapping[int, Position]:
@@ -483,23 +509,24 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
     made_of = {
         "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
         "params": strategy.params.model_dump(mode="json"),
-        "risk": _risk_of(config.risk),
+        "risk": _older(config.risk.model_dump(mode="json"), _YOUNGER_LIMITS),
         "quality": config.quality.model_dump(mode="json"),
-        "costs": config.costs.model_dump(mode="json"),
+        "costs": _older(config.costs.model_dump(mode="json"), _YOUNGER_COSTS),
         "cutoff": config.decision_cutoff.isoformat(),
         "universe": universe and [str(entry) for entry in universe],
         "capital": str(capital),
     }
     if strategy.orders is not OrderStyle.OPEN_AUCTION:  # books made before there was another style go on
         made_of["orders"] = str(strategy.orders)
+    if config.withholding:
+        made_of["withholding"] = str(config.withholding)
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     return Sleeve(strategy, capital, fingerprint)
 
 
-def _risk_of(risk: RiskSettings) -> dict[str, Any]:
-    """The limits in force; the younger ones only where they are set, so that books made before there were any go on."""
-    made = risk.model_dump(mode="json")
-    return {name: value for name, value in made.items() if name not in _YOUNGER_LIMITS or value != _YOUNGER_LIMITS[name]}
+def _older(made: dict[str, Any], younger: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in force; the younger ones only where they are set, so that books made before there were any go on."""
+    return {name: value for name, value in made.items() if name not in younger or value != younger[name]}
 
 
 def _year_by_year(store: DataStore, sessions: Sequence[date], as_of: datetime) -> Iterator[pl.DataFrame]:

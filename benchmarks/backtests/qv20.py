@@ -82,5 +82,5 @@ class QV20(Strategy):
                 break
             rank = candidate.features["rank"]
             decisions.append(view.buy(candidate, weight, Verdict(True, "rank", rank, PLACES)))
-            cash, held = cash - weight, held + 1
+            cash, held = cash - view.weight_in_shares(candidate, weight), held + 1
         return decisions

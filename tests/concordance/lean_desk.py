@@ -130,7 +130,9 @@ def trade(data: Data, rule: Rule, start: date, end: date, capital: int, unit: in
     )
     history, clock, market = MarketHistory(scaled, actions, {}), _Clock(), _Market()
     market.history = history
-    costs = CostSettings(commission_per_share=Decimal("0.005") * unit, commission_minimum=Decimal(unit), slippage_bps=0)
+    costs = CostSettings(
+        commission_per_share=Decimal("0.005") * unit, commission_minimum=Decimal(unit), slippage_bps=0, regulatory_fees=False
+    )  # Lean's model of IBKR has no fees on sales
     limits = RiskSettings(
         max_order_notional=10**12, max_order_volume_share=1, max_position_weight=1, cash_buffer=0, max_price_jump=100
     )

@@ -327,7 +327,9 @@ def test_redoing_a_session_with_another_result_breaks_the_chain_after_it(tmp_pat
     assert list(bot.backtest_sessions("scripted")) == list(days(6)[4:])
 
 
-@pytest.mark.parametrize("change", ["capital", "params", "limits", "costs"])
+@pytest.mark.parametrize(
+    "change", ["capital", "params", "limits", "costs", "proceeds", "fees", "plan", "cap", "tax", "interest"]
+)
 def test_a_book_made_with_other_settings_is_not_continued(tmp_path, change):
     script = f"{day(0)} buy AAA 0.5"
     bot = scripted(tmp_path, script)
@@ -338,6 +340,12 @@ def test_a_book_made_with_other_settings_is_not_continued(tmp_path, change):
         "params": lambda: scripted(tmp_path, script, f"{day(4)} sell AAA"),
         "limits": lambda: scripted(tmp_path, script, limits={"max_orders_per_session": 19}),
         "costs": lambda: scripted(tmp_path, script, costs={"slippage_bps": 1}),
+        "proceeds": lambda: scripted(tmp_path, script, limits={"spend_proceeds": "true"}),
+        "fees": lambda: scripted(tmp_path, script, costs={"regulatory_fees": "true"}),
+        "plan": lambda: scripted(tmp_path, script, costs={"commission_plan": "tiered"}),
+        "cap": lambda: scripted(tmp_path, script, costs={"max_participation": 0.1}),
+        "tax": lambda: scripted(tmp_path, script, costs={"dividend_withholding": 0.15}),
+        "interest": lambda: scripted(tmp_path, script, costs={"interest": "[{{since: 2024-01-01, rate: 0.01}}]"}),
     }[change]()
     with pytest.raises(UsageError, match=f"scripted up to {day(1)} was made with other parameters"):
         walk(changed, [day(2)])

@@ -149,8 +149,13 @@ def test_offsets_count_sessions_and_not_days():
         ("2026-10-12", "2026-10-13"),
         ("2026-11-10", "2026-11-12"),  # Veterans Day
         ("2026-11-11", "2026-11-12"),
-        ("2018-11-09", "2018-11-13"),  # Veterans Day on a Sunday, kept on Monday the 12th
-        ("2023-11-09", "2023-11-10"),  # on a Saturday
+        ("2018-11-09", "2018-11-14"),  # T+2, and Veterans Day on a Sunday, kept on Monday the 12th
+        ("2023-11-09", "2023-11-13"),  # T+2, and Veterans Day on a Saturday
+        ("2017-09-01", "2017-09-07"),  # the last day of T+3, over Labor Day: both settle on the same day
+        ("2017-09-05", "2017-09-07"),  # the first of T+2
+        ("2024-05-24", "2024-05-29"),  # the last of T+2, over Memorial Day
+        ("2024-05-28", "2024-05-29"),  # the first of T+1
+        ("2012-10-05", "2012-10-11"),  # T+3, of which Columbus Day is none
     ],
 )
 def test_a_trade_settles_on_the_next_day_on_which_the_exchange_and_the_banks_are_open(traded, settles):

@@ -15,10 +15,10 @@ import pytest
 
 from tests.markets import SESSIONS as HALF_YEAR
 from tests.markets import XNYS, at, fill_store, run_layers, tradebot
-from tests.scripted import SESSIONS, act, quote, scripted, security_of
+from tests.scripted import SESSIONS, act, quote, scripted, security_of, walk
 from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitted, OrderUnknown, ReconciliationError
 from tradebot_core.interfaces import Break, BrokerCash, Purpose
-from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict, Side, order_key
+from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, OrderStyle, RiskVerdict, Side, order_key
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
@@ -220,6 +220,29 @@ def test_live_decides_and_fills_exactly_what_the_backtest_of_the_same_sessions_d
     if name == "value_investor":
         assert {"buy", "sell"} == set(simulated["fills"]["side"])
         assert "split" in set(simulated["entries"]["kind"])
+
+
+@pytest.mark.parametrize("style", [OrderStyle.OPEN_AUCTION, OrderStyle.CLOSE_AUCTION, OrderStyle.MARKET_OPEN])
+@pytest.mark.parametrize("proceeds", ["false", "true"])
+def test_parts_that_are_carried_cash_that_has_not_settled_and_fees_are_the_same_live_as_in_a_backtest(
+    tmp_path, style, proceeds
+):
+    script = (f"{day(0)} buy AAA 0.7", f"{day(3)} sell AAA", f"{day(3)} buy BBB 0.4", f"{day(4)} buy BBB 0.5")
+    limits = {"carry_unfilled": "true", "spend_proceeds": proceeds, "max_order_volume_share": 1.0}
+    costs = {"max_participation": 0.001, "regulatory_fees": "true", "commission_plan": "tiered"}
+    desk = Desk(scripted(tmp_path, *script, limits=limits, costs=costs))
+    desk.strategy.orders = style
+    for symbol, price in (("AAA", 10.0), ("BBB", 20.0)):
+        quote(desk.bot, symbol, price, volume=300_000)
+    sessions = SESSIONS[20:28]
+    simulated = walk(desk.bot, sessions)
+    for session in sessions:
+        desk.night(session)
+    assert desk.ledger.fills("scripted").equals(simulated["fills"].sort("session", "execution_id"))
+    assert desk.ledger.orders("scripted").select(simulated["orders"].columns).equals(simulated["orders"])
+    assert str(desk.cash(sessions[-1])) == simulated["equity"]["cash"][-1]
+    bought = simulated["fills"].filter(symbol="AAA", side="buy")["quantity"].to_list()
+    assert bought == [300, 300, 100]
 
 
 # At most once

@@ -212,6 +212,10 @@ def test_every_planned_order_has_one_verdict_and_those_approved_are_paid_at_thei
     assert len({intent.key for intent in wanted}) == len(wanted)
     assert all(isinstance(verdict, RiskVerdict) and verdict.rule for _, verdict in orders)
     approved = [intent for intent, verdict in orders if verdict.approved and intent.side is Side.BUY]
+    if style is OrderStyle.MARKET_OPEN:  # nothing bounds a price without a limit: what the close says is there
+        assert all(intent.limit_price is None for intent in approved)
+        assert sum(intent.notional for intent in approved) <= before.cash
+        return
     assert all(intent.limit_price is not None for intent in approved)
     # IBKR takes at most 1 % of the trade's value.
     assert sum(intent.quantity * intent.limit_price * Decimal("1.01") for intent in approved) <= before.cash

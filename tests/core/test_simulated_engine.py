@@ -19,8 +19,16 @@ ORDER = OrderIntent(order_key("s", DAY, 1, Side.BUY), "s", DAY, 1, "AAA", Side.B
 
 
 class Market:
-    def __init__(self, open_price: float | None = 11.0, split: bool = False, low: float = 10.0, high: float = 12.0) -> None:
-        self.price, self.split, self.range = open_price, split, (low, high)
+    def __init__(
+        self,
+        open_price: float | None = 11.0,
+        split: bool = False,
+        low: float = 10.0,
+        high: float = 12.0,
+        close: float | None = 11.5,
+        volume: float | None = 10_000.0,
+    ) -> None:
+        self.price, self.split, self.range, self.close, self.volume = open_price, split, (low, high), close, volume
 
     def open_price(self, security_id: int, session: date) -> float | None:
         assert (security_id, session) == (1, NEXT)
@@ -30,12 +38,22 @@ class Market:
         assert (security_id, session) == (1, NEXT)
         return self.range
 
+    def close_price(self, security_id: int, session: date) -> float | None:
+        assert (security_id, session) == (1, NEXT)
+        return self.close
+
+    def traded_volume(self, security_id: int, session: date) -> float | None:
+        assert (security_id, session) == (1, NEXT)
+        return self.volume
+
     def voids_orders(self, security_id: int, session: date) -> bool:
         return self.split
 
 
-def engine_at(now: datetime, market: Market | None = None, path: Path | None = None) -> SimulatedEngine:
-    return SimulatedEngine(market or Market(), XNYS, FixedClock(now), CostSettings(), path)
+def engine_at(
+    now: datetime, market: Market | None = None, path: Path | None = None, costs: CostSettings | None = None
+) -> SimulatedEngine:
+    return SimulatedEngine(market or Market(), XNYS, FixedClock(now), costs or CostSettings(), path)
 
 
 def status_at(now: datetime, market: Market | None = None) -> OrderStatus:
@@ -132,3 +150,76 @@ def test_a_sale_waits_for_the_highest_price(high, state):
 def test_an_adaptive_order_costs_what_one_at_the_open_costs(kind):
     (fill,) = day_order(Market(open_price=11.0), order=replace(ORDER, order_type=kind)).fills
     assert fill.price == Decimal("11.0055")
+
+
+# The closing auction
+
+ON_CLOSE = replace(ORDER, order_type=OrderType.LIMIT_ON_CLOSE, limit_price=Decimal(12))
+CLOSED = XNYS.closes_at(NEXT)
+
+
+def test_an_order_for_the_closing_auction_waits_for_it_and_fills_at_the_close():
+    assert day_order(Market(close=11.5), CLOSED - timedelta(microseconds=1), ON_CLOSE) == OrderStatus(OrderState.WORKING)
+    (fill,) = day_order(Market(close=11.5), CLOSED, ON_CLOSE).fills
+    assert (fill.price, fill.quantity, fill.filled_at) == (Decimal("11.5058"), 300, CLOSED)  # 11.50575
+
+
+def test_one_whose_limit_the_close_is_beyond_ends_though_the_session_traded_within_it():
+    status = day_order(Market(open_price=10.0, close=12.5), CLOSED, ON_CLOSE)
+    assert (status.state, status.fills) == (OrderState.EXPIRED, ())
+    assert status.detail == "It closed at 12.5, beyond the limit of 12."
+
+
+def test_a_sale_market_on_close_takes_the_close():
+    sale = replace(ORDER, side=Side.SELL, order_type=OrderType.MARKET_ON_CLOSE)
+    (fill,) = day_order(Market(close=2.0), CLOSED, sale).fills
+    # A dollar and a half, 8.00 a million of 599.70 and 0.000166 a share.
+    assert (fill.price, fill.commission) == (Decimal("1.9990"), Decimal("1.5546"))
+
+
+# No more than a share of the volume
+
+TENTH = CostSettings(max_participation=0.1)
+
+
+def capped(volume: float | None, order: OrderIntent = ORDER, now: datetime = OVER, costs: CostSettings = TENTH) -> OrderStatus:
+    return engine_at(now, Market(volume=volume), costs=costs).submit(order)
+
+
+@pytest.mark.parametrize(
+    ("volume", "state", "filled"),
+    [
+        (3000.0, OrderState.FILLED, 300),
+        (2999.0, OrderState.EXPIRED, 299),  # a part of an order is whole shares
+        (10.0, OrderState.EXPIRED, 1),
+        (9.0, OrderState.EXPIRED, 0),
+        (0.0, OrderState.EXPIRED, 0),
+        (None, OrderState.EXPIRED, 0),  # what is not known fills nothing
+        (float("nan"), OrderState.EXPIRED, 0),
+    ],
+)
+def test_an_order_takes_its_share_of_the_volume_and_the_rest_ends(volume, state, filled):
+    status = capped(volume)
+    assert (status.state, sum(fill.quantity for fill in status.fills)) == (state, filled)
+
+
+def test_the_part_pays_the_minimum_and_its_end_is_told():
+    status = capped(1000.0)
+    assert (status.fills[0].quantity, status.fills[0].commission) == (100, Decimal("1.0000"))
+    assert status.detail == "100 of 300 filled: no more than 10.0% of the session's volume. The rest ended."
+
+
+def test_a_day_order_in_part_works_on_until_the_close_and_one_of_the_auction_has_ended():
+    part = replace(ORDER, order_type=OrderType.LIMIT, limit_price=Decimal(12))
+    assert capped(1000.0, part, XNYS.opens_at(NEXT)).state is OrderState.PARTIAL
+    assert capped(1000.0, part, CLOSED).state is OrderState.EXPIRED
+    assert capped(1000.0, ORDER, XNYS.opens_at(NEXT)).state is OrderState.EXPIRED
+
+
+def test_without_a_cap_no_volume_is_asked_for():
+    assert capped(None, costs=CostSettings()).state is OrderState.FILLED
+
+
+def test_with_impact_alone_never_more_is_filled_than_traded():
+    status = capped(100.0, costs=CostSettings(impact="linear", slippage_bps=0))
+    assert [(fill.quantity, fill.price) for fill in status.fills] == [(100, Decimal("11.2200"))]  # all of it: 200 basis points

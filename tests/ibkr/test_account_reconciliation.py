@@ -419,7 +419,8 @@ def test_a_sale_pays_for_what_is_bought_when_it_has_settled(desk):
     desk.actions.append(money(EntryKind.DIVIDEND, THURSDAY, "AAA", "10"))
     account = desk.reconciler.reader.account()
     assert account.settled_cash is not None and account.cash is not None
-    assert account.cash - account.settled_cash == 100 * 18 - 1  # of Thursday's sale, less its commission
+    # Of Thursday's sale, less its commission and the fees of the SEC (20.60 a million) and FINRA (0.000195 a share).
+    assert account.cash - account.settled_cash == 100 * 18 - Decimal("1.0566")
     assert desk.reconciler.compare(at(THURSDAY, 18)).cash(THURSDAY) == BrokerCash(account.cash)
 
 

@@ -14,7 +14,7 @@ from tradebot_core.errors import ConfigurationError, ExecutionError, NotPermitte
 from tradebot_core.execution.ibkr import IbkrEngine, _status
 from tradebot_core.ibkr.connection import Client, run
 from tradebot_core.ibkr.orders import BrokerExecution, BrokerOrder, order_reference
-from tradebot_core.model.order import Fill, OrderState, OrderType, Side
+from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderType, Side
 
 
 def orders_at_the_broker(settings: IbkrSettings) -> list[str]:
@@ -280,3 +280,45 @@ def test_a_long_key_is_found_again_under_its_hash(gateway, engine):
     gateway.clock.set(at(WEDNESDAY, 18))
     status = engine.get_order_status(sent.key)
     assert (status.state, status.fills[0].order_key) == (OrderState.FILLED, sent.key)
+
+
+# The closing auction
+
+
+def on_close(side: Side = Side.BUY, limit: str | None = None) -> OrderIntent:
+    kind = OrderType.LIMIT_ON_CLOSE if limit else OrderType.MARKET_ON_CLOSE
+    return dataclasses.replace(intent(side=side, limit=limit), order_type=kind)
+
+
+def test_an_order_for_the_closing_auction_is_sent_before_the_open_and_fills_at_the_close(gateway, engine, settings):
+    sent = on_close(limit="17.80")
+    assert engine.submit(sent).state is OrderState.WORKING
+
+    async def work(ib: IB) -> list[tuple]:
+        return [(trade.order.orderType, trade.order.tif, trade.order.lmtPrice) for trade in await ib.reqAllOpenOrdersAsync()]
+
+    assert run(settings, Mode.PAPER, work, client=Client.BARS) == [("LOC", "DAY", 17.8)]
+    gateway.clock.set(at(WEDNESDAY, 15))
+    assert engine.get_order_status(sent.key).state is OrderState.WORKING
+    gateway.clock.set(at(WEDNESDAY, 18))
+    (fill,) = engine.get_order_status(sent.key).fills
+    assert (fill.session, fill.filled_at) == (WEDNESDAY, at(WEDNESDAY, 16))
+    assert fill.price <= Decimal("17.80")
+
+
+def test_one_whose_limit_the_close_is_beyond_ends_with_the_auction(gateway, engine):
+    sent = on_close(limit="1.00")
+    engine.submit(sent)
+    gateway.clock.set(at(WEDNESDAY, 18))
+    status = engine.get_order_status(sent.key)
+    assert (status.state, status.fills) == (OrderState.CANCELLED, ())
+
+
+def test_a_sale_market_on_close_is_filled_there(gateway, engine):
+    engine.submit(intent())
+    gateway.clock.set(at(WEDNESDAY, 18))
+    sale = dataclasses.replace(on_close(Side.SELL), session=WEDNESDAY, key=on_close(Side.SELL).key.replace("17", "18"))
+    engine.submit(sale)
+    gateway.clock.set(at(THURSDAY, 18))
+    status = engine.get_order_status(sale.key)
+    assert (status.state, status.fills[0].filled_at) == (OrderState.FILLED, at(THURSDAY, 16))

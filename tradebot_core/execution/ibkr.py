@@ -143,12 +143,13 @@ class IbkrEngine:
             side="BUY" if intent.side is Side.BUY else "SELL",
             quantity=int(intent.quantity),
             limit_price=intent.limit_price,
-            # Orders for the opening auction are MKT or LMT with tif OPG (MOO, LOO). A tif is always sent: without one the
-            # gateway's preset decides and says so with 10349.
+            # Orders for the opening auction are MKT or LMT with tif OPG (MOO, LOO), for the closing one MOC or LOC with tif DAY. A tif
+            # is always sent: without one the gateway's preset decides and says so with 10349.
             tif="OPG" if intent.order_type.ends_at_open else "DAY",
             account=self._settings.account,
             reference=order_reference(intent.key),
             adaptive=intent.order_type in (OrderType.ADAPTIVE_MARKET, OrderType.ADAPTIVE_LIMIT),
+            at_close=intent.order_type.at_close,
         )
 
     def _run(self, work: Callable[..., Awaitable[T]]) -> T:

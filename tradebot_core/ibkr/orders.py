@@ -60,6 +60,7 @@ class OrderTerms:
     account: str
     reference: str
     adaptive: bool = False
+    at_close: bool = False  # in the closing auction
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ async def send_order(ib: IB, contract: Contract, terms: OrderTerms, timeout_s: f
         orderId=ib.client.getReqId(),
         action=terms.side,
         totalQuantity=terms.quantity,
-        orderType="MKT" if terms.limit_price is None else "LMT",
+        orderType=("MOC" if terms.at_close else "MKT") if terms.limit_price is None else ("LOC" if terms.at_close else "LMT"),
         tif=terms.tif,
         account=terms.account,
         orderRef=terms.reference,

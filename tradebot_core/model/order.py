@@ -22,29 +22,39 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """Those of the opening auction end with it; the others are good for the day, from the open to the close."""
+    """Those of an auction end with it; the others are good for the day, from the open to the close."""
 
     MARKET_ON_OPEN = "market_on_open"
     LIMIT_ON_OPEN = "limit_on_open"
     LIMIT = "limit"
     ADAPTIVE_MARKET = "adaptive_market"  # IBKR's Adaptive algorithm works it into the market, patiently
     ADAPTIVE_LIMIT = "adaptive_limit"
+    MARKET_ON_CLOSE = "market_on_close"
+    LIMIT_ON_CLOSE = "limit_on_close"
 
     @property
     def has_limit(self) -> bool:
-        return self in (OrderType.LIMIT_ON_OPEN, OrderType.LIMIT, OrderType.ADAPTIVE_LIMIT)
+        return self in (OrderType.LIMIT_ON_OPEN, OrderType.LIMIT, OrderType.ADAPTIVE_LIMIT, OrderType.LIMIT_ON_CLOSE)
 
     @property
     def ends_at_open(self) -> bool:
         return self in (OrderType.MARKET_ON_OPEN, OrderType.LIMIT_ON_OPEN)
 
+    @property
+    def at_close(self) -> bool:
+        """It waits for the closing auction of the session after its decision, and ends with it."""
+        return self in (OrderType.MARKET_ON_CLOSE, OrderType.LIMIT_ON_CLOSE)
+
 
 class OrderStyle(StrEnum):
-    """How a strategy's orders are placed. Purchases have a limit in every style, so that a gap cannot cost more than there is."""
+    """How a strategy's orders are placed. Purchases have a limit, so that a gap cannot cost more than there is, in every style but
+    `market_open`, which a cash account cannot have."""
 
     OPEN_AUCTION = "open_auction"  # purchases limit-on-open, sales market-on-open
     LIMIT = "limit"  # day limit orders, sales with a collar below the last close
     ADAPTIVE = "adaptive"  # purchases adaptive with a limit, sales adaptive at the market
+    CLOSE_AUCTION = "close_auction"  # of the next session: purchases limit-on-close, sales market-on-close
+    MARKET_OPEN = "market_open"  # purchases and sales market-on-open
 
     def order_type(self, side: Side) -> OrderType:
         buys, sells = _TYPES[self]
@@ -55,6 +65,8 @@ _TYPES = {
     OrderStyle.OPEN_AUCTION: (OrderType.LIMIT_ON_OPEN, OrderType.MARKET_ON_OPEN),
     OrderStyle.LIMIT: (OrderType.LIMIT, OrderType.LIMIT),
     OrderStyle.ADAPTIVE: (OrderType.ADAPTIVE_LIMIT, OrderType.ADAPTIVE_MARKET),
+    OrderStyle.CLOSE_AUCTION: (OrderType.LIMIT_ON_CLOSE, OrderType.MARKET_ON_CLOSE),
+    OrderStyle.MARKET_OPEN: (OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_OPEN),
 }
 
 

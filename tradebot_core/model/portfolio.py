@@ -30,6 +30,7 @@ class EntryKind(StrEnum):
     SPLIT = "split"
     CASH_IN_LIEU = "cash_in_lieu"
     DELISTING = "delisting"
+    INTEREST = "interest"  # on cash
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import CostSettings
 from tradebot_core.interfaces import Clock
 from tradebot_core.model.market import ActionType
+from tradebot_core.model.order import Side
 from tradebot_core.model.portfolio import usd
-from tradebot_core.quant.costs import commission
+from tradebot_core.quant.costs import charges
 from tradebot_core.simulation.account import (
     WHOLE,
     AccountState,
@@ -188,7 +189,7 @@ class SimulatedExchange:
         order = self._new_order(ticket, WHOLE)
         self._check_means(order)
         self._save()
-        return commission(order.quantity, order.limit_price or self.price(order.con_id), _COSTS)
+        return charges(_side(order), order.quantity, order.limit_price or self.price(order.con_id), self.today, _COSTS).total
 
     def find(self, client_id: int, order_id: int) -> SimulatedOrder | None:
         """The latest order of that id: ids may be issued twice."""
@@ -417,10 +418,11 @@ class SimulatedExchange:
         value = order.average_price * order.filled + trade.quantity * trade.price
         filled = order.filled + trade.quantity
         average = value / filled
-        # One commission for the order, minimum included, however many its executions.
+        # One commission for the order, minimum and fees included, however many its executions.
         paid = sum((e.commission for e in latest(self._state.executions) if e.perm_id == order.perm_id), Decimal(0))
-        cost = max(commission(filled, average, _COSTS) - paid, Decimal(0))
-        settles = self.calendar.first_after(trade.at.astimezone(NEW_YORK).date())
+        day = trade.at.astimezone(NEW_YORK).date()
+        cost = max(charges(_side(order), filled, average, day, _COSTS).total - paid, Decimal(0))
+        settles = self.calendar.first_after(day)
         book = self.book(order.account)
         realized = book.trade(order.con_id, order.sign, trade.quantity, trade.price, cost, settles=settles)
         order.filled, order.average_price = filled, average
@@ -492,6 +494,10 @@ class SimulatedExchange:
 def not_cancellable(order: SimulatedOrder, state: str = "") -> OrderRefused:
     text = f"OrderId {order.order_id} that needs to be cancelled cannot be cancelled, state: {state or order.status}."
     return OrderRefused(10148, text)
+
+
+def _side(order: SimulatedOrder) -> Side:
+    return Side.BUY if order.sign > 0 else Side.SELL
 
 
 def _moment(order: SimulatedOrder, execution: SimulatedExecution | None = None) -> Progress:

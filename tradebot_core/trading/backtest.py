@@ -1,8 +1,9 @@
 """A backtest: the session loop over a range, on a journal in memory and the simulated engine."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import polars as pl
@@ -29,9 +30,12 @@ from tradebot_core.trading import rows
 from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.journal import MemoryJournal
 from tradebot_core.trading.markets import MarketHistory
+from tradebot_core.trading.rebalance import Carried, carried
 from tradebot_core.trading.rows import Row
-from tradebot_core.trading.session import Past, decide, settle, sleeve_equity, submit
-from tradebot_core.trading.settlement import unsettled
+from tradebot_core.trading.session import OfAccount, Past, decide, settle, sleeve_equity, submit
+from tradebot_core.trading.settlement import unsettled_sales
+
+_LOOKED_BACK = timedelta(days=30)  # more than a sale takes to settle
 
 BACKTEST_TABLES = (DECISIONS, ORDERS, ORDER_STATES, FILLS, ENTRIES, POSITIONS, EQUITY, BOOKS)
 
@@ -45,6 +49,11 @@ class SteppingClock:
     def now(self) -> datetime:
         assert self.at is not None
         return self.at
+
+
+def _since(entries: Sequence[Entry], session: date, back: timedelta) -> Sequence[Entry]:
+    """The last entries of a journal, which are in the order of their sessions."""
+    return entries[bisect_left(entries, session - back, key=lambda entry: entry.session) :]
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ class BacktestWalk:
         limits: RiskSettings,
         engine_at: Callable[[Clock, OpeningMarket], ExecutionEngine],
         positions_at: Callable[[date, date], Mapping[int, Position]] | None = None,
+        of_account: OfAccount | None = None,
     ) -> None:
         """`positions_at(session, first)` gives what this book held at the close of a session before the walk's `first`."""
         self._strategy = strategy
@@ -88,6 +98,8 @@ class BacktestWalk:
         self._state = opening
         self._digest = "" if deposit is not None else opening.digest
         self._positions_at = None if deposit is not None else positions_at
+        self._of_account = of_account
+        self._sold_before = opening.unsettled  # by sessions before the first
         self._first: date | None = None
         self._made: dict[str, list[Row]] = {table.name: [] for table in BACKTEST_TABLES}
 
@@ -113,21 +125,23 @@ class BacktestWalk:
             peak = usd(self._deposit)
             journal.post(name, [Entry(f"deposit:{session}", session, EntryKind.DEPOSIT, self._deposit)])
             self._deposit = None
-        settle(journal, self._engine, name, close, self._calendar.previous(session), clock.now(), self._book_before)
+        before = self._calendar.previous(session)
+        settle(journal, self._engine, name, close, before, clock.now(), self._book_before, self._of_account)
         book = journal.book(name, session)
         market = history.market(session, sorted(book.positions))
         decisions = decide(self._strategy, market, book, self._limits)
-        pending = unsettled(journal.entries, session, self._calendar)
+        sales = unsettled_sales(_since(journal.entries, session, _LOOKED_BACK), session, self._calendar, self._sold_before)
+        pending = Decimal(0) if self._limits.spend_proceeds else sum((cash for _, cash in sales), Decimal(0))
         style = self._strategy.orders
         back = self._calendar.offset(session, -self._limits.unfilled_sessions)
-        past = Past(peak, journal.unfilled(name, back, session))
+        past = Past(peak, journal.unfilled(name, back, session), self._left())
         submit(journal, self._engine, self._gate, self._limits, name, decisions, market, clock.now(), style, pending, past)
         working = tuple(intent for intent, _ in journal.open_orders(name))
         prices = {held: market.prices[held] for held in book.positions}
         equity = sleeve_equity(book, prices)
         peak = max(peak, equity) if peak is not None else equity
         ended = journal.ended_unfilled(self._calendar.next(back))
-        self._state = BookState(book, prices, working, self._state.fingerprint, ended, peak)
+        self._state = BookState(book, prices, working, self._state.fingerprint, ended, peak, sales)
         self._record(session, decisions)
 
     def _book_before(self, session: date) -> Book:
@@ -137,6 +151,15 @@ class BacktestWalk:
         if close >= self._calendar.previous(self._first):
             return self._journal.book(self._strategy.name, close)
         return Book(positions=self._positions_at(close, self._first)) if self._positions_at else Book()
+
+    def _left(self) -> Carried:
+        """Of the orders that waited for this session."""
+        if not self._limits.carry_unfilled:
+            return {}
+        filled: dict[str, int] = {}
+        for intent in self._state.working:
+            filled[intent.key] = sum(fill.quantity for fill in self._journal.fills_of(intent.key))
+        return carried((o.security_id, o.side, o.quantity, filled[o.key]) for o in self._state.working)
 
     def _record(self, session: date, decisions: Sequence[Decision]) -> None:
         state, made = self._state, self._made
@@ -164,6 +187,12 @@ class BacktestWalk:
 
     def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
         return self._history.traded_range(security_id, session) if self._history else None
+
+    def close_price(self, security_id: int, session: date) -> float | None:
+        return self._history.close_price(security_id, session) if self._history else None
+
+    def traded_volume(self, security_id: int, session: date) -> float | None:
+        return self._history.traded_volume(security_id, session) if self._history else None
 
     def voids_orders(self, security_id: int, session: date) -> bool:
         return self._history.voids_orders(security_id, session) if self._history else False

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from tradebot_core.model.order import OrderIntent, Side
 from tradebot_core.model.portfolio import Book, Position
 from tradebot_core.trading.session import LastPrice
+from tradebot_core.trading.settlement import Sales
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class BookState:
     fingerprint: str
     unfilled: tuple[tuple[date, int, Side], ...] = ()  # orders of the last sessions that ended without a fill
     peak: Decimal | None = None  # highest equity so far; None in books made before it was kept
+    unsettled: Sales = ()  # of the last sessions
 
     @classmethod
     def empty(cls, fingerprint: str) -> "BookState":
@@ -55,6 +57,7 @@ class BookState:
                 else {}
             )
             | ({"peak": str(self.peak)} if self.peak is not None else {})
+            | ({"unsettled": [[on.isoformat(), str(cash)] for on, cash in self.unsettled]} if self.unsettled else {})
         )
         return json.dumps(state, sort_keys=True, separators=(",", ":"))
 
@@ -70,7 +73,8 @@ class BookState:
         working = tuple(map(OrderIntent.from_dict, state["working"]))
         unfilled = tuple((date.fromisoformat(on), security, Side(side)) for on, security, side in state.get("unfilled", ()))
         peak = Decimal(state["peak"]) if "peak" in state else None
-        return cls(book, prices, working, state["fingerprint"], unfilled, peak)
+        pending = tuple((date.fromisoformat(on), Decimal(cash)) for on, cash in state.get("unsettled", ()))
+        return cls(book, prices, working, state["fingerprint"], unfilled, peak, pending)
 
     @cached_property
     def json(self) -> str:

@@ -33,6 +33,7 @@ class MemoryJournal:
         self.reached: list[tuple[datetime, str, int, OrderState, str]] = []  # at, order, sequence, state, detail
         self._sequence: dict[str, int] = {}
         self.fills: dict[str, Fill] = {}
+        self._fills_of: dict[str, list[Fill]] = {}
         self.entries: list[Entry] = []
         self._keys: set[str] = set()
         self._open: dict[str, OrderIntent] = {}
@@ -87,9 +88,13 @@ class MemoryJournal:
         if fill.order_key not in self.states:
             raise unknown_order(fill.order_key)
         self.fills[fill.execution_id] = fill
+        self._fills_of.setdefault(fill.order_key, []).append(fill)
         self._unfilled.pop(fill.order_key, None)
         self.post(strategy, fill_entries(fill))
         return True
+
+    def fills_of(self, order_key: str) -> list[Fill]:
+        return self._fills_of.get(order_key, [])
 
     def post(self, strategy: str, entries: Sequence[Entry]) -> int:
         first: dict[str, Entry] = {}

@@ -33,7 +33,7 @@ from tradebot_core.interfaces import (
     RiskGate,
 )
 from tradebot_core.model.decision import Decision
-from tradebot_core.model.order import TERMINAL_STATES, OrderIntent, OrderState, RiskVerdict
+from tradebot_core.model.order import TERMINAL_STATES, OrderIntent, OrderState, RiskVerdict, Side
 from tradebot_core.model.portfolio import Entry, EntryKind, usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Strategy
@@ -43,6 +43,7 @@ from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
 from tradebot_core.trading.due_actions import due_entries
 from tradebot_core.trading.fresh_prices import FreshPrices, as_sized
+from tradebot_core.trading.rebalance import Carried, carried
 from tradebot_core.trading.session import (
     Past,
     decide,
@@ -490,7 +491,8 @@ class LiveDesk:
         book = self.store.ledger.book(strategy.name, session)
         market = self.markets.at(strategy, session, sorted(book.positions))
         voided = self.markets.voided(self.calendar.next(session), now)
-        pending = unsettled(self.store.ledger.entries(strategy.name, session), session, self.calendar)
+        entries = self.store.ledger.entries(strategy.name, session)
+        pending = Decimal(0) if self.limits.spend_proceeds else unsettled(entries, session, self.calendar)
         decisions = rows.to_decisions(stored)
         past = self._past(strategy.name, session)
         told = (self.gate, self.limits, strategy.name, decisions, book, market, voided, strategy.orders, pending, past)
@@ -499,7 +501,18 @@ class LiveDesk:
 
     def _past(self, strategy: str, session: date) -> Past:
         ledger, back = self.store.ledger, self.calendar.offset(session, -self.limits.unfilled_sessions)
-        return Past(ledger.peak(strategy, session), ledger.unfilled(strategy, back, session))
+        return Past(ledger.peak(strategy, session), ledger.unfilled(strategy, back, session), self._left(strategy, session))
+
+    def _left(self, strategy: str, session: date) -> Carried:
+        """What the orders of the session before left that were filled in part and have ended."""
+        if not self.limits.carry_unfilled:
+            return {}
+        before, ledger = self.calendar.previous(session), self.store.ledger
+        done = ledger.fills(strategy, session, session).group_by("order_key").agg(filled=pl.col("quantity").sum())
+        orders = ledger.orders(strategy, before, before).join(done, on="order_key")
+        working = {intent.key for intent, _ in ledger.open_orders(strategy)}
+        rows = orders.filter(~pl.col("order_key").is_in(working)).select("security_id", "side", "quantity", "filled").rows()
+        return carried((security, Side(side), ordered, filled) for security, side, ordered, filled in rows)
 
     def _expire(self, strategy: Strategy, session: date, stored: pl.DataFrame, now: datetime) -> None:
         """Keeps on record what was decided too late to be sent. Orders committed in time but never sent expire as well."""

@@ -113,6 +113,7 @@ class MarketHistory:
             self._bars.table[name].to_numpy() for name in ("open", "close", "low", "high")
         )
         self._volume = bars_column(self._bars.table, "median_dollar_volume_20d")
+        self._traded = bars_column(self._bars.table, "volume")
         self._actions = SessionRows(actions.select("session", "security_id", "type", "value"))
         self._splits, self._voided = _splits_and_voided(actions)
         self._layers = [_Verdicts(frame) for frame in layers.values()]
@@ -171,6 +172,14 @@ class MarketHistory:
     def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
         at = self._bars.place(session, security_id) if session == self._session else None
         return (float(self._low[at]), float(self._high[at])) if at is not None else None
+
+    def close_price(self, security_id: int, session: date) -> float | None:
+        at = self._bars.place(session, security_id) if session == self._session else None
+        return float(self._close[at]) if at is not None else None
+
+    def traded_volume(self, security_id: int, session: date) -> float | None:
+        at = self._bars.place(session, security_id) if session == self._session else None
+        return self._traded[at] if at is not None else None
 
     def voids_orders(self, security_id: int, session: date) -> bool:
         return (session, security_id) in self._voided

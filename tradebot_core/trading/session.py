@@ -34,7 +34,7 @@ from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisio
 from tradebot_core.time_limit import OutOfTime, stopped_after
 from tradebot_core.trading.fresh_prices import FreshPrice, as_sized
 from tradebot_core.trading.late_actions import LateWord, late_entries
-from tradebot_core.trading.rebalance import plan_orders, spendable
+from tradebot_core.trading.rebalance import Carried, plan_orders, spendable
 from tradebot_core.trading.share_classes import of_one_class
 
 _NOTHING = Decimal(0)
@@ -79,15 +79,18 @@ class Close:
 
 @dataclass(frozen=True)
 class Past:
-    """What the limits look back on: the sleeve's highest equity so far (None: this is its first session) and, by security and
-    side, how many orders of the last sessions went out without any fill."""
+    """What is looked back on: the sleeve's highest equity so far (None: this is its first session), by security and side how many orders
+    of the last sessions went out without any fill, and what orders filled in part left (where `risk.carry_unfilled`)."""
 
     peak: Decimal | None = None
     unfilled: Mapping[tuple[int, Side], int] = field(default_factory=dict)
+    left: Carried = field(default_factory=dict)
 
 
 _FIRST_SESSION, _NO_OTHERS = Past(), OtherOrders()
 BookBefore = Callable[[date], Book]  # the book before the open of a session
+# What an account does of itself in a session: of the book before its open and the entries of its actions, further entries.
+OfAccount = Callable[[Book, Sequence[Entry], Close], Sequence[Entry]]
 
 
 def settle(
@@ -98,15 +101,19 @@ def settle(
     previous: date,
     now: datetime,
     book_before: BookBefore | None = None,
+    of_account: OfAccount | None = None,
 ) -> None:
     """Enters what happened to the sleeve in the session: actions on what was held before the open, then fills.
 
-    `book_before` is needed where words come late: what they are about was held in an earlier session.
+    `book_before` is needed where words come late: what they are about was held in an earlier session. `of_account` stands in for a
+    broker's account (trading/simulated_account.py).
     """
     held = journal.book(strategy, previous)
     entries = action_entries(held, close.actions, close.session, close.prices)
     if close.late and book_before is not None:
         entries += late_entries(close.late, book_before, held.apply_all(entries), lambda of: _price(close.prices, of))
+    if of_account is not None:
+        entries = (*entries, *of_account(held, entries, close))
     journal.post(strategy, entries)
     take_fills(journal, engine, strategy, close.session, now)
 
@@ -207,7 +214,9 @@ def sleeve_equity(book: Book, prices: Mapping[int, LastPrice]) -> Decimal:
     return book.equity({held: prices[held].price for held in book.positions})
 
 
-def view_of(market: SessionMarket, book: Book, limits: RiskSettings) -> SessionView:
+def view_of(
+    market: SessionMarket, book: Book, limits: RiskSettings, style: OrderStyle = OrderStyle.OPEN_AUCTION
+) -> SessionView:
     """What the strategy may look at."""
     equity = sleeve_equity(book, market.prices)
     candidate_of = finder(market.candidates)
@@ -227,13 +236,13 @@ def view_of(market: SessionMarket, book: Book, limits: RiskSettings) -> SessionV
         )
 
     holdings = tuple(holding(book.positions[held]) for held in sorted(book.positions))
-    cash_weight = float(spendable(book.cash, equity, limits) / equity) if equity > 0 else 0.0
-    return SessionView(market.session, market.candidates, holdings, cash_weight, book.last_sold)
+    cash_weight = float(spendable(book.cash, equity, limits, style) / equity) if equity > 0 else 0.0
+    return SessionView(market.session, market.candidates, holdings, cash_weight, book.last_sold, float(equity))
 
 
 def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSettings) -> tuple[Decision, ...]:
     candidates, passed_over = of_one_class(market.candidates, market.volumes, sorted(book.positions))
-    view = view_of(replace(market, candidates=candidates), book, limits)
+    view = view_of(replace(market, candidates=candidates), book, limits, strategy.orders)
     where, most = f"Strategy {strategy.name}, session {market.session}", len(view.holdings) + len(view.candidates)
     made: list[Decision] = []
     try:
@@ -310,7 +319,7 @@ def plan(
     book = replace(book, cash=book.cash - unsettled)
     promised = book  # the book with the approved purchases paid, so that the limits hold for all of them together
     orders: list[tuple[OrderIntent, RiskVerdict]] = []
-    for intent in plan_orders(strategy, decisions, book, equity, prices, market.volumes, limits, style):
+    for intent in plan_orders(strategy, decisions, book, equity, prices, market.volumes, limits, style, past.left):
         approved = sum(verdict.approved for _, verdict in orders)
         verdict = (
             RiskVerdict(False, "corporate_action_at_next_open")
@@ -336,7 +345,7 @@ def plan(
             )
         )
         orders.append((intent, verdict))
-        if verdict.approved and intent.side is Side.BUY:
+        if verdict.approved and (intent.side is Side.BUY or limits.spend_proceeds):
             promised = promised.apply(_promise(intent))
     return tuple(orders)
 
@@ -346,8 +355,9 @@ def _left(cash: BrokerCash | None, promised: Decimal) -> BrokerCash | None:
 
 
 def _promise(intent: OrderIntent) -> Entry:
-    cash = -intent.quantity * (intent.limit_price or intent.reference_price)
-    return Entry(intent.key, intent.session, EntryKind.TRADE, cash, intent.quantity, intent.security_id, intent.symbol)
+    shares = intent.side.sign * intent.quantity
+    cash = -shares * (intent.limit_price or intent.reference_price)
+    return Entry(intent.key, intent.session, EntryKind.TRADE, cash, shares, intent.security_id, intent.symbol)
 
 
 def may_send(

@@ -7,16 +7,30 @@ from decimal import Decimal
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.portfolio import Entry, EntryKind
 
+Sales = tuple[tuple[date, Decimal], ...]  # what the sales of a session brought, USD; oldest first
 
-def unsettled(entries: Iterable[Entry], session: date, calendar: TradingCalendar) -> Decimal:
-    """USD that sales up to `session` brought and that has not settled when orders decided in it fill, in the session after.
 
-    Sales settle the day after (T+1), so it is 0 but for the days on which banks are closed and the exchange trades.
+def unsettled_sales(entries: Iterable[Entry], session: date, calendar: TradingCalendar, earlier: Sales = ()) -> Sales:
+    """What sales up to `session` brought and that has not settled when orders decided in it fill, in the session after.
+
+    `earlier` are those of sessions before the first of the `entries`, as this function gave them then. Under T+1 there are none but
+    for the days on which banks are closed and the exchange trades.
     """
     fills_on = calendar.next(session)
-    if calendar.settles_on(session) <= fills_on:
-        return Decimal(0)
-    return sum((entry.cash for entry in entries if entry.session == session and is_of_sale(entry)), Decimal(0))
+    oldest = calendar.offset(session, -_LONGEST)
+    brought: dict[date, Decimal] = dict(earlier)
+    for entry in entries:
+        if oldest <= entry.session <= session and is_of_sale(entry):
+            brought[entry.session] = brought.get(entry.session, Decimal(0)) + entry.cash
+    return tuple(sorted((on, cash) for on, cash in brought.items() if calendar.settles_on(on) > fills_on))
+
+
+def unsettled(entries: Iterable[Entry], session: date, calendar: TradingCalendar, earlier: Sales = ()) -> Decimal:
+    """The sum of `unsettled_sales`, USD."""
+    return sum((cash for _, cash in unsettled_sales(entries, session, calendar, earlier)), Decimal(0))
+
+
+_LONGEST = 8  # sessions; no cycle is longer, bank holidays counted
 
 
 def is_of_sale(entry: Entry) -> bool:

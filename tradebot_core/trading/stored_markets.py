@@ -128,11 +128,22 @@ class StoredMarkets:
         return {security: LastPrice(usd(close), session) for security, close in bars.select("security_id", "close").iter_rows()}
 
     def open_price(self, security_id: int, session: date) -> float | None:
-        found = self._bars([session]).filter(security_id=security_id)["open"].to_list()
-        return found[0] if found else None
+        found = self._of_bar(security_id, session, "open")
+        return found[0] if found is not None else None
 
     def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
-        found = self._bars([session]).filter(security_id=security_id).select("low", "high").rows()
+        return self._of_bar(security_id, session, "low", "high")
+
+    def close_price(self, security_id: int, session: date) -> float | None:
+        found = self._of_bar(security_id, session, "close")
+        return found[0] if found is not None else None
+
+    def traded_volume(self, security_id: int, session: date) -> float | None:
+        found = self._of_bar(security_id, session, "volume")
+        return found[0] if found is not None else None
+
+    def _of_bar(self, security_id: int, session: date, *columns: str) -> tuple | None:
+        found = self._bars([session]).filter(security_id=security_id).select(columns).rows()
         return found[0] if found else None
 
     def voids_orders(self, security_id: int, session: date) -> bool:
@@ -209,7 +220,8 @@ class MarketRange:
         seen = calendar.sessions(first_bar_needed(sessions[0], calendar), sessions[-1])
         versions_of_bars = self._bars(seen[0], seen[-1])
         bars = known_bars(versions_of_bars, seen, calendar).select(
-            "session", "security_id", "open", "high", "low", "close", median_dollar_volume_20d=median_dollar_volume()
+            *("session", "security_id", "open", "high", "low", "close", "volume"),
+            median_dollar_volume_20d=median_dollar_volume(),
         )
         before = closes_of(bars.filter(pl.col("session") == calendar.previous(sessions[0])))
         versions = self._actions.filter(pl.col("session") <= sessions[-1], pl.col("known_at") <= calendar.cutoff(sessions[-1]))
