@@ -4,12 +4,13 @@ the execution engine are chosen."""
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tradebot_core.calendar import TradingCalendar, xnys
 from tradebot_core.clock import SampleClock, SystemClock
 from tradebot_core.config import Config, Mode, RiskSettings, UniverseSettings, load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
+from tradebot_core.execution.costlier import CostlierEngine
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import (
     Clock,
@@ -38,17 +40,18 @@ from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, FUND
 from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
 from tradebot_core.quant.statements import normalise_many
-from tradebot_core.registry import make_collector, make_strategy
+from tradebot_core.registry import make_collector, make_strategy, make_variant, require_variants
 from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.file_store import FileStore
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.account_reconciliation import AccountReconciler
 from tradebot_core.trading.account_sides import KnownAction
 from tradebot_core.trading.arming import Arming, arming_of
-from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
+from tradebot_core.trading.backtest import BACKTEST_TABLES, Backtest, BacktestWalk
 from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.code_version import code_version
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
+from tradebot_core.trading.comparison import Comparison, compare
 from tradebot_core.trading.coverage import Coverage, coverage
 from tradebot_core.trading.data_checks import DataChecks
 from tradebot_core.trading.due_actions import due_entries
@@ -58,8 +61,12 @@ from tradebot_core.trading.lookahead_sample import sample
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
+from tradebot_core.trading.session import sleeve_equity
 from tradebot_core.trading.stored_markets import StoredMarkets
+from tradebot_core.trading.sweep import share_layers, walk_together
+from tradebot_core.trading.trials import Selection, Trial, idea_of, selection, trial_run, trials_of
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
+from tradebot_core.trading.variants import AS_IS, NO_STRESS, SEPARATOR, STRESSES, Stress, variant_name
 
 # What coverage looks at.
 _OF_BARS = ("security_id", "session", "known_at", "ingested_at")
@@ -90,6 +97,7 @@ class Sleeve:
     strategy: Strategy
     capital: Decimal
     fingerprint: str
+    stress: Stress = NO_STRESS
 
     @property
     def name(self) -> str:
@@ -116,6 +124,22 @@ class Tradebot:
         except KeyError:
             known = ", ".join(self.sleeves) or "none is enabled"
             raise UsageError(f"There is no strategy {name}.", f"Configured strategies: {known}.") from None
+
+    def tested(self, name: str) -> Sleeve:
+        """A sleeve, or a variant of one, strategy@variant (trading/variants.py). A variant has results and nothing else: no assets, no
+        live book, no way to an order."""
+        of, separator, variant = name.partition(SEPARATOR)
+        sleeve = self.sleeve(of)
+        if not separator:
+            return sleeve
+        index = next(n for n, block in enumerate(self.config.strategies) if block.name == of)
+        strategy = make_variant(self.config, self.config_path, index, variant)
+        return _sleeve(self.config, strategy, sleeve.capital, STRESSES.get(variant, NO_STRESS))
+
+    def variants(self, name: str) -> list[str]:
+        """Those that every strategy has, and those of its block."""
+        block = next(block for block in self.config.strategies if block.name == self.sleeve(name).name)
+        return [variant_name(name, variant) for variant in (*STRESSES, *block.variants)]
 
     # Facts
 
@@ -202,11 +226,105 @@ class Tradebot:
         result = walk.result()
         for table in BACKTEST_TABLES:
             self.store.write_results(table, name, BACKTEST, sessions, result.table(table))
+        self._remember_trial(sleeve, result, opening, deposit)
         return result.tables
+
+    def sweep(
+        self,
+        names: Sequence[str],
+        sessions: Sequence[date],
+        stored: str | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> Mapping[str, int]:
+        """Backtests of several variants (strategy@variant) over the same sessions, each on a new book; what they have in common is computed
+        once. Stores their results and records them as trials; returns how many layers were evaluated and how many shared.
+
+        `stored` names a strategy whose verdicts of these sessions are in the store and are those of its present definition.
+        """
+        tested = {one.name: one for one in map(self.tested, names)}
+        for name in names:
+            if SEPARATOR not in name:
+                raise UsageError(f"{name} is no variant.", f"{variant_name(name, AS_IS)} is the strategy unchanged.")
+        base = [self.sleeve(stored).strategy] if stored is not None else []
+        strategies = [*base, *(one.strategy for one in tested.values())]
+        counts = share_layers(self.markets, self.store, strategies, sessions, base, progress)
+
+        def walk_of(one: Sleeve) -> BacktestWalk:
+            return self.backtest_walk(one, BookState.empty(one.fingerprint), usd(one.capital))
+
+        for one, result in walk_together(self.markets, [*tested.values()], sessions, walk_of):
+            for table in BACKTEST_TABLES:
+                self.store.write_results(table, one.name, BACKTEST, sessions, result.table(table))
+            self._remember_trial(one, result, BookState.empty(one.fingerprint), usd(one.capital))
+            progress(f"{one.name}: {len(result.tables['fills']):,} fills.")
+        return counts
+
+    def _remember_trial(self, sleeve: Sleeve, result: Backtest, opening: BookState, deposit: Decimal | None) -> None:
+        before = deposit if deposit is not None else sleeve_equity(opening.book, opening.prices)
+        run = trial_run(
+            sleeve.strategy,
+            sleeve.fingerprint,
+            sleeve.stress == NO_STRESS,
+            result.tables["equity"],
+            float(before),
+            self.store.data_version(),
+            code_version(self.config.allowed_packages),
+            self.clock.now(),
+        )
+        self.store.trials.record(run)
+
+    def trials(self, name: str) -> list[Trial]:
+        """All trials of the strategy's class, under whatever name, in the order in which they were first run."""
+        return trials_of(self.store.trials.runs(idea_of(self.tested(name).strategy)))
+
+    def selection(self, name: str, start: date | None = None, end: date | None = None) -> Selection:
+        """What the number of trials leaves of a backtest's result; `start` and `end` as in `performance`."""
+        sessions, returns = self.returns(name, start, end)
+        return selection(self.store.trials.runs(idea_of(self.tested(name).strategy)), sessions, returns)
+
+    def returns(self, name: str, start: date | None = None, end: date | None = None) -> tuple[list[date], list[float]]:
+        """Of the backtest, per session; `start` and `end` as in `performance`."""
+        start, end = self._book_range(name, start, end)
+        equity = self.store.read_results(EQUITY, name, BACKTEST, start, end)
+        path = [self._equity_before(name, start), *equity["equity"].cast(pl.Float64)]
+        return equity["session"].to_list(), [after / before - 1 for before, after in pairwise(path)]
+
+    def _book_range(self, name: str, start: date | None, end: date | None) -> tuple[date, date]:
+        chain = self.backtest_sessions(name, end)
+        if not chain:
+            raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
+        return start or chain[0], end or chain[-1]
+
+    def compare(self, one: str, other: str, start: date | None = None, end: date | None = None) -> Comparison:
+        """Where the decisions of two backtests differ and why, over the sessions that both have (trading/comparison.py)."""
+        books = [set(self._present_book(name, end)) for name in (one, other)]
+        common = [session for session in sorted(books[0] & books[1]) if start is None or session >= start]
+        if not common:
+            raise MissingData(
+                f"The backtests of {one} and {other} have no session in common there.",
+                "Run both over the same sessions: `tradebot sweep` does, with as_is as the strategy unchanged.",
+            )
+        return compare(self.store, self.tested(one).strategy, self.tested(other).strategy, common)
+
+    def _present_book(self, name: str, end: date | None) -> Sequence[date]:
+        """The sessions of its latest unbroken book. Raises where there is none, or where it was made with other settings."""
+        sleeve = self.tested(name)
+        book = self.backtest_sessions(sleeve.name, end)
+        if not book:
+            raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
+        made = BookState.from_json(self.store.read_results(BOOKS, sleeve.name, BACKTEST, book[-1], book[-1])["state"][0])
+        if made.fingerprint != sleeve.fingerprint:
+            raise UsageError(
+                f"The backtest of {name} was made with other parameters, limits, data checks, costs or capital than are in force.",
+                _how_to_test(name),
+            )
+        return book
 
     def backtest_walk(self, sleeve: Sleeve, opening: BookState, deposit: Decimal | None) -> BacktestWalk:
         def engine_at(clock: Clock, market: OpeningMarket) -> ExecutionEngine:
-            return SimulatedEngine(market, self.calendar, clock, self.config.costs)
+            engine = SimulatedEngine(market, self.calendar, clock, self.config.costs)
+            times = sleeve.stress.costs_times
+            return engine if times == 1 else CostlierEngine(engine, market, times)
 
         return BacktestWalk(
             sleeve.strategy,
@@ -316,7 +434,7 @@ class Tradebot:
         before = self.calendar.previous(start)
         equity = self.store.read_results(EQUITY, name, BACKTEST, before, before)
         if equity.is_empty() or (not opened.is_empty() and opened["before"][0] == ""):
-            return float(self.sleeve(name).capital)
+            return float(self.tested(name).capital)
         return float(equity["equity"][0])
 
     # Live
@@ -434,6 +552,9 @@ def build(config: Config, config_path: Path) -> Tradebot:
         for n, block in enumerate(config.strategies)
         if block.enabled
     }
+    for n, block in enumerate(config.strategies):
+        if block.enabled:
+            require_variants(config, config_path, n)
     markets = StoredMarkets(store, calendar, _universe(config), config.quality)
     return Tradebot(config, config_path, calendar, clock, store, collectors, sleeves, markets, LimitGate(config.risk))
 
@@ -448,7 +569,15 @@ def build_for_orders(config: Config) -> Tradebot:
     return build(config.model_copy(update=bare), Path())
 
 
-def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
+def _how_to_test(name: str) -> str:
+    of, separator, variant = name.partition(SEPARATOR)
+    if not separator:
+        return f"Run `tradebot backtest {name} --start ... --end ...`."
+    how = f" --param {variant.replace(',', ' --param ')}" if "=" in variant else ""
+    return f"Run `tradebot sweep {of}{how} --start ... --end ...`."
+
+
+def _sleeve(config: Config, strategy: Strategy, capital: Decimal, stress: Stress = NO_STRESS) -> Sleeve:
     universe = _universe(config)
     made_of = {
         "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
@@ -462,8 +591,10 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
     }
     if strategy.orders is not OrderStyle.OPEN_AUCTION:  # books made before there was another style go on
         made_of["orders"] = str(strategy.orders)
+    if stress != NO_STRESS:
+        made_of["stress"] = asdict(stress)
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
-    return Sleeve(strategy, capital, fingerprint)
+    return Sleeve(strategy, capital, fingerprint, stress)
 
 
 def _risk_of(risk: RiskSettings) -> dict[str, Any]:

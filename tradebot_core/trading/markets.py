@@ -5,8 +5,10 @@ them by bisection, and nothing is made of the thousands of rows that nobody asks
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -122,13 +124,22 @@ class MarketHistory:
             self._late.setdefault(word.session, []).append(word)
         self._outsiders = outsiders
         self._industries = industries
+        self._before = before
         self._carried = dict(before)  # prices of before the first session
         self._last_seen: dict[int, tuple[float, date]] = {}
         self._session_before: date | None = None
         self._session: date | None = max((last.session for last in before.values()), default=None)
         self._begun: date | None = self._session
-        self._by_security: _BySecurity | None = None
+        self._by_security = cache(lambda: _BySecurity(self._bars.table))
         self._prices: Found[LastPrice] = Found(self._carried.get, lambda: list(self._carried))
+
+    def again(self) -> "MarketHistory":
+        """The same market for another book, before its first session. What was laid out is shared."""
+        other = copy(self)
+        other._carried = dict(self._before)
+        other._session_before, other._session = None, self._begun
+        other._prices = Found(other._carried.get, lambda: list(other._carried))
+        return other
 
     def warm_up(self, prices: Mapping[int, LastPrice]) -> None:
         """Prices known before the first session, so that a held security which does not trade has one."""
@@ -190,9 +201,7 @@ class MarketHistory:
         at = self._bars.place(session, security)
         if at is not None:
             return LastPrice(usd(float(self._close[at])), session)
-        if self._by_security is None:
-            self._by_security = _BySecurity(self._bars.table)
-        last = self._by_security.last(security, session)
+        last = self._by_security().last(security, session)
         if last is None:
             last = self._carried.get(security)
             return self._restated(security, last, self._begun, session) if last is not None else None
