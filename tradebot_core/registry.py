@@ -16,7 +16,7 @@ from tradebot_core.quant.panel import PANEL_COLUMNS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.variants import RESERVED, in_words, overrides_of, variant_name
 
-_RESERVED_LAYERS = {"decisions", "orders", "positions", "backtest", "performance"}
+_RESERVED_LAYERS = {"decisions", "orders", "positions", "backtest", "performance", "variants"}
 
 
 def make_strategy(config: Config, path: Path, index: int) -> Strategy:

@@ -40,6 +40,7 @@ from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, FUND
 from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
 from tradebot_core.quant.statements import normalise_many
+from tradebot_core.quant.walk_forward import WalkForward, require_windows, walk_forward
 from tradebot_core.registry import make_collector, make_strategy, make_variant, require_variants
 from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.file_store import FileStore
@@ -102,6 +103,16 @@ class Sleeve:
     @property
     def name(self) -> str:
         return self.strategy.name
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """A strategy and its variants over the same sessions. `causes` are those of trading/comparison.py, by variant."""
+
+    sessions: Sequence[date]
+    figures: Mapping[str, Performance]
+    causes: Mapping[str, pl.DataFrame]
+    selection: Selection
 
 
 @dataclass(frozen=True)
@@ -259,6 +270,17 @@ class Tradebot:
             progress(f"{one.name}: {len(result.tables['fills']):,} fills.")
         return counts
 
+    def side_by_side(self, name: str, progress: Callable[[str], None] = lambda _: None) -> SideBySide:
+        """The latest book of the strategy beside its variants, which are run over its sessions, on its stored verdicts."""
+        book = self._present_book(name, None)
+        names = self.variants(name)
+        self.sweep(names, book, name, progress)
+        figures = {variant: self.performance(variant, book[0], book[-1]) for variant in (name, *names)}
+        short = {variant: variant.partition(SEPARATOR)[2] for variant in names}
+        causes = {short[variant]: self.compare(name, variant, book[0], book[-1]).causes for variant in names}
+        by_short = {short.get(variant, variant): found for variant, found in figures.items()}
+        return SideBySide(book, by_short, causes, self.selection(name, book[0], book[-1]))
+
     def _remember_trial(self, sleeve: Sleeve, result: Backtest, opening: BookState, deposit: Decimal | None) -> None:
         before = deposit if deposit is not None else sleeve_equity(opening.book, opening.prices)
         run = trial_run(
@@ -294,6 +316,25 @@ class Tradebot:
         if not chain:
             raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
         return start or chain[0], end or chain[-1]
+
+    def walk_forward(
+        self, names: Sequence[str], start: date, end: date, train_years: int, test_years: int, figure: str
+    ) -> WalkForward:
+        """Of these backtests (stresses of others are left out), the best of each training window, followed in the window after it."""
+        choices = [name for name in names if self.tested(name).stress == NO_STRESS]
+        found = {name: self.returns(name, start, end) for name in choices}
+        sessions = found[choices[0]][0]
+        self.require_windows(sessions, train_years, test_years)
+        return walk_forward(sessions, {name: values for name, (_, values) in found.items()}, train_years, test_years, figure)
+
+    def require_windows(self, sessions: Sequence[date], train_years: int, test_years: int) -> None:
+        try:
+            require_windows(sessions, train_years, test_years)
+        except ValueError as error:
+            raise UsageError(
+                f"There is no walk-forward of {train_years} and {test_years} years: {error}.",
+                "Take a longer range or shorter windows.",
+            ) from error
 
     def compare(self, one: str, other: str, start: date | None = None, end: date | None = None) -> Comparison:
         """Where the decisions of two backtests differ and why, over the sessions that both have (trading/comparison.py)."""

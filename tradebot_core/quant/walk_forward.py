@@ -70,8 +70,7 @@ def walk_forward(
 
     Raises ValueError where there is no session after the first training window, or where no variant has the figure in a window.
     """
-    if train_years < 1 or test_years < 1:
-        raise ValueError("windows are of one year at least")
+    require_windows(sessions, train_years, test_years)
     of = FIGURES[figure]
     columns = {name: np.array(values, float) for name, values in returns.items()}
     days = list(sessions)
@@ -96,9 +95,15 @@ def walk_forward(
         joined += own.tolist()
         tested += days[test]
         start = _years_after(start, test_years)
-    if not windows:
-        raise ValueError(f"the sessions end on {days[-1]}, within the first training window")
     return WalkForward(windows, tested, joined, np.cumprod(1 + np.array(joined)).tolist())
+
+
+def require_windows(sessions: Sequence[date], train_years: int, test_years: int) -> None:
+    """Raises ValueError where no session is left to test what the first training window chose."""
+    if train_years < 1 or test_years < 1:
+        raise ValueError("windows are of one year at least")
+    if _years_after(sessions[0], train_years) > sessions[-1]:
+        raise ValueError(f"the sessions end on {sessions[-1]}, within the first training window")
 
 
 def _years_after(day: date, years: int) -> date:

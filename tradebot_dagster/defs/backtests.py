@@ -14,6 +14,7 @@ from tradebot_core.wiring import BACKTEST, Sleeve, Tradebot
 from tradebot_dagster.charts import equity_chart, sparkline
 from tradebot_dagster.defs import checks
 from tradebot_dagster.defs.collect import collectors_of
+from tradebot_dagster.defs.selection import of_selection
 from tradebot_dagster.defs.strategies import layer_keys
 from tradebot_dagster.factories import Report, range_of, session_asset, table
 from tradebot_dagster.partitions import SESSION_BEFORE
@@ -81,7 +82,7 @@ def _performance_asset(sleeve: Sleeve, partitions: dg.PartitionsDefinition) -> d
         title = f"{name}, {book[0]} to {book[-1]}"
         chart = equity_chart(title, rows["session"].to_list(), equity.to_list(), drawdowns(equity).to_list())
         rounded = {figure: round(value, 4) for figure, value in figures.items() if value is not None}
-        seen = _coverage(research.coverage(book))
+        seen = _coverage(research.coverage(book)) | of_selection(research.selection(name, sessions[-1]))
         return Report({"book": range_of(book), "equity_curve": sparkline(equity.to_list()), "chart": chart, **rounded, **seen})
 
     return session_asset(
