@@ -25,7 +25,7 @@ def variants_asset(sleeve: Sleeve) -> dg.AssetsDefinition:
         required_resource_keys={"research"},
         group_name=name,
         description=f"{name} beside its variants, over the sessions of its latest backtest: with verdicts a session late, at twice "
-        "the costs, and those of its block in the configuration. Layers that they share with it are not computed again. Each variant of the "
+        "the costs, and those of its block in the configuration. Shared layers are not computed again. Each variant of the "
         "configuration counts as a trial. With each stand the decisions that differ, by cause; `tradebot compare` shows them one by one.",
         deps=[backtest_key(sleeve)],
         kinds={"polars", "parquet"},
