@@ -72,7 +72,7 @@ def test_trials_are_listed_with_what_they_set_otherwise(desk, swept):
     assert [trial["counts"] for trial in found["trials"]] == [True, False, False, True, True, True]
     assert found["trials"][3]["parameters"]["max_positions"] == 1
     page = desk.run("trials", "value_investor").output
-    assert "value_investor: 4 trials, 4 runs." in page
+    assert "value_investor: 4 trials, 6 runs." in page
     assert "(a stress, not counted)" in page
     assert "value_investor@few: max_positions=1" in page
 
@@ -84,6 +84,12 @@ def test_results_of_a_variant_can_be_exported_like_any(desk, swept):
     )
     assert result.exit_code == 0, result.output
     assert len(out.read_text().splitlines()) == len(RANGE) + 1
+
+
+def test_a_decision_of_a_variant_is_explained_like_any(desk, swept):
+    found = desk.run("explain", "GOOD", RANGE[0], "--strategy", "value_investor@few")
+    assert found.exit_code == 0, found.output
+    assert "max_positions" in found.output
 
 
 @pytest.mark.parametrize(

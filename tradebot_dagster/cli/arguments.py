@@ -57,10 +57,10 @@ def instant_of(given: date | datetime | None, bot: Tradebot) -> datetime:
 
 
 def sleeve_of(bot: Tradebot, strategy: str | None) -> Sleeve:
-    """The strategy named, or the only one there is."""
+    """The strategy named, or the only one there is. For commands that read: it may be a variant, strategy@variant."""
     if strategy is None and len(bot.sleeves) != 1:
         raise UsageError("Which strategy's?", f"Add --strategy with one of: {', '.join(bot.sleeves) or 'none is enabled'}.")
-    return bot.sleeve(strategy or next(iter(bot.sleeves)))
+    return bot.tested(strategy or next(iter(bot.sleeves)))
 
 
 def past_sessions(bot: Tradebot, start: date, end: date) -> list[date]:
