@@ -63,7 +63,7 @@ from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.session import sleeve_equity
-from tradebot_core.trading.stored_markets import StoredMarkets
+from tradebot_core.trading.stored_markets import StoredMarkets, by_year
 from tradebot_core.trading.sweep import share_layers, walk_together
 from tradebot_core.trading.trials import Selection, Trial, idea_of, selection, trial_run, trials_of
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
@@ -231,9 +231,9 @@ class Tradebot:
         sleeve = self.sleeve(name)
         opening, deposit = self._opening(sleeve, sessions[0], restart)
         walk = self.backtest_walk(sleeve, opening, deposit)
-        for part, history in self.markets.histories(sleeve.strategy, sessions):
-            for session in part:
-                walk.step(session, history)
+        known = self.markets.decided(sleeve.strategy, sessions)
+        for part in by_year(sessions):
+            walk.through(part, known.history(sleeve.strategy, part))
         result = walk.result()
         for table in BACKTEST_TABLES:
             self.store.write_results(table, name, BACKTEST, sessions, result.table(table))

@@ -19,7 +19,6 @@ from tradebot_core.model.decision import LayerResult, Verdict
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Rule, SymbolLayer, TableLayer, rank_in_session
 from tradebot_core.trading.layers import evaluate_layer, layer_input
-from tradebot_core.trading.stored_markets import MARKET
 from tradebot_core.wiring import Tradebot
 
 ROOT = Path(__file__).parents[2]
@@ -274,8 +273,7 @@ def test_carrying_only_what_a_layer_reads_changes_no_byte_of_its_verdicts(tmp_pa
     fill_store(bot)
     strategy, before = bot.sleeve(name).strategy, {}
     for layer in strategy.layers():
-        bot.markets.run_layer(strategy, layer.name, RANGE)
-        stored = bot.store.read_results(LAYERS, name, MARKET, layer=layer.name)
+        stored = bot.markets.run_layer(strategy, layer.name, RANGE)
         before[layer.name] = evaluate_layer(strategy, layer, layer_input(bot.markets.panel(RANGE), before))
         assert repr(stored.rows()) == repr(before[layer.name].rows())
     assert "retained_earnings" not in bot.markets.panel(RANGE, strategy.layers()[0].reads()).columns

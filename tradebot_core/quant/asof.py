@@ -12,11 +12,17 @@ def last_places(group: pl.Series, time: pl.Series, of: pl.Series, at: pl.Series)
     step = len(instants) + 1
     # Group and instant as one number: a known row is numbered by the first instant that is not before it.
     known = _place(group, groups) * step + _place(time, instants)
-    asked = _place(of, groups) * step + _place(at, instants)
+    asked = _place_of_runs(of, groups) * step + _place(at, instants)
     last = known.search_sorted(asked, side="right").cast(pl.Int64) - 1
     found = pl.DataFrame({"last": last, "of": of, "group": group.gather(last.clip(0))})
     own = (pl.col("last") >= 0) & (pl.col("group") == pl.col("of"))
     return found.select(pl.when(own).then(pl.col("last")).cast(pl.UInt32)).to_series()
+
+
+def _place_of_runs(values: pl.Series, among: pl.Series) -> pl.Series:
+    """The same, of values that stand beside their like."""
+    runs = values.rle().struct.field("value")
+    return _place(runs, among).gather(values.rle_id())
 
 
 def _place(values: pl.Series, among: pl.Series) -> pl.Series:

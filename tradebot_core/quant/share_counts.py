@@ -63,28 +63,31 @@ def split_factors(rows: pl.DataFrame, actions: pl.DataFrame, bases: Sequence[str
         return [_ones(rows[basis]) for basis in bases]
     # A factor is the same from one event to the next: it is worked out once for each stretch, and given to its rows.
     split = rows["security_id"].is_in(splits["security_id"].unique().implode())
-    own = rows.filter(split).select("session", "security_id", "cutoff", *bases)
+    stated = [basis for basis in bases if rows[basis].null_count() < len(rows)]
+    own = rows.filter(split).select("session", "security_id", "cutoff", *stated)
     stretch = own.with_columns(
         _heard=_last_event(splits, "known_at", own["security_id"], own["cutoff"]),
         _begun=_last_event(splits, "ex_date", own["security_id"], own["session"]),
     )
-    of = ["security_id", "_heard", "_begun", *bases]
+    of = ["security_id", "_heard", "_begun", *stated]
     first = stretch.unique(of, keep="first", maintain_order=True)
-    factors = first.with_columns(_split_factor(first, splits, basis).alias(f"_{basis}") for basis in bases)
+    factors = first.with_columns(_split_factor(first, splits, basis).alias(f"_{basis}") for basis in stated)
     found = stretch.select(of).join(
         factors.drop("session", "cutoff"), on=of, how="left", nulls_equal=True, maintain_order="left"
     )
     places = (split.cum_sum().cast(pl.Int64) - 1).clip(0)
-    return [
-        pl.select(pl.when(split).then(found[f"_{basis}"].gather(places) if len(own) else None).otherwise(_ones(rows[basis])))
-        .to_series()
-        .cast(pl.Float64)
-        for basis in bases
-    ]
+
+    def factor(basis: str) -> pl.Series:
+        if basis not in stated or own.is_empty():
+            return _ones(rows[basis])
+        given = found[f"_{basis}"].gather(places)
+        return pl.select(pl.when(split).then(given).otherwise(_ones(rows[basis]))).to_series().cast(pl.Float64)
+
+    return [factor(basis) for basis in bases]
 
 
 def _ones(basis: pl.Series) -> pl.Series:
-    return pl.select(pl.when(basis.is_not_null()).then(1.0)).to_series()
+    return pl.select(pl.when(basis.is_not_null()).then(1.0)).to_series().cast(pl.Float64)
 
 
 def _last_event(splits: pl.DataFrame, time: str, of: pl.Series, at: pl.Series) -> pl.Series:

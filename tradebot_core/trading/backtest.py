@@ -91,13 +91,19 @@ class BacktestWalk:
         self._first: date | None = None
         self._made: dict[str, list[Row]] = {table.name: [] for table in BACKTEST_TABLES}
 
+    def through(self, sessions: Sequence[date], history: MarketHistory) -> None:
+        """Steps through the sessions of a history, and lets go of it: of two years one is in memory."""
+        for session in sessions:
+            self.step(session, history)
+        self._history = None
+
     def step(self, session: date, history: MarketHistory) -> None:
         name, journal, clock = self._strategy.name, self._journal, self._clock
         clock.at = self._calendar.cutoff(session)
         self._first = self._first or session
         if history is not self._history:
             history.warm_up(self._state.prices)
-        if self._history is None:
+        if not self._made["books"]:
             for intent in self._state.working:
                 self._engine.submit(intent)
         self._history = history

@@ -13,7 +13,7 @@ from tradebot_core.errors import StrategyError, TradebotError
 from tradebot_core.model.event import EventType
 from tradebot_core.model.keyed_rows import in_order
 from tradebot_core.model.tables import VERDICT_COLUMNS
-from tradebot_core.quant.quality import COLUMNS, blocks, without_doubted
+from tradebot_core.quant.quality import blocks, in_force, without_doubted
 from tradebot_core.strategy import Layer, Strategy
 
 _KEY = ["session", "security_id"]
@@ -29,17 +29,19 @@ def evaluate_layers(
     return verdicts
 
 
-def reads_of(strategy: Strategy, layer: Layer, first: bool) -> frozenset[str] | None:
+def reads_of(strategy: Strategy, layer: Layer, first: bool, quality: QualitySettings = DATA_CHECKS_ON) -> frozenset[str] | None:
     """The panel's columns that `evaluate_next` looks at for the layer: all of them when None."""
     own = layer.reads()
-    return own if own is None or not _is_checked(strategy, first) else own | COLUMNS
+    if own is None or not _is_checked(strategy, first):
+        return own
+    return own | {column for rule, _ in in_force(quality) for column in (*rule.columns, *rule.doubts)}
 
 
-def reads_of_all(strategy: Strategy) -> frozenset[str] | None:
+def reads_of_all(strategy: Strategy, quality: QualitySettings = DATA_CHECKS_ON) -> frozenset[str] | None:
     """The panel's columns that any of the strategy's layers looks at: all of them when None."""
     found: frozenset[str] = frozenset()
     for n, layer in enumerate(strategy.layers()):
-        own = reads_of(strategy, layer, first=n == 0)
+        own = reads_of(strategy, layer, n == 0, quality)
         if own is None:
             return None
         found |= own

@@ -3,13 +3,14 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 
 import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.tables import BARS
 from tradebot_core.trading.store_views import CutStore, KeptStore, Move, NoisyStore, StoreView
-from tradebot_core.trading.stored_markets import StoredMarkets
+from tradebot_core.trading.stored_markets import MarketRange, StoredMarkets
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,29 @@ class SeenMarkets(StoredMarkets):
 
     fixed: pl.DataFrame | None = None
     looks_at: Collection[str] | None = None
-    panels: dict[tuple[date, ...], pl.DataFrame] = field(default_factory=dict)
+    ranges: dict[date, "WholePanels"] = field(default_factory=dict)
 
     def members(self) -> pl.DataFrame | None:
         return self.fixed
 
-    def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
-        key = tuple(sessions)
-        if key not in self.panels:
-            self.panels[key] = super().panel(sessions, self.looks_at)
-        return self.panels[key]
+    def up_to(self, sessions: Sequence[date], figures: Collection[str] | None) -> "WholePanels":
+        last = sessions[-1]
+        if last not in self.ranges:
+            self.ranges[last] = WholePanels(self, self.calendar.cutoff(last), self.looks_at)
+        return self.ranges[last]
+
+
+class WholePanels(MarketRange):
+    """Makes a panel once, for whatever layer."""
+
+    @cached_property
+    def _made(self) -> dict[tuple[date, ...], pl.DataFrame]:
+        return {}
+
+    def inside(self, sessions: Sequence[date], among: pl.DataFrame | None = None) -> pl.DataFrame:
+        if tuple(sessions) not in self._made:
+            self._made[tuple(sessions)] = super().inside(sessions)
+        return self._made[tuple(sessions)]
 
 
 @dataclass(frozen=True)

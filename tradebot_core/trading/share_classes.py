@@ -46,4 +46,5 @@ def _several_classes(candidates: Sequence[Candidate], held: Sequence[int]) -> bo
     if (issuers[1:] == issuers[:-1]).any():
         return True
     candidates_of_it = issuers.searchsorted(of_held, "right") - issuers.searchsorted(of_held)
-    return bool((candidates_of_it > np.isin(own, found)).any())
+    is_candidate = found.searchsorted(own, "right") - found.searchsorted(own)
+    return bool((candidates_of_it > is_candidate).any())

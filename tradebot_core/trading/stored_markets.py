@@ -55,14 +55,14 @@ class StoredMarkets:
 
     def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
         """quant.panel of consecutive sessions, restricted to the universe as of each; with all columns, or those that `figures` names."""
-        return self._of(sessions, figures).inside(sessions)
+        return self.up_to(sessions, figures).inside(sessions)
 
-    def _of(self, sessions: Sequence[date], figures: Collection[str] | None) -> "_Range":
-        return _Range(self, self.calendar.cutoff(sessions[-1]), figures)
+    def up_to(self, sessions: Sequence[date], figures: Collection[str] | None) -> "MarketRange":
+        return MarketRange(self, self.calendar.cutoff(sessions[-1]), figures)
 
-    def run_layer(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> int:
-        """Evaluates one layer on the stored verdicts of those before it, and stores its own; returns how many."""
-        return sum(len(part.verdicts) for part in self.layer_by_year(strategy, name, sessions))
+    def run_layer(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> pl.DataFrame:
+        """Evaluates one layer on the stored verdicts of those before it; stores and returns its own."""
+        return pl.concat([part.verdicts for part in self.layer_by_year(strategy, name, sessions)])
 
     def layer_by_year(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> Iterator["LayerPart"]:
         """The same, each year when it is asked for and stored before it is given: memory does not grow with the range."""
@@ -71,7 +71,7 @@ class StoredMarkets:
             raise MissingData(f"Strategy {strategy.name} has no layer {name}.")
         earlier, layer = names[: names.index(name)], strategy.layers()[names.index(name)]
         self._require_verdicts(strategy, earlier, sessions)
-        known = self._of(sessions, reads_of(strategy, layer, first=not earlier))
+        known = self.up_to(sessions, reads_of(strategy, layer, not earlier, self.quality))
         for part in by_year(sessions):
             before = {other: self._verdicts(strategy, other, part) for other in earlier}
             panel = known.inside(part, _passed(before[earlier[-1]]) if earlier else None)
@@ -93,16 +93,12 @@ class StoredMarkets:
 
     def history(self, strategy: Strategy, sessions: Sequence[date]) -> MarketHistory:
         """What the session loop needs of consecutive sessions."""
-        layers = [layer.name for layer in strategy.layers()]
-        self._require_verdicts(strategy, layers, sessions)
-        return self._of(sessions, reads_of_all(strategy)).history(strategy, sessions)
+        return self.decided(strategy, sessions).history(strategy, sessions)
 
-    def histories(self, strategy: Strategy, sessions: Sequence[date]) -> Iterator[tuple[Sequence[date], MarketHistory]]:
-        """The same a year at a time, so that memory does not grow with the range."""
+    def decided(self, strategy: Strategy, sessions: Sequence[date]) -> "MarketRange":
+        """A range of which every layer has its verdicts, for its histories a year at a time. Raises MissingData."""
         self._require_verdicts(strategy, [layer.name for layer in strategy.layers()], sessions)
-        known = self._of(sessions, reads_of_all(strategy))
-        for part in by_year(sessions):
-            yield part, known.history(strategy, part)
+        return self.up_to(sessions, reads_of_all(strategy, self.quality))
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""
@@ -183,7 +179,7 @@ def by_year(sessions: Sequence[date]) -> list[Sequence[date]]:
     return [list(part) for _, part in groupby(sessions, key=lambda session: session.year)]
 
 
-class _Range:
+class MarketRange:
     """What is read once for all years of a range: all that is known by its end but the bars."""
 
     def __init__(self, markets: StoredMarkets, until: datetime, figures: Collection[str] | None) -> None:
@@ -203,7 +199,10 @@ class _Range:
 
     def history(self, strategy: Strategy, sessions: Sequence[date]) -> MarketHistory:
         markets, calendar = self._markets, self._markets.calendar
-        layers = {layer.name: markets._verdicts(strategy, layer.name, sessions) for layer in strategy.layers()}
+        names = [layer.name for layer in strategy.layers()]
+        layers = {name: markets._verdicts(strategy, name, sessions) for name in names}
+        # Candidates have the features of the last one.
+        layers |= {name: layers[name].select(LAYERS.schema.names()) for name in names[:-1]}
         seen = calendar.sessions(first_bar_needed(sessions[0], calendar), sessions[-1])
         versions_of_bars = self._bars(seen[0], seen[-1])
         bars = known_bars(versions_of_bars, seen, calendar).select(

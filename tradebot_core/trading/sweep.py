@@ -15,7 +15,7 @@ from tradebot_core.strategy import Strategy
 from tradebot_core.trading.backtest import Backtest, BacktestWalk
 from tradebot_core.trading.delayed import DelayedHistory
 from tradebot_core.trading.layer_identity import layer_digests
-from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
+from tradebot_core.trading.stored_markets import MARKET, StoredMarkets, by_year
 from tradebot_core.trading.variants import Stress
 
 _AT_ONCE = 8  # walks that keep their rows in memory together
@@ -56,7 +56,8 @@ def share_layers(
                 store.copy_results(LAYERS, layer, MARKET, owner, strategy.name)
                 counts["shared"] += 1
             elif strategy not in stored:
-                progress(f"{strategy.name}/{layer}: {markets.run_layer(strategy, layer, sessions):,} verdicts.")
+                made = sum(len(part.verdicts) for part in markets.layer_by_year(strategy, layer, sessions))
+                progress(f"{strategy.name}/{layer}: {made:,} verdicts.")
                 counts["evaluated"] += 1
     return counts
 
@@ -69,13 +70,15 @@ def walk_together(
         for some in (together[n : n + _AT_ONCE] for n in range(0, len(together), _AT_ONCE)):
             walks = [walk_of(one) for one in some]
             late: dict[int, DelayedHistory | None] = {}
-            for part, history in markets.histories(some[0].strategy, sessions):
+            strategy = some[0].strategy
+            known = markets.decided(strategy, sessions)
+            for part in by_year(sessions):
+                history = known.history(strategy, part)
                 for n, (one, walk) in enumerate(zip(some, walks, strict=True)):
                     market = history.again()
                     if one.stress.delayed:
                         market = late[n] = DelayedHistory(market, late.get(n))
-                    for session in part:
-                        walk.step(session, market)
+                    walk.through(part, market)
             for one, walk in zip(some, walks, strict=True):
                 yield one, walk.result()
 
