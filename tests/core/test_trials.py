@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import markets
@@ -55,6 +55,7 @@ def test_what_is_recorded_is_read_back_as_it_was(tmp_path):
     assert record.runs("another idea") == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
 def test_returns_lose_no_digit(tmp_path_factory, returns):
     record = TrialFile(tmp_path_factory.mktemp("trials") / "trials.sqlite")
@@ -88,9 +89,10 @@ def test_several_writers_lose_nothing(tmp_path):
     assert {run.trial for run in TrialFile(path).runs()} == {f"t{n}" for n in range(40)}
 
 
-def test_a_damaged_record_is_named(tmp_path):
+@pytest.mark.parametrize("content", [b"", b"no database at all, certainly not one" * 100])
+def test_a_damaged_or_emptied_record_is_named_and_not_begun_anew(tmp_path, content):
     path = tmp_path / "trials.sqlite"
-    path.write_bytes(b"no database at all, certainly not one" * 100)
+    path.write_bytes(content)
     for use in (lambda: TrialFile(path).runs(), lambda: TrialFile(path).record(run_of("t", [0.1]))):
         with pytest.raises(StoreError, match=r"trials\.sqlite"):
             use()

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import markets
@@ -16,8 +16,10 @@ from tests.scripted import SESSIONS as STORY
 from tradebot_core.config import load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
 from tradebot_core.model.tables import DECISIONS, EQUITY, LAYERS
+from tradebot_core.strategies.value_investor import ValueInvestor
 from tradebot_core.trading.backtest import BACKTEST_TABLES
 from tradebot_core.trading.layer_identity import layer_digests
+from tradebot_core.trading.layers import evaluate_layers
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.stored_markets import MARKET
 from tradebot_core.trading.variants import grid, in_words, overrides_of
@@ -194,6 +196,32 @@ def test_a_layer_that_hides_what_it_depends_on_is_shared_only_where_all_paramete
 
     assert digests(3) == digests(3)
     assert digests(3)[0] != digests(4)[0]  # a function in its expression: who knows
+
+
+PARAMETERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_positions": st.sampled_from([1, 4]),
+        "min_price": st.sampled_from([5.0, 58.0]),
+        "min_score": st.sampled_from([0.3, 0.7]),
+        "exit_earnings_yield": st.sampled_from([0.025, 0.2]),
+        "min_dollar_volume": st.sampled_from([1e6, 1e9]),
+    },
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(PARAMETERS, PARAMETERS)
+def test_layers_of_the_same_digest_give_the_same_verdicts(swept, one, other):
+    bot, _ = swept
+    panel = bot.markets.panel(RANGE[:5])
+    strategies = [ValueInvestor("x", ValueInvestor.Params(**params)) for params in (one, other)]
+    digests, verdicts = [layer_digests(strategy) for strategy in strategies], [evaluate_layers(s, panel) for s in strategies]
+    for layer in ("screen", "analyze"):
+        same = verdicts[0][layer].equals(verdicts[1][layer])
+        assert same or digests[0][layer] != digests[1][layer]
+    decide_only = {key: value for key, value in one.items() if key != "max_positions"}
+    assert (digests[0] == digests[1]) or decide_only != {key: value for key, value in other.items() if key != "max_positions"}
 
 
 # Stresses, on a story in round numbers: AAA opens and closes at 10, 20 in the session after the next.

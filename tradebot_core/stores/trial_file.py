@@ -12,18 +12,18 @@ import numpy as np
 
 from tradebot_core.errors import StoreError
 from tradebot_core.model.trial import TrialRun
-from tradebot_core.stores.parquet_files import exclusive
+from tradebot_core.stores.parquet_files import exclusive, storage_errors, sync_folder
 
 _TABLE = """\
-CREATE TABLE IF NOT EXISTS runs (
+CREATE TABLE runs (
   sequence INTEGER PRIMARY KEY AUTOINCREMENT, trial TEXT NOT NULL, idea TEXT NOT NULL, strategy TEXT NOT NULL,
   counts INTEGER NOT NULL, parameters TEXT NOT NULL, settings TEXT NOT NULL, first TEXT NOT NULL, last TEXT NOT NULL,
   sessions BLOB NOT NULL, returns BLOB NOT NULL, data_version TEXT NOT NULL, code_version TEXT NOT NULL,
   strategy_code TEXT NOT NULL, mean REAL, deviation REAL, skewness REAL, kurtosis REAL, sharpe REAL, at TEXT NOT NULL,
   digest TEXT NOT NULL UNIQUE);
-CREATE INDEX IF NOT EXISTS runs_of_idea ON runs (idea);
-CREATE TRIGGER IF NOT EXISTS runs_no_update BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'trials are not changed'); END;
-CREATE TRIGGER IF NOT EXISTS runs_no_delete BEFORE DELETE ON runs BEGIN SELECT RAISE(ABORT, 'trials are not forgotten'); END;
+CREATE INDEX runs_of_idea ON runs (idea);
+CREATE TRIGGER runs_no_update BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'trials are not changed'); END;
+CREATE TRIGGER runs_no_delete BEFORE DELETE ON runs BEGIN SELECT RAISE(ABORT, 'trials are not forgotten'); END;
 """
 _COLUMNS = (
     "trial, idea, strategy, counts, parameters, settings, sessions, returns, data_version, code_version, strategy_code, "
@@ -51,8 +51,24 @@ class TrialFile:
             *(run.at.isoformat(), sha256("\x1f".join(made_of).encode()).hexdigest()),
         )
         names = _COLUMNS.replace("sessions,", "first, last, sessions,") + ", digest"
-        with exclusive(self._path.parent), self._connection() as database:
-            database.executescript(_TABLE)
+        with exclusive(self._path.parent):
+            self._make()
+            return self._insert(names, row)
+
+    def _make(self) -> None:
+        """Whole or not at all: a file without the table has lost it."""
+        if self._path.exists():
+            return
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        with storage_errors(fresh):
+            fresh.unlink(missing_ok=True)  # left by one that was killed
+            with self._connection(fresh) as database:
+                database.executescript(_TABLE)
+            fresh.rename(self._path)
+            sync_folder(self._path.parent)
+
+    def _insert(self, names: str, row: Sequence[object]) -> bool:
+        with self._connection() as database:
             places = ", ".join("?" * len(row))
             done = database.execute(f"INSERT INTO runs ({names}) VALUES ({places}) ON CONFLICT (digest) DO NOTHING", row)
             database.commit()
@@ -67,9 +83,9 @@ class TrialFile:
         return [_run_of(row) for row in rows]
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self, path: Path | None = None) -> Iterator[sqlite3.Connection]:
         try:
-            database = sqlite3.connect(self._path, timeout=60)
+            database = sqlite3.connect(path or self._path, timeout=60)
             try:
                 yield database
             finally:
