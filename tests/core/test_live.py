@@ -103,7 +103,7 @@ class Desk:
 
     def desk(self, now: datetime) -> LiveDesk:
         made = replace(at(self.bot, now).desk, pause=self.pauses.append)
-        return replace(made, engine_factory=self.engine, reconciler=None) if self.engine is not None else made
+        return replace(made, engine_factory=self.engine, reconciler=None, quotes=None) if self.engine is not None else made
 
     @property
     def strategy(self):
@@ -737,6 +737,26 @@ def test_fills_of_the_morning_can_be_recorded_the_same_day_and_only_once(tmp_pat
     assert desk.desk(noon).record_fills("scripted", noon) == 0
     desk.night(day(1))
     assert (desk.holding(day(1)), len(engine.received)) == (500, 1)
+
+
+def test_a_commission_that_was_not_told_is_asked_for_until_midnight(tmp_path):
+    engine = FakeEngine()
+    desk = a_desk(tmp_path, BUY, engine=lambda: engine)
+    desk.night(day(0))
+    opens = XNYS.opens_at(day(1))
+    noon, midnight = opens + 2 * HOUR, opens + 15 * HOUR
+    intent = desk.ledger.open_orders("scripted")[0][0]
+    made = Fill("x1", intent.key, day(1), intent.security_id, "AAA", intent.side, 500, usd("10"), None, opens)
+    engine.told[intent.key] = OrderStatus(OrderState.FILLED, (made,))
+    assert desk.desk(noon).record_fills("scripted", noon) == 1
+    assert desk.desk(noon).orders_without_commission("scripted", noon) == [intent.key]
+    assert desk.desk(midnight).orders_without_commission("scripted", midnight) == []
+    assert desk.desk(noon).record_fills("scripted", noon) == 0
+    assert desk.ledger.fills("scripted")["commission"].to_list() == [None]
+    engine.told[intent.key] = OrderStatus(OrderState.FILLED, (replace(made, commission=usd("1")),))
+    desk.desk(noon).record_fills("scripted", noon)
+    assert desk.ledger.fills("scripted")["commission"].to_list() == ["1.0000"]
+    assert desk.desk(noon).orders_without_commission("scripted", noon) == []
 
 
 def test_a_split_entered_in_the_evening_comes_before_a_fill_recorded_at_noon(tmp_path):

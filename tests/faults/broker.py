@@ -306,8 +306,8 @@ def _cut(session: Any) -> None:
 
 
 def _refusing(place: Callable[..., Any], code: int) -> Callable[..., Any]:
-    def refuse(ticket: Any) -> Any:
-        return place(ticket, refusal=OrderRefused(code, "Order rejected - reason: a story's."))
+    def refuse(ticket: Any, *slices: Any) -> Any:
+        return place(ticket, *slices[:1], refusal=OrderRefused(code, "Order rejected - reason: a story's."))
 
     return refuse
 

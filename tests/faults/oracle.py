@@ -81,7 +81,12 @@ def _expected(order: SimulatedOrder) -> tuple[OrderState, ...]:
 
 def _of_fills(ledger: SqliteLedger, truth: AccountState, sleeves: Collection[str]) -> Iterator[str]:
     entered = {
-        row["execution_id"]: (row["order_key"], row["quantity"], Decimal(row["price"]), Decimal(row["commission"]))
+        row["execution_id"]: (
+            row["order_key"],
+            row["quantity"],
+            Decimal(row["price"]),
+            row["commission"] and Decimal(row["commission"]),
+        )
         for sleeve in sleeves
         for row in ledger.fills(sleeve).iter_rows(named=True)
     }

@@ -124,7 +124,7 @@ def _forget_splits() -> None:
 
 def _look_never_again() -> None:
     """What an order did after it had ended, by the ledger, is nobody's business."""
-    LiveDesk._look_again = lambda *_: None  # type: ignore[method-assign]
+    LiveDesk._look_again = lambda *_, **__: []  # type: ignore[method-assign]
 
 
 def _send_before_it_is_written() -> None:

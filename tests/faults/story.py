@@ -201,7 +201,8 @@ class Story:
         self.until_done("decide", session, bads)
         # As the sensor does while the broker's word of an order is not whole: a commission may be late.
         for sleeve in self.sleeves:
-            if any(intent.session < session for intent, _ in self.ledger.open_orders(sleeve)):
+            unpaid = self.ledger.fills(sleeve, session, session)["commission"].has_nulls()
+            if unpaid or any(intent.session < session for intent, _ in self.ledger.open_orders(sleeve)):
                 self._until_done("record", session, (), sleeve)
         self.look(session)
 

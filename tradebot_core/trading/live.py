@@ -282,14 +282,23 @@ class LiveDesk:
             if state is not OrderState.NEW and self.calendar.opens_at(self.calendar.next(intent.session)) <= now
         ]
 
+    def orders_without_commission(self, strategy: str, now: datetime) -> list[str]:
+        """Orders with a fill of this day, New York, whose commission was not told: IB Gateway tells it only until midnight."""
+        today = now.astimezone(NEW_YORK).date()
+        fills = self.store.ledger.fills(strategy, today, today)
+        return sorted(set(fills.filter(pl.col("commission").is_null())["order_key"]))
+
     def record_fills(self, strategy: str, now: datetime) -> int:
-        """Asks the engine about the orders past their open; returns how many now have a final state. Sends nothing."""
+        """Asks the engine about the orders past their open, and for commissions that are missing; returns how many orders now have a
+        final state. Sends nothing."""
         due = self.orders_past_their_open(strategy, now)
         if due:
             engine = self.engine_factory()
             for intent in due:
                 take_status(self.store.ledger, strategy, intent, engine.get_order_status(intent.key), now)
                 self._settle(strategy, engine, intent)
+        for key in self.orders_without_commission(strategy, now):
+            take_late(self.store.ledger, strategy, key, self.engine_factory().get_order_status(key), now)
         return len(due) - len(self.orders_past_their_open(strategy, now))
 
     def _post_actions(self, strategy: str, entries: Sequence[Entry], until: date) -> None:

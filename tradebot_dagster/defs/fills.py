@@ -31,18 +31,23 @@ def fills_sensor(tradebot: Tradebot) -> dg.SensorDefinition:
         job_name=RECORD_FILLS,
         minimum_interval_seconds=5 if sample else 60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="While orders whose open has passed have no final state, has the engine asked about them once an hour.",
+        description="While orders whose open has passed have no final state, or a fill of the day has no commission, has the engine "
+        "asked about them once an hour.",
     )
     def record_fills_after_the_open(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         try:
             now = tradebot.clock.now()
         except MissingData as absent:
             return dg.SkipReason(str(absent))
-        due = {name: len(tradebot.desk.orders_past_their_open(name, now)) for name in tradebot.sleeves}
+        desk = tradebot.desk
+        due = {
+            name: len(desk.orders_past_their_open(name, now)) + len(desk.orders_without_commission(name, now))
+            for name in tradebot.sleeves
+        }
         if not any(due.values()):
             return dg.SkipReason("No order waits for its fill.")
         waiting = ", ".join(f"{orders} of {name}" for name, orders in due.items() if orders)
-        context.log.info(f"Orders without a final state: {waiting}")
+        context.log.info(f"Orders without a final state, or without their commission: {waiting}")
         return dg.RunRequest(run_key=f"{RECORD_FILLS}:{now:%Y-%m-%dT%H}")
 
     return record_fills_after_the_open
