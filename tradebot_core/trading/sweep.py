@@ -18,7 +18,7 @@ from tradebot_core.trading.layer_identity import layer_digests
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets, by_year
 from tradebot_core.trading.variants import Stress
 
-_AT_ONCE = 8  # walks that keep their rows in memory together
+_AT_ONCE = 4  # walks that keep their rows in memory together
 
 
 class Tested(Protocol):
