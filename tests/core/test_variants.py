@@ -1,6 +1,6 @@
 """Variants of a strategy: names, configuration, shared layers, stresses, sweeps, comparisons."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import polars as pl
@@ -15,6 +15,8 @@ from tests.scripted import DAY, quote, scripted
 from tests.scripted import SESSIONS as STORY
 from tradebot_core.config import load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
+from tradebot_core.execution.costlier import CostlierEngine
+from tradebot_core.model.order import Fill, OrderState, OrderStatus, Side
 from tradebot_core.model.tables import DECISIONS, EQUITY, LAYERS
 from tradebot_core.strategies.value_investor import ValueInvestor
 from tradebot_core.trading.backtest import BACKTEST_TABLES
@@ -249,6 +251,25 @@ def test_costs_doubled_are_twice_the_commission_and_twice_as_far_from_the_open(t
     assert usual["quantity"] == dearer["quantity"]
     paid = [bot.performance(name).final_equity for name in ("scripted@as_is", "scripted@costs_doubled")]
     assert paid[0] - paid[1] == pytest.approx(usual["quantity"] * 0.1 + 3)
+
+
+@pytest.mark.parametrize(
+    ("side", "price", "dearer"),
+    [("buy", "10.10", "10.20"), ("sell", "9.90", "9.80"), ("buy", "9.50", "9.50"), ("sell", "10.50", "10.50")],
+)
+def test_a_fill_gets_as_much_worse_again_as_it_was_worse_than_the_open_and_never_better(side, price, dearer):
+    class Within:
+        def get_order_status(self, order_key: str) -> OrderStatus:
+            at = datetime(2024, 3, 1, 14, 30, tzinfo=UTC)
+            fill = Fill("1", order_key, DAY, 1, "AAA", Side(side), 7, D(price), D("1.25"), at)
+            return OrderStatus(OrderState.FILLED, (fill,))
+
+    class Market:
+        def open_price(self, security_id: int, session: date) -> float:
+            return 10.0
+
+    (fill,) = CostlierEngine(Within(), Market(), 2.0).get_order_status("k").fills
+    assert (fill.price, fill.commission, fill.quantity) == (D(dearer), D("2.50"), 7)
 
 
 def test_delayed_decides_on_the_verdicts_of_the_session_before(swept):
