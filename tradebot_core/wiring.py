@@ -312,6 +312,8 @@ class Tradebot:
         return equity["session"].to_list(), [after / before - 1 for before, after in pairwise(path)]
 
     def _book_range(self, name: str, start: date | None, end: date | None) -> tuple[date, date]:
+        if start is not None and end is not None:
+            return start, end
         chain = self.backtest_sessions(name, end)
         if not chain:
             raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))

@@ -73,8 +73,8 @@ class Research:
     def leaks(self, strategy: str, sessions: Sequence[date]) -> pl.DataFrame:
         return leaks_of(self._tradebot, strategy, sessions)
 
-    def selection(self, strategy: str, until: date) -> Selection:
-        return self._tradebot.selection(strategy, end=until)
+    def selection(self, strategy: str, book: Sequence[date]) -> Selection:
+        return self._tradebot.selection(strategy, book[0], book[-1])
 
     def side_by_side(self, strategy: str, progress: Callable[[str], None]) -> SideBySide:
         return self._tradebot.side_by_side(strategy, progress)

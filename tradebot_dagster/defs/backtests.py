@@ -82,7 +82,7 @@ def _performance_asset(sleeve: Sleeve, partitions: dg.PartitionsDefinition) -> d
         title = f"{name}, {book[0]} to {book[-1]}"
         chart = equity_chart(title, rows["session"].to_list(), equity.to_list(), drawdowns(equity).to_list())
         rounded = {figure: round(value, 4) for figure, value in figures.items() if value is not None}
-        seen = _coverage(research.coverage(book)) | of_selection(research.selection(name, sessions[-1]))
+        seen = _coverage(research.coverage(book)) | of_selection(research.selection(name, book))
         return Report({"book": range_of(book), "equity_curve": sparkline(equity.to_list()), "chart": chart, **rounded, **seen})
 
     return session_asset(
