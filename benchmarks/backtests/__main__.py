@@ -1,0 +1,104 @@
+"""The reference strategy over the reference market, by the reference implementation and by us, in one run on one machine.
+
+    .venv/bin/python -m benchmarks.backtests S M --reference FOLDER
+
+FOLDER (default: TRADEBOT_REFERENCE_BENCH, else ../shared/bench) holds the reference: gen.py makes a market of a size, ref_polars.py
+is the hand-tuned implementation. Ours is `tradebot backtest`: the Dagster backfill of every session, with its whole audit trail. What is
+made is deleted at the end. See README.md in the folder above.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.backtests.market import fill
+from tradebot_core.config import QualitySettings
+
+REFERENCE = Path(os.environ.get("TRADEBOT_REFERENCE_BENCH", Path(__file__).parents[3] / "shared" / "bench"))
+WIDE = 1_000_000_000  # a limit that limits nothing, as in the reference
+
+
+@dataclass(frozen=True)
+class Taken:
+    wall_s: float
+    cpu_s: float  # of the process and those it started
+    peak_mib: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("sizes", nargs="+", help="S, M, L, XL or NAMESxYEARS")
+    parser.add_argument("--reference", type=Path, default=REFERENCE)
+    parser.add_argument("--folder", type=Path, help="where markets and stores are made  [default: a temporary folder]")
+    args = parser.parse_args()
+    if not (args.reference / "ref_polars.py").exists():
+        parser.error(f"{args.reference} has no ref_polars.py: give --reference, the folder of the reference workload.")
+    print("| size | | wall s | cpu s | peak MiB | cpu against the reference |\n|---|---|---|---|---|---|")
+    for size in args.sizes:
+        with tempfile.TemporaryDirectory(dir=args.folder, prefix="backtests_") as made:
+            measure(size, Path(made), args.reference)
+
+
+def measure(size: str, folder: Path, reference: Path) -> None:
+    market, store = folder / "market", folder / "store"
+    run([sys.executable, str(reference / "gen.py"), size, str(market)])
+    fill(store, market)
+    sessions = pl.scan_parquet(market / "bars" / "*.parquet").select(first=pl.min("session"), last=pl.max("session")).collect()
+    first, last = sessions.row(0)
+    config = folder / "config.yaml"
+    config.write_text(json.dumps(settings(store, first)))  # JSON is YAML
+    theirs = run([sys.executable, str(reference / "ref_polars.py"), str(market), str(folder / "reference")])
+    days = ["--start", first.isoformat(), "--end", last.isoformat()]
+    ours = run([str(Path(sys.executable).with_name("tradebot")), "--config", str(config), "backtest", "qv20", *days], folder)
+    for name, taken in (("reference, polars", theirs), ("tradebot backtest", ours)):
+        ratio = f"{taken.cpu_s / theirs.cpu_s:.1f}"
+        print(f"| {size} | {name} | {taken.wall_s:.1f} | {taken.cpu_s:.1f} | {taken.peak_mib:.0f} | {ratio} |", flush=True)
+
+
+def settings(store: Path, first: date) -> dict[str, object]:
+    limits = ("max_order_volume_share", "max_position_weight", "max_sector_weight", "max_drawdown")
+    orders = ("max_orders_per_session", "max_account_orders_per_day", "max_unfilled_orders")
+    return {
+        "data_store": {"path": str(store)},
+        "first_session": first.isoformat(),
+        "universe": {"file": str(store / "universe.csv")},
+        "strategies": [{"name": "qv20", "class_path": "benchmarks.backtests.qv20.QV20", "allocated_capital": 1_000_000}],
+        "allowed_packages": ["tradebot_core", "benchmarks"],
+        "risk": {
+            "max_order_notional": WIDE,
+            **dict.fromkeys(limits, 1.0),
+            **dict.fromkeys(orders, 1000),
+            "max_open_gap": 0.2,
+            "max_price_jump": 100.0,
+        },
+        "quality": dict.fromkeys(QualitySettings.model_fields, "off"),
+        "costs": {"commission_maximum_share": 1.0},
+    }
+
+
+def run(command: list[str], home: Path | None = None) -> Taken:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    if home is not None:
+        environment["DAGSTER_HOME"] = str(home / "dagster")
+        Path(environment["DAGSTER_HOME"]).mkdir()
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Taken(time.perf_counter() - began, cpu, after.ru_maxrss / 1024)  # maxrss: of the largest child so far
+
+
+if __name__ == "__main__":
+    main()
