@@ -193,6 +193,19 @@ class QualitySettings(Settings):
 DATA_CHECKS_ON = QualitySettings()
 
 
+class LayerSettings(Settings):
+    """Limits on a strategy's own code, and where it runs. None of them changes a verdict."""
+
+    # Processes for layers in plain Python: 0 none beside the run's own, nothing given as many as are worth their start.
+    workers: Annotated[int, Field(ge=0, le=64)] | None = None
+    seconds_per_session: Annotated[float, Field(gt=0)] = 60.0  # for a layer in plain Python, and for a decision
+    seconds_to_train: Annotated[float, Field(gt=0)] = 900.0  # for one training of a model
+    worker_memory_mb: Annotated[int, Field(ge=64)] = 1024  # beyond what a worker starts with; where the system can limit it
+
+
+LAYER_LIMITS = LayerSettings()
+
+
 class CostSettings(Settings):
     """What a fill costs in the simulated engine: IBKR Pro fixed pricing and slippage from the open."""
 
@@ -216,6 +229,9 @@ class Config(Settings):
     risk: RiskSettings = RiskSettings()
     quality: QualitySettings = DATA_CHECKS_ON
     costs: CostSettings = CostSettings()
+    layers: LayerSettings = LAYER_LIMITS
+    # The symbol that backtests are measured against, dividends reinvested; without it the universe in equal parts.
+    benchmark: str | None = None
     allowed_packages: tuple[str, ...] = ("tradebot_core",)  # where class paths may point
 
     @field_validator("collectors", "strategies")

@@ -76,7 +76,8 @@ def _make_strategy(
     try:
         strategy = found(name, params)
         strategy.orders = settings.orders
-        features = [(layer.name, tuple(layer.features)) for layer in strategy.layers()]
+        strategy.limits = config.layers
+        features = [(layer.name, layer.adds()) for layer in strategy.layers()]
     except Exception as error:
         what = f"the strategy {settings.name} cannot be made: {type(error).__name__}: {error}"
         raise _wrong(path, ("strategies", index), what.rstrip(".")) from error

@@ -11,17 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import polars as pl
 
-from tradebot_core.config import Settings
+from tradebot_core.config import LAYER_LIMITS, LayerSettings, Settings
 from tradebot_core.errors import StrategyError
+from tradebot_core.judging import judged
 from tradebot_core.model.candidates import finder
 from tradebot_core.model.decision import Action, Candidate, Decision, LayerResult, Verdict
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.order import OrderStyle
-from tradebot_core.model.tables import LAYERS
 from tradebot_core.quant.panel import MarketMemory
 from tradebot_core.quant.quality import PREFIX
 from tradebot_core.quant.ranks import rank_in_session  # noqa: F401  a part of the kit
@@ -65,6 +65,10 @@ class Layer(ABC):
     @abstractmethod
     def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The verdict on every row: session, security_id, symbol, passed, rule, value, threshold, then the features."""
+
+    def adds(self) -> tuple[str, ...]:
+        """All columns that it adds."""
+        return tuple(self.features)
 
     def reads(self) -> frozenset[str] | None:
         """The columns it looks at, so that the others need not be carried; None when that cannot be told before it runs."""
@@ -111,35 +115,29 @@ class TableLayer(Layer):
 
 
 class SymbolLayer(Layer):
-    """A layer in plain Python, one security and session at a time."""
+    """A layer in plain Python, one security and session at a time. It is copied for each session: it can keep nothing from one to
+    the next, and sessions may be judged by several processes.
+
+    `columns` names what `data` holds beside session, security_id and symbol; without it all columns of the panel and all earlier
+    features, which takes several times the time and memory.
+    """
+
+    columns: ClassVar[tuple[str, ...] | None] = None
 
     @abstractmethod
     def process(self, symbol: str, data: Mapping[str, Any]) -> LayerResult:
         """`data` maps the panel's columns and the earlier layers' features to this security's values (None when missing)."""
 
     def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
-        results = [self._row(data, self.process(data["symbol"], data)) for data in rows.iter_rows(named=True)]
-        schema = {**LAYERS.schema, **dict.fromkeys(self.features, pl.Float64)}
-        return pl.DataFrame(results, schema=schema, orient="row")
+        return judged(self, rows, f"Layer {self.name}")
 
-    def _row(self, data: Mapping[str, Any], result: LayerResult) -> tuple[Any, ...]:
-        if set(result.features) - set(self.features):
-            raise StrategyError(
-                f"Layer {self.name} returned the features {sorted(result.features)} for {data['symbol']}.",
-                f"Declare all of them in its `features` ({', '.join(self.features) or 'now empty'}).",
-            )
-        verdict = result.verdict
-        features = (result.features.get(name) for name in self.features)
-        return (
-            data["session"],
-            data["security_id"],
-            data["symbol"],
-            verdict.passed,
-            verdict.rule,
-            verdict.value,
-            verdict.threshold,
-            *features,
-        )
+    def shown(self) -> tuple[str, ...] | None:
+        """The keys of `data`; None for whatever there is."""
+        return None if self.columns is None else tuple(dict.fromkeys(("session", "security_id", "symbol", *self.columns)))
+
+    def reads(self) -> frozenset[str] | None:
+        own = type(self).evaluate is SymbolLayer.evaluate
+        return frozenset(self.columns) if self.columns is not None and own else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +230,12 @@ def buy_best(view: SessionView, places: int, weight: float, rest_days: int) -> l
     return decisions
 
 
+class Forecaster(Protocol):
+    def with_forecasts(self, strategy: "Strategy", layer: Any, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows that a model layer is shown, with what its model says of them (trading/training.py)."""
+        ...
+
+
 class Strategy(ABC):
     """A thesis in a folder: typed `Params`, layers, a decision. The first paragraph of its docstring is the text in the UI.
 
@@ -247,6 +251,8 @@ class Strategy(ABC):
     )
 
     orders: OrderStyle = OrderStyle.OPEN_AUCTION  # how its orders are placed; set by its block in the configuration
+    limits: LayerSettings = LAYER_LIMITS  # on what its own code may take; set by the configuration
+    forecaster: "Forecaster | None" = None  # trains the models of its layers; set where there is a store to train on
 
     def __init__(self, name: str, params: Settings) -> None:
         self.name = name
@@ -264,6 +270,11 @@ class Strategy(ABC):
     def on_event(self, event: Event) -> None:
         """Called by the event bus for each subscribed event, in the order in which events became known."""
         self.memory.remember(event)
+
+
+def is_checked(strategy: Strategy) -> bool:
+    """The data checks are about filings: a strategy that reads none is not stopped by them."""
+    return EventType.FUNDAMENTALS in strategy.subscriptions
 
 
 def hold_where_blocked(view: SessionView, decisions: Iterable[Decision]) -> list[Decision]:

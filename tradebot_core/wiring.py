@@ -4,7 +4,7 @@ the execution engine are chosen."""
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -60,11 +60,13 @@ from tradebot_core.trading.live import LiveDesk
 from tradebot_core.trading.lookahead import LookAhead, LookAheadGate
 from tradebot_core.trading.lookahead_sample import sample
 from tradebot_core.trading.order_trail import BACKTEST
+from tradebot_core.trading.report import Report, make_report
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.session import sleeve_equity
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
 from tradebot_core.trading.sweep import share_layers, walk_together
+from tradebot_core.trading.training import Models
 from tradebot_core.trading.trials import Selection, Trial, idea_of, selection, trial_run, trials_of
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
 from tradebot_core.trading.variants import AS_IS, NO_STRESS, SEPARATOR, STRESSES, Stress, variant_name
@@ -145,6 +147,7 @@ class Tradebot:
             return sleeve
         index = next(n for n, block in enumerate(self.config.strategies) if block.name == of)
         strategy = make_variant(self.config, self.config_path, index, variant)
+        strategy.forecaster = Models(self.markets)
         return _sleeve(self.config, strategy, sleeve.capital, STRESSES.get(variant, NO_STRESS))
 
     def variants(self, name: str) -> list[str]:
@@ -450,6 +453,32 @@ class Tradebot:
         gate = LookAheadGate(sleeve.strategy, self.markets, usd(sleeve.capital), partial(self.backtest_walk, sleeve))
         return gate.check(chosen, sessions)
 
+    def report(self, name: str, end: date | None = None) -> Report:
+        """Everything there is to say of the latest unbroken book up to `end`, from its opening on. Reads all bars and verdicts of the
+        range, year by year."""
+        book = self.backtest_sessions(name, end)
+        if not book:
+            raise MissingData(f"There is no backtest of {name}.", f"Run `tradebot backtest {name} --start ... --end ...`.")
+        return make_report(
+            self.store,
+            self.calendar,
+            name,
+            [layer.name for layer in self.sleeve(name).strategy.layers()],
+            book,
+            self._equity_before(name, book[0]),
+            self.markets.members(),
+            self.config.benchmark,
+            self.coverage(book),
+        )
+
+    def write_tear_sheet(self, report: Report, path: Path | None = None) -> Path:
+        """One HTML file; without a `path` it is reports/<strategy>.html in the store's folder. Returns where it is."""
+        from tradebot_core.trading.tear_sheet import write  # noqa: PLC0415  draws with matplotlib, half a second to load
+
+        path = path or self.config.data_store.path / "reports" / f"{report.strategy}.html"
+        write(report, path)
+        return path
+
     def coverage(self, sessions: Sequence[date]) -> Coverage:
         """How much of the universe there was to see in consecutive sessions."""
         until, ever = self.calendar.cutoff(sessions[-1]), datetime.max.replace(tzinfo=UTC)
@@ -464,7 +493,7 @@ class Tradebot:
             self.calendar,
             securities,
             self.markets.members(),
-            self.store.read_versions(BARS, as_of=until, start=sessions[0], end=sessions[-1], without=_all_but(BARS, _OF_BARS)),
+            _year_by_year(self.store, sessions, until),
             self.store.read(ACTIONS, as_of=until, end=sessions[-1]),
             self.store.read_versions(FUNDAMENTALS, as_of=until, without=_all_but(FUNDAMENTALS, _OF_FIGURES)),
             [entry.symbol for entry in unknown],
@@ -599,6 +628,8 @@ def build(config: Config, config_path: Path) -> Tradebot:
         if block.enabled:
             require_variants(config, config_path, n)
     markets = StoredMarkets(store, calendar, _universe(config), config.quality)
+    for sleeve in sleeves.values():
+        sleeve.strategy.forecaster = Models(markets)
     return Tradebot(config, config_path, calendar, clock, store, collectors, sleeves, markets, LimitGate(config.risk))
 
 
@@ -644,6 +675,12 @@ def _risk_of(risk: RiskSettings) -> dict[str, Any]:
     """The limits in force; the younger ones only where they are set, so that books made before there were any go on."""
     made = risk.model_dump(mode="json")
     return {name: value for name, value in made.items() if name not in _YOUNGER_LIMITS or value != _YOUNGER_LIMITS[name]}
+
+
+def _year_by_year(store: DataStore, sessions: Sequence[date], as_of: datetime) -> Iterator[pl.DataFrame]:
+    """What coverage looks at of the bars."""
+    for part in by_year(sessions):
+        yield store.read_versions(BARS, as_of=as_of, start=part[0], end=part[-1], without=_all_but(BARS, _OF_BARS))
 
 
 def _all_but(table: FactTable, needed: Sequence[str]) -> list[str]:

@@ -1,9 +1,7 @@
 """Pictures for the metadata of assets, as markdown with the image inside."""
 
 import base64
-import io
 from collections.abc import Sequence
-from datetime import date
 
 import dagster as dg
 
@@ -26,24 +24,8 @@ def sparkline(values: Sequence[float]) -> dg.MetadataValue:
     return _image("sparkline", "image/svg+xml", svg.encode())
 
 
-def equity_chart(title: str, sessions: Sequence[date], equity: Sequence[float], drawdown: Sequence[float]) -> dg.MetadataValue:
-    """Equity above, the fall from its peak below."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  half a second of every process that draws nothing
-
-    figure = Figure(figsize=(8, 4.5), dpi=80, layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    above.plot(sessions, equity, linewidth=1)
-    above.set_title(title, fontsize=10)
-    above.set_ylabel("USD")
-    above.grid(alpha=0.3)
-    below.fill_between(sessions, drawdown, 0, color="tab:red", alpha=0.4, linewidth=0)
-    below.yaxis.set_major_formatter("{x:.0%}")
-    below.set_ylabel("below peak")
-    below.grid(alpha=0.3)
-    figure.autofmt_xdate()
-    target = io.BytesIO()
-    figure.savefig(target, format="png")
-    return _image(title, "image/png", target.getvalue())
+def picture(name: str, png: bytes) -> dg.MetadataValue:
+    return _image(name, "image/png", png)
 
 
 def _image(name: str, kind: str, content: bytes) -> dg.MetadataValue:

@@ -17,10 +17,10 @@ from tradebot_core.interfaces import DataStore, Ledger
 from tradebot_core.quant.performance import Performance
 from tradebot_core.trading.account_comparison import Line
 from tradebot_core.trading.collection import Collected
-from tradebot_core.trading.coverage import Coverage
 from tradebot_core.trading.data_checks import DataChecks
 from tradebot_core.trading.holdings import valued_book
 from tradebot_core.trading.live import Decided, Submission
+from tradebot_core.trading.report import Report
 from tradebot_core.trading.session import sleeve_equity
 from tradebot_core.trading.stored_markets import LayerPart
 from tradebot_core.trading.trials import Selection
@@ -79,11 +79,14 @@ class Research:
     def side_by_side(self, strategy: str, progress: Callable[[str], None]) -> SideBySide:
         return self._tradebot.side_by_side(strategy, progress)
 
-    def coverage(self, sessions: Sequence[date]) -> Coverage:
-        return self._tradebot.coverage(sessions)
-
     def performance(self, strategy: str, until: date) -> Performance:
         return self._tradebot.performance(strategy, end=until)
+
+    def report(self, strategy: str, until: date) -> Report:
+        return self._tradebot.report(strategy, until)
+
+    def write_tear_sheet(self, report: Report) -> Path:
+        return self._tradebot.write_tear_sheet(report)
 
 
 @dataclass(frozen=True)

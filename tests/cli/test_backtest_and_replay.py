@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import polars as pl
 
@@ -29,9 +30,30 @@ KEYS = [
     "turnover",
     "commission",
     "dividends",
+    "sharpe_low",
+    "sharpe_high",
+    "sortino",
+    "calmar",
+    "longest_drawdown",
+    "exposure",
+    "against",
+    "benchmark_return",
+    "alpha",
+    "alpha_t",
+    "beta",
     "coverage",
     "run_id",
     "note",
+    "round_trips",
+    "costs",
+    "years",
+    "months",
+    "positions",
+    "unattributed",
+    "layers",
+    "capacity",
+    "doubts",
+    "tear_sheet",
 ]
 
 
@@ -44,6 +66,11 @@ def test_a_backtest_prints_the_figures_of_its_book(desk):
     assert figures["total_return"] == figures["final_equity"] / 50000 - 1
     assert figures["dividends"] == 211 * 0.5
     assert round(figures["commission"], 4) == 2.205
+    profits = sum(position["profit"] for position in figures["positions"])
+    assert round(50000 + profits, 4) == figures["final_equity"]
+    assert [layer["layer"] for layer in figures["layers"]] == ["screen"] * 3 + ["analyze"] * 3
+    assert Path(figures["tear_sheet"]) == desk.folder / "store" / "reports" / "value_investor.html"
+    assert figures["doubts"][0].startswith("0.1 years put the Sharpe ratio of")
 
     seen = figures["coverage"]
     assert (seen["securities"], seen["with_bars"], seen["with_market_value"], seen["ended"]) == (4, 1.0, 1.0, 0)
@@ -56,6 +83,15 @@ def test_a_backtest_prints_the_figures_of_its_book(desk):
     assert (longer["start"], longer["end"], longer["sessions"]) == (str(START), str(later), 35)
     replayed = desk.json("replay", "--strategy", "value_investor", "--start", SESSIONS[50], "--end", later)
     assert replayed["differences"] == []
+
+
+def test_the_tear_sheet_is_written_where_it_is_wanted(desk, tmp_path):
+    sheet = tmp_path / "reports" / "of mine.html"
+    printed = desk.run("backtest", "value_investor", *RANGE, "--report", sheet).stdout
+    assert f"tear sheet {sheet}" in printed and "with 95 % confidence" in printed
+    assert "against the universe, equal-weighted, dividends reinvested" in printed
+    assert "layer screen" in printed and "passed against rejected over 21 sessions (t not known, 1 samples, 1 apart)" in printed
+    assert sheet.read_text().startswith("<!DOCTYPE html>")
 
 
 def test_what_the_figures_rest_on_is_printed_with_every_doubt(desk):
@@ -80,7 +116,7 @@ def test_what_the_figures_rest_on_is_printed_with_every_doubt(desk):
     printed = desk.run("backtest", "value_investor", *RANGE).stdout
     assert "5 securities, of which 1 ended" in printed
     # Of 3 x 30 sessions, 16 of the one that ended and 30 of the one that never traded.
-    assert "with bars                      77.9% of the sessions in which they were listed" in printed
+    assert "with bars                        77.9% of the sessions in which they were listed" in printed
     assert "! 1 has no bar in the range: GONE." in printed and "! 1 has no known filing: GONE." in printed
 
 

@@ -145,6 +145,20 @@ def test_an_order_expires_on_a_word_only_when_the_broker_does_not_know_it(live_d
     assert key not in {order["order_key"] for order in live_desk.json("reconcile", exit_code=1)["orders"]}
 
 
+def test_what_a_strategy_left_open_is_settled_though_the_configuration_no_longer_has_it(live_desk):
+    live_desk.json("run-session")
+    of_value = {order["order_key"] for order in live_desk.json("reconcile")["orders"] if order["strategy"] == "value_investor"}
+    config = live_desk.folder / "config.yaml"
+    kept = config.read_text().replace("  - name: value_investor\n", "  - name: value_investor\n    enabled: false\n")
+    assert kept != config.read_text()
+    config.write_text(kept)
+    assert of_value <= {order["order_key"] for order in live_desk.json("reconcile")["orders"]}
+    (live_desk.folder / "store" / "simulated_engine.jsonl").write_text("")
+    key = min(of_value)
+    live_desk.run("reconcile", "--expire", key)
+    assert key not in {order["order_key"] for order in live_desk.json("reconcile", exit_code=1)["orders"]}
+
+
 def test_the_history_of_breaks_is_shown_without_asking_anybody(live_desk):
     assert live_desk.run("reconcile", "--history").stdout == "There never was a break.\n"
     at = datetime(2024, 5, 1, 21, tzinfo=UTC)

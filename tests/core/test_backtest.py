@@ -421,7 +421,8 @@ def test_one_failing_strategy_does_not_change_the_other(tmp_path, market):
     bot = tradebot(tmp_path, text="allowed_packages: [tradebot_core, tests]\n" + text)
     fill_store(bot)
     with pytest.raises(
-        StrategyError, match=r"Layer screen of quality_growth failed: ZeroDivisionError: float division by zero"
+        StrategyError,
+        match=r"Layer screen of quality_growth failed at GOOD in 2024-02-07: ZeroDivisionError: float division by zero",
     ):
         run_layers(bot, "quality_growth", RANGE)
     run_layers(bot, "value_investor", RANGE)

@@ -32,7 +32,7 @@ def seen(
     master = table(SECURITIES, list(names))
     universe = of.pop("universe", None)
     members = None if universe is None else members_of(universe, master)
-    return coverage(sessions, XNYS, master, members, stored_bars, stored_actions, stored_filings, **of)
+    return coverage(sessions, XNYS, master, members, [stored_bars], stored_actions, stored_filings, **of)
 
 
 def delisting(security: int, session: date) -> dict:

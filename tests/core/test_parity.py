@@ -63,9 +63,9 @@ def without_gaps(rows: list[dict]) -> list[dict]:
     return [row for row in rows if not (row["security_id"] == security_of("GOOD") and row["session"] in silent)]
 
 
-def make(folder: Path, shuffled_by: int | None = None) -> Tradebot:
+def make(folder: Path, shuffled_by: int | None = None, text: str = CONFIG) -> Tradebot:
     """The small market with all its trouble; the rows may be delivered in another order."""
-    bot = tradebot(folder)
+    bot = tradebot(folder, text=text)
     deliver = bot.store.append
 
     def append_changed(batch, ingested_at):

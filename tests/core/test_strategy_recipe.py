@@ -14,6 +14,7 @@ import pytest
 
 from tests.markets import SESSIONS, fill_store, run_layers, tradebot
 from tests.statements_of import rows as statements
+from tradebot_core.config import LAYER_LIMITS
 from tradebot_core.errors import ConfigurationError, StrategyError
 from tradebot_core.model.decision import LayerResult, Verdict
 from tradebot_core.model.tables import DECISIONS, LAYERS
@@ -52,7 +53,7 @@ def backtest(bot: Tradebot, name: str) -> dict[str, pl.DataFrame]:
 def recipe() -> tuple[str, str]:
     """The code and the block of configuration that docs/new-strategy.md shows."""
     text = (ROOT / "docs" / "new-strategy.md").read_text()
-    code, block, _ = (textwrap.dedent(found[1]) for found in re.finditer(r"```(?:python|yaml)\n(.*?)```", text, re.DOTALL))
+    code, block, *_ = (textwrap.dedent(found[1]) for found in re.finditer(r"```(?:python|yaml)\n(.*?)```", text, re.DOTALL))
     return code, block
 
 
@@ -215,9 +216,8 @@ GOOD_YEAR = {
 
 
 def test_the_layer_of_scores_of_the_documentation_works_as_written():
-    *_, code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "new-strategy.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(shown_with("sound = TableLayer("), names)
     dear, unknown = {"market_cap": 300.0}, {"assets_2y": None}
     weak = {"shares_basic": 10.0, "gross_profit_ttm": 45.0, "operating_cash_flow_ttm": 11.0}
     of = statements([GOOD_YEAR, *(GOOD_YEAR | changed for changed in (dear, weak, unknown))])
@@ -229,6 +229,50 @@ def test_the_layer_of_scores_of_the_documentation_works_as_written():
         (False, "min_f_score", 6.0, 6.0, 2.0),
         (False, "min_f_score", None, None, 2.0),
     ]
+
+
+def shown_with(part: str) -> str:
+    """The Python that docs/new-strategy.md shows and that has `part` in it."""
+    text = (ROOT / "docs" / "new-strategy.md").read_text()
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if part in code]
+    return code
+
+
+def test_the_layer_in_plain_python_of_the_documentation_works_as_written():
+    names: dict[str, Any] = {}
+    exec(shown_with("class Solvent"), names)
+    rows = rows_of(operating_income_ttm=[30.0, 10.0, None, 10.0], debt=[100.0, 100.0, 100.0, 0.0])
+    found = names["Solvent"]().evaluate(rows).select("passed", "rule", "value", "coverage", "rank").rows()
+    assert found == [
+        (True, "min_coverage", 0.3, 0.3, -0.3),
+        (False, "min_coverage", 0.1, 0.1, -0.1),
+        (False, "min_coverage", None, None, None),
+        (False, "min_coverage", None, None, None),
+    ]
+
+
+def test_the_strategy_with_a_model_of_the_documentation_works_as_written(tmp_path, package):
+    """As written it needs ten years; here its returns are those of four sessions."""
+    pytest.importorskip("sklearn", reason="the extra `models` is not installed")
+    short = {"horizon = 252": "horizon = 4", '"year"': '"quarter"', "least_rows = 2_000": "least_rows = 4"}
+    code = shown_with("class ForetoldReturns")
+    for long, instead in short.items():
+        assert long in code
+        code = code.replace(long, instead)
+    (package / "foretold.py").write_text(code)
+    params = "params: {{min_forecast: -0.5, max_positions: 2}}"
+    block = (
+        f"  - {{{{name: foretold, class_path: my_strategies.foretold.ForetoldReturns, allocated_capital: 20000, {params}}}}}\n"
+    )
+    bot = start(tmp_path, block)
+    spring = [session for session in SESSIONS if session.month in (3, 4)]
+    run_layers(bot, "foretold", spring)
+    tables = bot.backtest("foretold", spring)
+    assert len(tables["fills"]) > 0
+    assert tables["fills"]["session"].min() > spring[0].replace(day=28)  # in the first quarter there was no model
+    rows = bot.store.read_results(LAYERS, "foretold", "market", layer="foretold")
+    assert rows.columns[-6:] == ["rank", "cheapness", "gross", "on_assets", "forecast", "model"]
+    assert {model.split("/")[0] for model in rows["model"] if model} == {"2024-03-28"}
 
 
 # What a layer reads
@@ -283,14 +327,14 @@ def test_carrying_only_what_a_layer_reads_changes_no_byte_of_its_verdicts(tmp_pa
 
 
 def breaking(folder: Path, which: str) -> Tradebot:
-    return start(
-        folder, f"  - {{{{name: hostile, class_path: tests.core.failing_strategies.{which}, allocated_capital: 20000}}}}\n"
-    )
+    block = f"  - {{{{name: hostile, class_path: tests.core.failing_strategies.{which}, allocated_capital: 20000}}}}\n"
+    return start(folder, block + "layers: {{seconds_per_session: 0.5}}\n")
 
 
 IN_LAYER = {
-    "RaisesInLayer": "Layer screen of hostile failed: ZeroDivisionError",
-    "UndeclaredFeature": r"Layer screen returned the features \['scores'\] for GOOD",
+    "RaisesInLayer": r"Layer screen of hostile failed at GOOD in 2024-02-07: ZeroDivisionError: .* \(failing_strategies\.py, line \d+: "
+    r'return LayerResult\(TOLD, \{"score": data\["close"\] / 0\}\)\)',
+    "UndeclaredFeature": r"Layer screen of hostile returned the features \['scores'\] for GOOD",
     "UnknownColumn": "Layer screen of hostile failed: ColumnNotFoundError: .*closing_price",
     "SilentLayer": "Layer screen of hostile gave 1 verdicts on 140 rows",
 }
@@ -312,6 +356,10 @@ IN_DECISION = {
     "SellsWhatIsNotHeld": "Strategy hostile, session 2024-02-07: sell of .*, which is not held",
     "BuysTheUnknown": "Strategy hostile, session 2024-02-07: buy of WHO, which is neither held nor a candidate",
     "AnotherSession": "Strategy hostile, session 2024-02-07: the decision about .* is dated 2020-02-07",
+    "DecidesForever": r"Strategy hostile, session 2024-02-07: its decision was stopped after 0\.5 s \(failing_strategies\.py, line \d+: ",
+    "DecidesWithoutEnd": r"Strategy hostile, session 2024-02-07: more decisions than holdings and candidates \(4\)",
+    "DecidesAMillionTimes": r"Strategy hostile, session 2024-02-07: more decisions than holdings and candidates \(4\)",
+    "DecidesInWords": "Strategy hostile, session 2024-02-07: decide gave a str",
     "SaysNothing": "Strategy hostile, session 2024-02-08: nothing decided about held securities",
 }
 
@@ -329,6 +377,7 @@ def test_what_is_no_finite_number_in_a_layers_answer_is_missing(tmp_path):
     run_layers(bot, "hostile", RANGE[:1])
     rows = bot.store.read_results(LAYERS, "hostile", "market", layer="screen")
     assert set(rows["value"]) == {None}
+    assert set(rows["passed"]) == {False}  # the layer said they passed; a value that is not known passes nothing
     assert set(rows["score"]) == {None}
 
 
@@ -397,6 +446,7 @@ class Broken(SymbolLayer):
 def test_a_verdict_that_neither_passes_nor_fails_is_refused():
     class Named:
         name = "hostile"
+        limits = LAYER_LIMITS
 
     with pytest.raises(StrategyError, match="Every row needs passed and rule"):
         evaluate_layer(Named(), Broken(), rows_of(x=[1.0]))

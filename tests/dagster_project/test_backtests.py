@@ -31,7 +31,10 @@ def test_three_sessions_one_by_one_leave_the_same_bytes_as_their_range(tmp_path:
     with project(ranged) as at_once:
         assert at_once.run(*FACTS, *BACKTESTED, first=sessions[0], last=sessions[-1]).success
     written = files_of(tmp_path / "ranged")
-    assert written == files_of(tmp_path / "daily")
+    assert "reports/value_investor.html" in written  # drawn of ranges only
+    assert {name: content for name, content in written.items() if not name.startswith("reports/")} == files_of(
+        tmp_path / "daily"
+    )
     assert "results/value_investor/backtest/books/2024.parquet" in written
 
 
@@ -84,6 +87,34 @@ def test_what_a_backtest_reports(small: Project) -> None:
     assert (performance["coverage_securities"], performance["coverage_with_bars"], performance["coverage_ended"]) == (4, 1, 0)
     assert [row.data["year"] for row in performance["coverage_by_year"].records] == [2024]
     assert "No industry was known when the first session was decided" in performance["doubts"]
+    assert "with 95 % confidence (Lo 2002)" in performance["doubts"]
+    assert performance["against"] == "the universe, equal-weighted, dividends reinvested" and "beta" in performance
+    sheet = Path(performance["tear_sheet"])
+    assert sheet == small.bot.config.data_store.path / "reports" / "value_investor.html"
+    assert sheet.read_text().startswith("<!DOCTYPE html>")
+    assert [record.data["layer"] for record in performance["layers_added"].records] == ["screen"] * 3 + ["analyze"] * 3
+    positions = [record.data for record in performance["positions"].records]
+    assert {position["symbol"] for position in positions} == {"GOOD", "FADE"}
+    earned = sum(position["profit"] for position in positions)
+    assert performance["initial_capital"] + earned == pytest.approx(performance["final_equity"], abs=0.01)
+    costs = {record.data["what"]: record.data["usd"] for record in performance["costs"].records}
+    assert costs["commission"] == pytest.approx(-performance["commission"]) and costs["cost of trading"] < costs["commission"]
+    (months,) = [record.data for record in performance["returns_by_month"].records]
+    assert set(months) == {"year", "2", "3"} and months["year"] == 2024
+
+
+def test_after_a_single_session_the_figures_are_told_and_the_report_waits_for_a_range(small: Project) -> None:
+    assert small.run(*BACKTESTED, first=FIRST, last=SESSIONS[40]).success
+    sheet = small.bot.config.data_store.path / "reports" / "value_investor.html"
+    drawn = sheet.read_bytes()
+    assert small.run(*BACKTESTED, first=SESSIONS[41]).success
+    performance = small.metadata("value_investor/performance", SESSIONS[41])
+    assert performance["book"] == f"{FIRST} to {SESSIONS[41]} (17 sessions)"
+    assert performance["final_equity"] == pytest.approx(
+        small.metadata("value_investor/backtest", SESSIONS[41])["equity"], abs=1e-3
+    )
+    assert "chart" not in performance and performance["report"].startswith("Made when a range is materialized")
+    assert sheet.read_bytes() == drawn
 
 
 def test_each_session_has_its_equity_and_only_the_last_one_the_pictures(small: Project) -> None:

@@ -5,7 +5,7 @@ A backtest on what survived earns what nobody could have earned (delisting retur
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -68,19 +68,20 @@ def coverage(
     calendar: TradingCalendar,
     securities: pl.DataFrame,
     members: pl.DataFrame | None,
-    bars: pl.DataFrame,
+    bars: Iterable[pl.DataFrame],
     actions: pl.DataFrame,
     fundamentals: pl.DataFrame,
     unknown_symbols: Sequence[str] = (),
     caveats: Sequence[str] = (),
 ) -> Coverage:
     """Of consecutive sessions. All versions of the tables may be given, as known at the cut-off of the last session; of bars security_id,
-    session and known_at are looked at, of fundamentals cik, known_at and the two share counts."""
+    session and known_at are looked at, of fundamentals cik, known_at and the two share counts. The bars come in pieces, of which no two
+    share a session: those of a whole market do not fit in memory."""
     clock = pl.DataFrame(
         [(session, calendar.cutoff(session), number) for number, session in enumerate(sessions)], schema=_CLOCK, orient="row"
     )
     spells = _spells(securities, members, sessions)
-    bar_keys = _keys(bars, clock)
+    bar_keys = pl.concat([pl.Series("key", [], pl.Int64), *(_keys(piece, clock) for piece in bars)]).sort()
     pieces = _with_bars(_by_year(spells, sessions), bar_keys)
     pieces = _with_facts(pieces, _facts_known(fundamentals, clock, _several_classes(securities)), bar_keys)
     listed = int(pieces["listed"].sum())
@@ -172,10 +173,10 @@ def _by_year(spells: Sequence[_Spell], sessions: Sequence[date]) -> pl.DataFrame
 
 
 def _keys(bars: pl.DataFrame, clock: pl.DataFrame) -> pl.Series:
-    """The bars that a decision of their session could see, ascending: security and session in one number."""
+    """The bars that a decision of their session could see, once each: security and session in one number."""
     known = bars.lazy().select("security_id", "session", "known_at").join(clock.lazy(), on="session")
     key = pl.col("security_id") * _ROOM + pl.col("number")
-    return known.filter(pl.col("known_at") <= pl.col("cutoff")).select(key=key).collect()["key"].unique().sort()
+    return known.filter(pl.col("known_at") <= pl.col("cutoff")).select(key=key.cast(pl.Int64)).collect()["key"].unique()
 
 
 def _count(keys: pl.Series, securities: pl.Series, first: pl.Series, last: pl.Series) -> pl.Series:

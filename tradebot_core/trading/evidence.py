@@ -13,6 +13,7 @@ from tradebot_core.config import QualitySettings
 from tradebot_core.interfaces import DataStore
 from tradebot_core.model.fundamentals import FIGURES, Fact, Provenance
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
+from tradebot_core.model_layer import FORECAST, ModelLayer
 from tradebot_core.quant.panel import build_panel, first_bar_needed
 from tradebot_core.quant.quality import RULES_BY_NAME, findings, in_words
 from tradebot_core.quant.reporting import COMPARED
@@ -200,6 +201,9 @@ def readings(layers: Sequence[Layer], row: Row) -> dict[str, Reading]:
             features = followed(layer.features)
             found[layer.name] = Reading(tuple(dict.fromkeys([*sum(of_rule.values(), ()), *features])), of_rule)
         elif isinstance(layer, SymbolLayer):
+            if isinstance(layer, ModelLayer):
+                shown = followed([name for value in layer.inputs.values() for name in value.meta.root_names()])
+                origins |= dict.fromkeys((FORECAST, *layer.inputs), shown)
             watched = _Watched(row)
             layer.process(row["symbol"], watched)
             origins.update(dict.fromkeys(layer.features, followed(list(watched.seen))))

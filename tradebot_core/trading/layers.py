@@ -10,11 +10,13 @@ import polars as pl
 
 from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.errors import StrategyError, TradebotError
-from tradebot_core.model.event import EventType
+from tradebot_core.judging import judged
 from tradebot_core.model.keyed_rows import in_order
 from tradebot_core.model.tables import VERDICT_COLUMNS
+from tradebot_core.model_layer import ModelLayer
 from tradebot_core.quant.quality import blocks, in_force, without_doubted
-from tradebot_core.strategy import Layer, Strategy
+from tradebot_core.strategy import Layer, Strategy, is_checked
+from tradebot_core.trading.symbol_workers import SymbolJudge, is_by_symbol
 
 _KEY = ["session", "security_id"]
 
@@ -32,7 +34,7 @@ def evaluate_layers(
 def reads_of(strategy: Strategy, layer: Layer, first: bool, quality: QualitySettings = DATA_CHECKS_ON) -> frozenset[str] | None:
     """The panel's columns that `evaluate_next` looks at for the layer: all of them when None."""
     own = layer.reads()
-    if own is None or not _is_checked(strategy, first):
+    if own is None or not (first and is_checked(strategy)):
         return own
     return own | {column for rule, _ in in_force(quality) for column in (*rule.columns, *rule.doubts)}
 
@@ -48,24 +50,26 @@ def reads_of_all(strategy: Strategy, quality: QualitySettings = DATA_CHECKS_ON) 
     return found
 
 
-def _is_checked(strategy: Strategy, first: bool) -> bool:
-    """The data checks are about filings: a strategy that reads none is not stopped by them."""
-    return first and EventType.FUNDAMENTALS in strategy.subscriptions
-
-
 def evaluate_next(
-    strategy: Strategy, layer: Layer, panel: pl.DataFrame, before: Mapping[str, pl.DataFrame], quality: QualitySettings
+    strategy: Strategy,
+    layer: Layer,
+    panel: pl.DataFrame,
+    before: Mapping[str, pl.DataFrame],
+    quality: QualitySettings,
+    judge: SymbolJudge | None = None,
 ) -> pl.DataFrame:
-    """The verdicts of the layer that follows those in `before`: the data checks and the layer where there are none."""
-    if not _is_checked(strategy, first=not before):
-        return evaluate_layer(strategy, layer, layer_input(panel, before))
+    """The verdicts of the layer that follows those in `before`: the data checks and the layer where there are none.
+
+    `judge` is one of the layer that outlives the call."""
+    if before or not is_checked(strategy):
+        return evaluate_layer(strategy, layer, layer_input(panel, before), judge)
     stopped = blocks(panel, quality)
     if stopped.is_empty():
-        return evaluate_layer(strategy, layer, panel)
+        return evaluate_layer(strategy, layer, panel, judge)
     sound = panel.join(stopped, on=_KEY, how="anti", maintain_order="left")
     unsound = panel.join(stopped, on=_KEY, how="semi", maintain_order="left")
     own = evaluate_layer(strategy, layer, without_doubted(unsound, quality))
-    return pl.concat([evaluate_layer(strategy, layer, sound), _stopped(own, stopped)], how="vertical_relaxed").sort(_KEY)
+    return pl.concat([evaluate_layer(strategy, layer, sound, judge), _stopped(own, stopped)], how="vertical_relaxed").sort(_KEY)
 
 
 def _stopped(own: pl.DataFrame, stopped: pl.DataFrame) -> pl.DataFrame:
@@ -96,17 +100,33 @@ def layer_input(panel: pl.DataFrame, before: Mapping[str, pl.DataFrame]) -> pl.D
     return rows
 
 
-def evaluate_layer(strategy: Strategy, layer: Layer, rows: pl.DataFrame) -> pl.DataFrame:
+def evaluate_layer(strategy: Strategy, layer: Layer, rows: pl.DataFrame, judge: SymbolJudge | None = None) -> pl.DataFrame:
     """The layer's verdicts. Raises StrategyError when it fails or leaves a row without a verdict."""
     where = f"Layer {layer.name} of {strategy.name}"
+    if isinstance(layer, ModelLayer):
+        rows = _with_forecasts(strategy, layer, rows, judge)
     try:
-        verdicts = layer.evaluate(rows)
+        if judge is not None:
+            verdicts = judge(rows)
+        elif is_by_symbol(layer):
+            verdicts = judged(layer, rows, where, strategy.limits.seconds_per_session)
+        else:
+            verdicts = layer.evaluate(rows)
     except TradebotError:
         raise
     except Exception as error:
         raise StrategyError(f"{where} failed: {type(error).__name__}: {error}", "The author's lines are above.") from error
     if len(verdicts) != len(rows) or verdicts["passed"].null_count() or verdicts["rule"].null_count():
         raise StrategyError(f"{where} gave {len(verdicts)} verdicts on {len(rows)} rows.", "Every row needs passed and rule.")
+    if isinstance(layer, ModelLayer):
+        verdicts = verdicts.with_columns(rows[name] for name in layer.adds() if name not in layer.features)
     # What is no finite number is not known.
     finite = [pl.when(pl.col(c).is_finite()).then(pl.col(c)) for c, kind in verdicts.schema.items() if kind == pl.Float64]
     return in_order(verdicts.with_columns(finite), _KEY)
+
+
+def _with_forecasts(strategy: Strategy, layer: ModelLayer, rows: pl.DataFrame, judge: SymbolJudge | None) -> pl.DataFrame:
+    forecaster = strategy.forecaster if judge is None or judge.forecaster is None else judge.forecaster
+    if forecaster is None:
+        raise StrategyError(f"Layer {layer.name} of {strategy.name} needs a store to train its model on, and has none.")
+    return forecaster.with_forecasts(strategy, layer, rows)

@@ -10,10 +10,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import ROUND_FLOOR, Decimal
+from itertools import islice
 
 from tradebot_core.config import RiskSettings
 from tradebot_core.errors import ExecutionError, OrderUnknown, StrategyError, TradebotError
 from tradebot_core.interfaces import BrokerCash, ExecutionEngine, Journal, OtherOrders, RiskGate, Situation
+from tradebot_core.judging import authors_line, printing_little
 from tradebot_core.model.candidates import finder
 from tradebot_core.model.decision import Candidate, Decision, Verdict
 from tradebot_core.model.market import ActionType, CorporateAction
@@ -29,6 +31,7 @@ from tradebot_core.model.order import (
 )
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions, hold_where_blocked
+from tradebot_core.time_limit import OutOfTime, stopped_after
 from tradebot_core.trading.fresh_prices import FreshPrice, as_sized
 from tradebot_core.trading.late_actions import LateWord, late_entries
 from tradebot_core.trading.rebalance import plan_orders, spendable
@@ -231,15 +234,29 @@ def view_of(market: SessionMarket, book: Book, limits: RiskSettings) -> SessionV
 def decide(strategy: Strategy, market: SessionMarket, book: Book, limits: RiskSettings) -> tuple[Decision, ...]:
     candidates, passed_over = of_one_class(market.candidates, market.volumes, sorted(book.positions))
     view = view_of(replace(market, candidates=candidates), book, limits)
+    where, most = f"Strategy {strategy.name}, session {market.session}", len(view.holdings) + len(view.candidates)
+    made: list[Decision] = []
     try:
-        made = list(strategy.decide(view))
+        with printing_little(where), stopped_after(strategy.limits.seconds_per_session):
+            made = list(islice(strategy.decide(view), most + 1))
     except TradebotError:
         raise
+    except OutOfTime as error:
+        raise StrategyError(
+            f"{where}: its decision was stopped after {strategy.limits.seconds_per_session:g} s {authors_line(error, strategy)}.",
+            "See whether it loops; give slow work more time with layers.seconds_per_session.",
+        ) from None
     except Exception as error:
         raise StrategyError(
             f"Strategy {strategy.name} failed to decide session {market.session}: {type(error).__name__}: {error}",
             "The author's lines are above.",
         ) from error
+    if len(made) > most:
+        raise StrategyError(f"{where}: more decisions than holdings and candidates ({most}).", "Decide once for each of them.")
+    if strange := next((decision for decision in made if not isinstance(decision, Decision)), None):
+        raise StrategyError(
+            f"{where}: decide gave a {type(strange).__name__}.", "Give decisions: view.buy, hold, sell or skip."
+        )
     checked = check_decisions(strategy, view, hold_where_blocked(view, made))
     skipped = [view.skip(candidate, verdict) for candidate, verdict in passed_over]
     return tuple(sorted((*checked, *skipped), key=lambda decision: decision.security_id))

@@ -24,6 +24,8 @@ from tradebot_core.trading.layers import evaluate_next, reads_of, reads_of_all
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory, closes_of
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import LastPrice, SessionMarket
+from tradebot_core.trading.symbol_workers import judge_of
+from tradebot_core.trading.training import Models
 from tradebot_core.trading.universe import UniverseEntry, divided, members_of
 
 MARKET = "market"  # the book under which verdicts are stored that depend on no book
@@ -72,12 +74,13 @@ class StoredMarkets:
         earlier, layer = names[: names.index(name)], strategy.layers()[names.index(name)]
         self._require_verdicts(strategy, earlier, sessions)
         known = self.up_to(sessions, reads_of(strategy, layer, not earlier, self.quality))
-        for part in by_year(sessions):
-            before = {other: self._verdicts(strategy, other, part) for other in earlier}
-            panel = known.inside(part, _passed(before[earlier[-1]]) if earlier else None)
-            verdicts = evaluate_next(strategy, layer, panel, before, self.quality)
-            self.store.write_results(LAYERS, strategy.name, MARKET, part, verdicts, layer=name)
-            yield LayerPart(part, panel, verdicts)
+        with judge_of(strategy, layer, Models(self)) as judge:
+            for part in by_year(sessions):
+                before = {other: self._verdicts(strategy, other, part) for other in earlier}
+                panel = known.inside(part, _passed(before[earlier[-1]]) if earlier else None)
+                verdicts = evaluate_next(strategy, layer, panel, before, self.quality, judge)
+                self.store.write_results(LAYERS, strategy.name, MARKET, part, verdicts, layer=name)
+                yield LayerPart(part, panel, verdicts)
 
     def _require_verdicts(self, strategy: Strategy, layers: Sequence[str], sessions: Sequence[date]) -> None:
         for layer in layers:

@@ -9,11 +9,12 @@ import click
 
 from tradebot_core.errors import ExecutionError
 from tradebot_core.model.tables import BOOKS
+from tradebot_core.quant.performance import Performance
 from tradebot_core.trading.audit import broken_links
-from tradebot_core.trading.coverage import Coverage
 from tradebot_core.wiring import BACKTEST, Tradebot, load
 from tradebot_dagster.cli.arguments import DAY, past_sessions
 from tradebot_dagster.cli.output import emit, progress
+from tradebot_dagster.cli.results_page import page
 from tradebot_dagster.cli.trials import lines_of
 from tradebot_dagster.telling import heard_by
 from tradebot_dagster.webserver import Webserver
@@ -27,15 +28,23 @@ _REMOTE_PATIENCE_S = 6 * 3600
 @click.option("--end", type=DAY, required=True, help="Last session.")
 @click.option("--continue", "continued", is_flag=True, help="Go on with the book of the session before instead of a new one.")
 @click.option("--remote", is_flag=True, help="Let the running instance do it, as a backfill that continues a stored book.")
+@click.option(
+    "--report", "sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write the tear sheet (HTML) there as well."
+)
 @click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="The running instance, for --remote.")
 @click.pass_obj
-def backtest(config_path: Path, strategy: str, start: date, end: date, continued: bool, remote: bool, url: str) -> int:
+def backtest(
+    config_path: Path, strategy: str, start: date, end: date, continued: bool, remote: bool, sheet: Path | None, url: str
+) -> int:
     """Backtest STRATEGY from one session to another, and print what came of it.
 
-    Money is USD; returns, volatility and drawdown are fractions. Exit code 0 only when every session was done.
+    Money is USD; returns, volatility and drawdown are fractions; docs/backtests.md defines every figure. The tear sheet is
+    reports/STRATEGY.html in the store's folder. Exit code 0 only when every session was done.
 
     \b
-    Example: tradebot backtest value_investor --start 2024-01-02 --end 2025-12-31 --json
+    Examples:
+      tradebot backtest value_investor --start 2024-01-02 --end 2025-12-31 --json
+      tradebot backtest value_investor --start 2024-01-02 --end 2025-12-31 --report value.html
     """
     bot = load(config_path)
     bot.sleeve(strategy)
@@ -53,22 +62,32 @@ def backtest(config_path: Path, strategy: str, start: date, end: date, continued
             f"The book of {strategy} does not reach over {len(missing)} of the sessions, the first being {missing[0]}.",
             f"Look at run {run_id} in the Dagster UI, or run it again without --continue and --remote.",
         )
-    found = asdict(bot.performance(strategy, book[0], end))
-    figures = {name: value + 0.0 if isinstance(value, float) else value for name, value in found.items()}  # -0.0 is 0.0
-    seen = bot.coverage([session for session in book if session <= end])
+    results = bot.report(strategy, end)
+    written = [bot.write_tear_sheet(results), *([bot.write_tear_sheet(results, sheet)] if sheet else [])]
     note = _replaced(bot, strategy, end)
     chosen = bot.selection(strategy, book[0], end)
     document = {
         "strategy": strategy,
-        "start": book[0],
+        "start": results.start,
         "end": end,
-        **figures,
-        "coverage": asdict(seen),
+        **_figures(results.performance),
+        "coverage": asdict(results.coverage),
         "selection": asdict(chosen),
         "run_id": run_id,
         "note": note,
+        "round_trips": results.trades,
+        "costs": results.costs,
+        "years": results.years,
+        "months": results.months,
+        "positions": [{**asdict(trip), "total_return": trip.total_return} for trip in results.attribution.round_trips],
+        "unattributed": results.attribution.unattributed,
+        "layers": results.layers,
+        "capacity": results.capacity,
+        "doubts": results.doubts,
+        "tear_sheet": written[-1],
     }
-    emit(document, "\n".join(filter(None, [_page(figures, seen, run_id), *lines_of(chosen), note])))
+    shown = [page(results), *lines_of(chosen), f"  run {run_id}", f"  tear sheet {written[-1]}", note]
+    emit(document, "\n".join(filter(None, shown)))
     return 0
 
 
@@ -105,32 +124,5 @@ def _backfill(bot: Tradebot, strategy: str, sessions: list[date], server: Webser
     return backfill
 
 
-def _page(figures: dict[str, float | None], seen: Coverage, run_id: str) -> str:
-    def line(name: str, value: float | None) -> str:
-        if value is None:
-            text = "not known"
-        elif name in ("total_return", "cagr", "volatility", "max_drawdown"):
-            text = f"{round(value, 4) + 0.0:+.2%}"
-        elif name in ("initial_capital", "final_equity", "commission", "dividends"):
-            text = f"{round(value, 2) + 0.0:,.2f} USD"
-        else:
-            text = f"{round(value, 2) + 0.0:,.2f}" if isinstance(value, float) else f"{value:,}"
-        return f"  {name.replace('_', ' '):<16}{text:>20}"
-
-    return "\n".join([*(line(name, value) for name, value in figures.items()), *_coverage(seen), f"  run {run_id}"])
-
-
-def _coverage(seen: Coverage) -> list[str]:
-    """What the figures rest on; every doubt about it in words."""
-
-    def share(value: float | None) -> str:
-        return "not known" if value is None else f"{value:.1%}"
-
-    return [
-        f"  coverage        {seen.securities:>20,} securities, of which {seen.ended:,} ended",
-        *(
-            f"  {name.replace('_', ' '):<23}{share(getattr(seen, name)):>13} of the sessions in which they were listed"
-            for name in ("with_bars", "with_fundamentals", "with_market_value")
-        ),
-        *(f"  ! {doubt}" for doubt in (*seen.warnings, *seen.caveats)),
-    ]
+def _figures(found: Performance) -> dict[str, object]:
+    return {name: value + 0.0 if isinstance(value, float) else value for name, value in asdict(found).items()}  # -0.0 is 0.0

@@ -54,7 +54,7 @@ def reconcile(config_path: Path, expire: str | None, unasked: str | None, accept
     if expire is not None:
         _expire(bot, expire, (unasked or "").strip())
     try:
-        waiting = [name for name in bot.sleeves if ledger.open_orders(name)]
+        waiting = [name for name in _names(bot) if ledger.open_orders(name)]
         if waiting:  # without open orders no broker is called
             engine = bot.desk.engine_factory()
             checks = [check for name in waiting for check in check_open_orders(ledger, engine, name)]
@@ -77,13 +77,18 @@ def reconcile(config_path: Path, expire: str | None, unasked: str | None, accept
 
 def _expire(bot: Tradebot, key: str, unasked: str) -> None:
     ledger = bot.store.ledger
-    open_orders = {intent.key: intent for name in bot.sleeves for intent, _ in ledger.open_orders(name)}
+    open_orders = {intent.key: intent for name in _names(bot) for intent, _ in ledger.open_orders(name)}
     if key not in open_orders:
         raise UsageError(
             f"{key} is not an open order of the ledger.", f"Open orders: {', '.join(sorted(open_orders)) or 'none'}."
         )
     reconciler = bot.account_reconciler() if _has_account(bot) else None
     expire_order(ledger, bot.desk.engine_factory(), reconciler, open_orders[key], bot.clock.now(), getuser(), unasked)
+
+
+def _names(bot: Tradebot) -> list[str]:
+    """Also strategies that the configuration no longer has: what they left open must be settled all the same."""
+    return sorted({*bot.sleeves, *bot.store.ledger.strategies()})
 
 
 def _has_account(bot: Tradebot) -> bool:

@@ -1,20 +1,17 @@
-"""Backtests: the strategy's decisions on a simulated book, carried from session to session, and what came of it."""
+"""Backtests: the strategy's decisions on a simulated book, carried from session to session. What came of it: defs/performance.py."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import date
 
 import dagster as dg
 import polars as pl
 
-from tradebot_core.model.tables import ACTIONS, BARS, EQUITY
-from tradebot_core.quant.performance import drawdowns
-from tradebot_core.trading.coverage import Coverage
-from tradebot_core.wiring import BACKTEST, Sleeve, Tradebot
-from tradebot_dagster.charts import equity_chart, sparkline
+from tradebot_core.model.tables import ACTIONS, BARS
+from tradebot_core.wiring import Sleeve, Tradebot
+from tradebot_dagster.charts import sparkline
 from tradebot_dagster.defs import checks
 from tradebot_dagster.defs.collect import collectors_of
-from tradebot_dagster.defs.selection import of_selection
+from tradebot_dagster.defs.performance import performance_asset
 from tradebot_dagster.defs.strategies import layer_keys
 from tradebot_dagster.factories import Report, range_of, session_asset, table
 from tradebot_dagster.partitions import SESSION_BEFORE
@@ -31,12 +28,8 @@ def backtest_key(sleeve: Sleeve) -> dg.AssetKey:
     return dg.AssetKey([sleeve.name, "backtest"])
 
 
-def performance_key(sleeve: Sleeve) -> dg.AssetKey:
-    return dg.AssetKey([sleeve.name, "performance"])
-
-
 def backtest_assets(sleeve: Sleeve, tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    return [_backtest_asset(sleeve, tradebot, partitions), _performance_asset(sleeve, partitions)]
+    return [_backtest_asset(sleeve, tradebot, partitions), performance_asset(sleeve, backtest_key(sleeve), partitions)]
 
 
 def _backtest_asset(sleeve: Sleeve, tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -69,54 +62,6 @@ def _backtest_asset(sleeve: Sleeve, tradebot: Tradebot, partitions: dg.Partition
         config=BacktestSettings,
         code_version=sleeve.fingerprint,
     )
-
-
-def _performance_asset(sleeve: Sleeve, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    name = sleeve.name
-
-    def performance(context: dg.AssetExecutionContext, research: Research, sessions: Sequence[date]) -> Report:
-        figures = asdict(research.performance(name, sessions[-1]))
-        book = research.backtest_sessions(name, sessions[-1])
-        rows = research.store.read_results(EQUITY, name, BACKTEST, book[0], book[-1])
-        equity = rows["equity"].cast(pl.Float64)
-        title = f"{name}, {book[0]} to {book[-1]}"
-        chart = equity_chart(title, rows["session"].to_list(), equity.to_list(), drawdowns(equity).to_list())
-        rounded = {figure: round(value, 4) for figure, value in figures.items() if value is not None}
-        seen = _coverage(research.coverage(book)) | of_selection(research.selection(name, book))
-        return Report({"book": range_of(book), "equity_curve": sparkline(equity.to_list()), "chart": chart, **rounded, **seen})
-
-    return session_asset(
-        performance_key(sleeve).path,
-        performance,
-        Research,
-        partitions,
-        group=name,
-        description=f"What the backtest of {name} earned, what it risked and what it cost, from the first session of its book. "
-        "Returns, volatility and drawdown are fractions; money is USD. The figures of coverage say how much of the universe there was to "
-        "see: shares of all sessions in which its securities, the dead included, were listed.",
-        deps=[backtest_key(sleeve)],
-        kinds={"polars"},
-        owner="research",
-        code_version=sleeve.fingerprint,
-    )
-
-
-def _coverage(found: Coverage) -> dict[str, object]:
-    """What the results rest on, and what a reader must know of it first."""
-    shares = {
-        f"coverage_{name}": round(value, 4)
-        for name in ("with_bars", "with_fundamentals", "with_market_value")
-        if (value := getattr(found, name)) is not None
-    }
-    doubts = "\n".join(f"- {sentence}" for sentence in (*found.warnings, *found.caveats))
-    years = pl.DataFrame([asdict(year) for year in found.years])
-    return {
-        **({"doubts": dg.MetadataValue.md(doubts)} if doubts else {}),
-        "coverage_securities": found.securities,
-        "coverage_ended": found.ended,
-        **shares,
-        **({"coverage_by_year": table(years)} if len(years) else {}),
-    }
 
 
 def _summary(tables: dict[str, pl.DataFrame], equity: dict[date, float], sessions: Sequence[date]) -> dict[str, object]:

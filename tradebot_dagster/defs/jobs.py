@@ -7,8 +7,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from tradebot_core.wiring import Sleeve, Tradebot
 from tradebot_dagster.defs.account import ACCOUNT, has_account
-from tradebot_dagster.defs.backtests import backtest_key, performance_key
+from tradebot_dagster.defs.backtests import backtest_key
 from tradebot_dagster.defs.live import decisions_key, orders_key, positions_key
+from tradebot_dagster.defs.performance import performance_key
 from tradebot_dagster.defs.strategies import layer_keys
 
 DECIDE = "decide"

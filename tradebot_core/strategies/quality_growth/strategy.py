@@ -101,6 +101,7 @@ class Quality(SymbolLayer):
 
     name = "quality"
     features = ("return_on_equity", "return_on_assets", "rank")
+    columns = ("net_income_ttm", "equity", "assets", "revenue_growth", "operating_margin")
 
     def __init__(self, params: Params) -> None:
         self._params = params
