@@ -99,6 +99,7 @@ class StrategySettings(Settings):
     enabled: bool = True
     orders: OrderStyle = OrderStyle.OPEN_AUCTION
     params: dict[str, Any] = {}
+    variants: dict[Name, dict[str, Any]] = {}  # parameters set otherwise, by name: tested beside it, never traded
 
 
 class IbkrSettings(Settings):

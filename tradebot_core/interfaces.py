@@ -18,6 +18,7 @@ from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.order import Fill, OrderIntent, OrderState, OrderStatus, RiskVerdict, Side
 from tradebot_core.model.portfolio import Book, Entry
 from tradebot_core.model.tables import ABSENT_COLUMNS, ACTIONS, BARS, FactTable, ResultTable
+from tradebot_core.model.trial import TrialRun
 
 
 class Clock(Protocol):
@@ -180,8 +181,32 @@ class DataStore(Protocol):
         """The sessions for which results were written, ascending."""
         ...
 
+    def copy_results(self, table: ResultTable, layer: str, book: str, giver: str, taker: str) -> None:
+        """Makes the rows and sessions of the strategy `taker` those of the strategy `giver`, without a cost that grows with them. What is
+        written for either afterwards does not change the other."""
+        ...
+
+    def data_version(self) -> str:
+        """A digest of all stored facts: another one after any was added."""
+        ...
+
+    @property
+    def trials(self) -> "Trials": ...
+
     @property
     def ledger(self) -> "Ledger": ...
+
+
+class Trials(Protocol):
+    """Every backtest that was ever completed. Nothing is changed or forgotten."""
+
+    def record(self, run: TrialRun) -> bool:
+        """False when the very same run (trial, data, code, sessions, returns) was recorded before; it is not recorded twice."""
+        ...
+
+    def runs(self, idea: str | None = None) -> Sequence[TrialRun]:
+        """All runs, or those of one class of strategy, oldest first."""
+        ...
 
 
 class Purpose(StrEnum):

@@ -9,24 +9,72 @@ from pydantic import ValidationError
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.config import CollectorSettings, Config, Settings, StrategySettings, line_of, settings_error
-from tradebot_core.errors import ConfigurationError
+from tradebot_core.errors import ConfigurationError, UsageError
 from tradebot_core.interfaces import Collector
 from tradebot_core.model.tables import VERDICT_COLUMNS
 from tradebot_core.quant.panel import PANEL_COLUMNS
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading.variants import RESERVED, in_words, overrides_of, variant_name
 
-_RESERVED_LAYERS = {"decisions", "orders", "positions", "backtest", "performance"}
+_RESERVED_LAYERS = {"decisions", "orders", "positions", "backtest", "performance", "variants"}
 
 
 def make_strategy(config: Config, path: Path, index: int) -> Strategy:
     """The strategy of the index-th block of `strategies`."""
     settings = config.strategies[index]
+    return _make_strategy(config, path, index, settings.name, settings.params, ("strategies", index, "params"))
+
+
+def make_variant(config: Config, path: Path, index: int, variant: str) -> Strategy:
+    """The variant of that name of the index-th block, without its stress, which is of the market and not of the strategy.
+
+    Raises ConfigurationError naming the line where a variant of the configuration is wrong, UsageError where the name is.
+    """
+    settings, name = config.strategies[index], variant_name(config.strategies[index].name, variant)
+    where: tuple[str | int, ...] = ("strategies", index, "params")
+    if variant in RESERVED:
+        return _make_strategy(config, path, index, name, settings.params, where)
+    if variant in settings.variants:
+        where = ("strategies", index, "variants", variant)
+        return _make_strategy(config, path, index, name, settings.params | settings.variants[variant], where)
+    given = overrides_of(variant)
+    kind = type(make_strategy(config, path, index))
+    try:
+        kind.Params.model_validate(settings.params | given)
+    except ValidationError as error:
+        wrong = "; ".join(f"{problem['loc'][0] if problem['loc'] else variant}: {_said(problem)}" for problem in error.errors())
+        known = ", ".join(kind.Params.model_fields) or "none"
+        raise UsageError(f"{name} cannot be made: {wrong}.", f"Parameters of {settings.name}: {known}.") from None
+    return _make_strategy(config, path, index, variant_name(settings.name, in_words(given)), settings.params | given, where)
+
+
+def require_variants(config: Config, path: Path, index: int) -> None:
+    """Makes every variant of the index-th block, so that a wrong one stops the start."""
+    settings = config.strategies[index]
+    for variant, overrides in settings.variants.items():
+        where = ("strategies", index, "variants", variant)
+        if variant in RESERVED:
+            raise _wrong(
+                path, where, f"the variant {variant} of {settings.name} has a name that every strategy's own variant has"
+            )
+        if make_variant(config, path, index, variant).params == make_strategy(config, path, index).params:
+            raise _wrong(path, where, f"the variant {variant} of {settings.name} ({overrides}) changes nothing")
+
+
+def _said(problem: Any) -> str:
+    return "no such parameter" if problem["type"] == "extra_forbidden" else str(problem["msg"]).removeprefix("Value error, ")
+
+
+def _make_strategy(
+    config: Config, path: Path, index: int, name: str, given: dict[str, Any], where: tuple[str | int, ...]
+) -> Strategy:
+    settings = config.strategies[index]
     found = _load(config, path, ("strategies", index), settings)
     if not (isinstance(found, type) and issubclass(found, Strategy)) or isabstract(found):
         raise _wrong(path, ("strategies", index, "class_path"), f"{settings.class_path} is not a Strategy")
-    params = _params(found.Params, path, ("strategies", index, "params"), settings.params)
+    params = _params(found.Params, path, where, given)
     try:
-        strategy = found(settings.name, params)
+        strategy = found(name, params)
         strategy.orders = settings.orders
         strategy.limits = config.layers
         features = [(layer.name, layer.adds()) for layer in strategy.layers()]

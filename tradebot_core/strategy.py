@@ -266,7 +266,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def layers(self) -> Sequence[Layer]:
-        """In order; names must differ and may not be `decisions`, `orders`, `positions`, `backtest` or `performance`."""
+        """In order; names must differ and may not be `decisions`, `orders`, `positions`, `backtest`, `performance` or `variants`."""
 
     @abstractmethod
     def decide(self, view: SessionView) -> Sequence[Decision]:

@@ -4,12 +4,13 @@ the execution engine are chosen."""
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tradebot_core.calendar import TradingCalendar, xnys
 from tradebot_core.clock import SampleClock, SystemClock
 from tradebot_core.config import Config, Mode, UniverseSettings, load_config
 from tradebot_core.errors import ConfigurationError, MissingData, UsageError
+from tradebot_core.execution.costlier import CostlierEngine
 from tradebot_core.execution.simulated import SimulatedEngine
 from tradebot_core.interfaces import (
     Clock,
@@ -38,17 +40,19 @@ from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, FUND
 from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
 from tradebot_core.quant.statements import normalise_many
-from tradebot_core.registry import make_collector, make_strategy
+from tradebot_core.quant.walk_forward import WalkForward, require_windows, walk_forward
+from tradebot_core.registry import make_collector, make_strategy, make_variant, require_variants
 from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.file_store import FileStore
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.account_reconciliation import AccountReconciler
 from tradebot_core.trading.account_sides import KnownAction
 from tradebot_core.trading.arming import Arming, arming_of
-from tradebot_core.trading.backtest import BACKTEST_TABLES, BacktestWalk
+from tradebot_core.trading.backtest import BACKTEST_TABLES, Backtest, BacktestWalk
 from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.code_version import code_version
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
+from tradebot_core.trading.comparison import Comparison, compare
 from tradebot_core.trading.coverage import Coverage, coverage
 from tradebot_core.trading.data_checks import DataChecks
 from tradebot_core.trading.due_actions import due_entries
@@ -59,10 +63,14 @@ from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.report import Report, make_report
 from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
+from tradebot_core.trading.session import sleeve_equity
 from tradebot_core.trading.simulated_account import SimulatedAccount
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
+from tradebot_core.trading.sweep import share_layers, walk_together
 from tradebot_core.trading.training import Models
+from tradebot_core.trading.trials import Selection, Trial, idea_of, selection, trial_run, trials_of
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
+from tradebot_core.trading.variants import AS_IS, NO_STRESS, SEPARATOR, STRESSES, Stress, variant_name
 
 # What coverage looks at.
 _OF_BARS = ("security_id", "session", "known_at", "ingested_at")
@@ -110,10 +118,21 @@ class Sleeve:
     strategy: Strategy
     capital: Decimal
     fingerprint: str
+    stress: Stress = NO_STRESS
 
     @property
     def name(self) -> str:
         return self.strategy.name
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """A strategy and its variants over the same sessions. `causes` are those of trading/comparison.py, by variant."""
+
+    sessions: Sequence[date]
+    figures: Mapping[str, Performance]
+    causes: Mapping[str, pl.DataFrame]
+    selection: Selection
 
 
 @dataclass(frozen=True)
@@ -136,6 +155,23 @@ class Tradebot:
         except KeyError:
             known = ", ".join(self.sleeves) or "none is enabled"
             raise UsageError(f"There is no strategy {name}.", f"Configured strategies: {known}.") from None
+
+    def tested(self, name: str) -> Sleeve:
+        """A sleeve, or a variant of one, strategy@variant (trading/variants.py). A variant has results and nothing else: no assets, no
+        live book, no way to an order."""
+        of, separator, variant = name.partition(SEPARATOR)
+        sleeve = self.sleeve(of)
+        if not separator:
+            return sleeve
+        index = next(n for n, block in enumerate(self.config.strategies) if block.name == of)
+        strategy = make_variant(self.config, self.config_path, index, variant)
+        strategy.forecaster = Models(self.markets)
+        return _sleeve(self.config, strategy, sleeve.capital, STRESSES.get(variant, NO_STRESS))
+
+    def variants(self, name: str) -> list[str]:
+        """Those that every strategy has, and those of its block."""
+        block = next(block for block in self.config.strategies if block.name == self.sleeve(name).name)
+        return [variant_name(name, variant) for variant in (*STRESSES, *block.variants)]
 
     # Facts
 
@@ -222,11 +258,137 @@ class Tradebot:
         result = walk.result()
         for table in BACKTEST_TABLES:
             self.store.write_results(table, name, BACKTEST, sessions, result.table(table))
+        self._remember_trial(sleeve, result, opening, deposit)
         return result.tables
+
+    def sweep(
+        self,
+        names: Sequence[str],
+        sessions: Sequence[date],
+        stored: str | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> Mapping[str, int]:
+        """Backtests of several variants (strategy@variant) over the same sessions, each on a new book; what they have in common is computed
+        once. Stores their results and records them as trials; returns how many layers were evaluated and how many shared.
+
+        `stored` names a strategy whose verdicts of these sessions are in the store and are those of its present definition.
+        """
+        tested = {one.name: one for one in map(self.tested, names)}
+        for name in names:
+            if SEPARATOR not in name:
+                raise UsageError(f"{name} is no variant.", f"{variant_name(name, AS_IS)} is the strategy unchanged.")
+        base = [self.sleeve(stored).strategy] if stored is not None else []
+        strategies = [*base, *(one.strategy for one in tested.values())]
+        counts = share_layers(self.markets, self.store, strategies, sessions, base, progress)
+
+        def walk_of(one: Sleeve) -> BacktestWalk:
+            return self.backtest_walk(one, BookState.empty(one.fingerprint), usd(one.capital))
+
+        for one, result in walk_together(self.markets, [*tested.values()], sessions, walk_of):
+            for table in BACKTEST_TABLES:
+                self.store.write_results(table, one.name, BACKTEST, sessions, result.table(table))
+            self._remember_trial(one, result, BookState.empty(one.fingerprint), usd(one.capital))
+            progress(f"{one.name}: {len(result.tables['fills']):,} fills.")
+        return counts
+
+    def side_by_side(self, name: str, progress: Callable[[str], None] = lambda _: None) -> SideBySide:
+        """The latest book of the strategy beside its variants, which are run over its sessions, on its stored verdicts."""
+        book = self._present_book(name, None)
+        names = self.variants(name)
+        self.sweep(names, book, name, progress)
+        figures = {variant: self.performance(variant, book[0], book[-1]) for variant in (name, *names)}
+        short = {variant: variant.partition(SEPARATOR)[2] for variant in names}
+        causes = {short[variant]: self.compare(name, variant, book[0], book[-1]).causes for variant in names}
+        by_short = {short.get(variant, variant): found for variant, found in figures.items()}
+        return SideBySide(book, by_short, causes, self.selection(name, book[0], book[-1]))
+
+    def _remember_trial(self, sleeve: Sleeve, result: Backtest, opening: BookState, deposit: Decimal | None) -> None:
+        before = deposit if deposit is not None else sleeve_equity(opening.book, opening.prices)
+        run = trial_run(
+            sleeve.strategy,
+            sleeve.fingerprint,
+            sleeve.stress == NO_STRESS,
+            result.tables["equity"],
+            float(before),
+            self.store.data_version(),
+            code_version(self.config.allowed_packages),
+            self.clock.now(),
+        )
+        self.store.trials.record(run)
+
+    def trials(self, name: str) -> list[Trial]:
+        """All trials of the strategy's class, under whatever name, in the order in which they were first run."""
+        return trials_of(self.store.trials.runs(idea_of(self.tested(name).strategy)))
+
+    def selection(self, name: str, start: date | None = None, end: date | None = None) -> Selection:
+        """What the number of trials leaves of a backtest's result; `start` and `end` as in `performance`."""
+        sessions, returns = self.returns(name, start, end)
+        return selection(self.store.trials.runs(idea_of(self.tested(name).strategy)), sessions, returns)
+
+    def returns(self, name: str, start: date | None = None, end: date | None = None) -> tuple[list[date], list[float]]:
+        """Of the backtest, per session; `start` and `end` as in `performance`."""
+        start, end = self._book_range(name, start, end)
+        equity = self.store.read_results(EQUITY, name, BACKTEST, start, end)
+        path = [self._equity_before(name, start), *equity["equity"].cast(pl.Float64)]
+        return equity["session"].to_list(), [after / before - 1 for before, after in pairwise(path)]
+
+    def _book_range(self, name: str, start: date | None, end: date | None) -> tuple[date, date]:
+        if start is not None and end is not None:
+            return start, end
+        chain = self.backtest_sessions(name, end)
+        if not chain:
+            raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
+        return start or chain[0], end or chain[-1]
+
+    def walk_forward(
+        self, names: Sequence[str], start: date, end: date, train_years: int, test_years: int, figure: str
+    ) -> WalkForward:
+        """Of these backtests (stresses of others are left out), the best of each training window, followed in the window after it."""
+        choices = [name for name in names if self.tested(name).stress == NO_STRESS]
+        found = {name: self.returns(name, start, end) for name in choices}
+        sessions = found[choices[0]][0]
+        self.require_windows(sessions, train_years, test_years)
+        return walk_forward(sessions, {name: values for name, (_, values) in found.items()}, train_years, test_years, figure)
+
+    def require_windows(self, sessions: Sequence[date], train_years: int, test_years: int) -> None:
+        try:
+            require_windows(sessions, train_years, test_years)
+        except ValueError as error:
+            raise UsageError(
+                f"There is no walk-forward of {train_years} and {test_years} years: {error}.",
+                "Take a longer range or shorter windows.",
+            ) from error
+
+    def compare(self, one: str, other: str, start: date | None = None, end: date | None = None) -> Comparison:
+        """Where the decisions of two backtests differ and why, over the sessions that both have (trading/comparison.py)."""
+        books = [set(self._present_book(name, end)) for name in (one, other)]
+        common = [session for session in sorted(books[0] & books[1]) if start is None or session >= start]
+        if not common:
+            raise MissingData(
+                f"The backtests of {one} and {other} have no session in common there.",
+                "Run both over the same sessions: `tradebot sweep` does, with as_is as the strategy unchanged.",
+            )
+        return compare(self.store, self.tested(one).strategy, self.tested(other).strategy, common)
+
+    def _present_book(self, name: str, end: date | None) -> Sequence[date]:
+        """The sessions of its latest unbroken book. Raises where there is none, or where it was made with other settings."""
+        sleeve = self.tested(name)
+        book = self.backtest_sessions(sleeve.name, end)
+        if not book:
+            raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
+        made = BookState.from_json(self.store.read_results(BOOKS, sleeve.name, BACKTEST, book[-1], book[-1])["state"][0])
+        if made.fingerprint != sleeve.fingerprint:
+            raise UsageError(
+                f"The backtest of {name} was made with other parameters, limits, data checks, costs or capital than are in force.",
+                _how_to_test(name),
+            )
+        return book
 
     def backtest_walk(self, sleeve: Sleeve, opening: BookState, deposit: Decimal | None) -> BacktestWalk:
         def engine_at(clock: Clock, market: OpeningMarket) -> ExecutionEngine:
-            return SimulatedEngine(market, self.calendar, clock, self.config.costs)
+            engine = SimulatedEngine(market, self.calendar, clock, self.config.costs)
+            times = sleeve.stress.costs_times
+            return engine if times == 1 else CostlierEngine(engine, market, times)
 
         return BacktestWalk(
             sleeve.strategy,
@@ -370,7 +532,7 @@ class Tradebot:
         before = self.calendar.previous(start)
         equity = self.store.read_results(EQUITY, name, BACKTEST, before, before)
         if equity.is_empty() or (not opened.is_empty() and opened["before"][0] == ""):
-            return float(self.sleeve(name).capital)
+            return float(self.tested(name).capital)
         return float(equity["equity"][0])
 
     # Live
@@ -488,6 +650,9 @@ def build(config: Config, config_path: Path) -> Tradebot:
         for n, block in enumerate(config.strategies)
         if block.enabled
     }
+    for n, block in enumerate(config.strategies):
+        if block.enabled:
+            require_variants(config, config_path, n)
     markets = StoredMarkets(store, calendar, _universe(config), config.quality)
     for sleeve in sleeves.values():
         sleeve.strategy.forecaster = Models(markets)
@@ -504,7 +669,15 @@ def build_for_orders(config: Config) -> Tradebot:
     return build(config.model_copy(update=bare), Path())
 
 
-def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
+def _how_to_test(name: str) -> str:
+    of, separator, variant = name.partition(SEPARATOR)
+    if not separator:
+        return f"Run `tradebot backtest {name} --start ... --end ...`."
+    how = f" --param {variant.replace(',', ' --param ')}" if "=" in variant else ""
+    return f"Run `tradebot sweep {of}{how} --start ... --end ...`."
+
+
+def _sleeve(config: Config, strategy: Strategy, capital: Decimal, stress: Stress = NO_STRESS) -> Sleeve:
     universe = _universe(config)
     made_of = {
         "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
@@ -520,8 +693,10 @@ def _sleeve(config: Config, strategy: Strategy, capital: Decimal) -> Sleeve:
         made_of["orders"] = str(strategy.orders)
     if config.withholding:
         made_of["withholding"] = str(config.withholding)
+    if stress != NO_STRESS:
+        made_of["stress"] = asdict(stress)
     fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
-    return Sleeve(strategy, capital, fingerprint)
+    return Sleeve(strategy, capital, fingerprint, stress)
 
 
 def _older(made: dict[str, Any], younger: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 desk, and only the assets of the live path ask for it.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -23,7 +23,8 @@ from tradebot_core.trading.live import Decided, Submission
 from tradebot_core.trading.report import Report
 from tradebot_core.trading.session import sleeve_equity
 from tradebot_core.trading.stored_markets import LayerPart
-from tradebot_core.wiring import Tradebot, load
+from tradebot_core.trading.trials import Selection
+from tradebot_core.wiring import SideBySide, Tradebot, load
 from tradebot_dagster.lookahead_check import leaks_of
 
 
@@ -71,6 +72,12 @@ class Research:
 
     def leaks(self, strategy: str, sessions: Sequence[date]) -> pl.DataFrame:
         return leaks_of(self._tradebot, strategy, sessions)
+
+    def selection(self, strategy: str, book: Sequence[date]) -> Selection:
+        return self._tradebot.selection(strategy, book[0], book[-1])
+
+    def side_by_side(self, strategy: str, progress: Callable[[str], None]) -> SideBySide:
+        return self._tradebot.side_by_side(strategy, progress)
 
     def performance(self, strategy: str, until: date) -> Performance:
         return self._tradebot.performance(strategy, end=until)

@@ -42,6 +42,7 @@ KEYS = [
     "alpha_t",
     "beta",
     "coverage",
+    "selection",
     "run_id",
     "note",
     "round_trips",

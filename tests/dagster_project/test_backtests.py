@@ -1,6 +1,7 @@
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from tests.dagster_project.project import Project, on_sample_market, project
@@ -8,6 +9,7 @@ from tests.markets import SESSIONS, run_layers
 from tradebot_core.errors import TradebotError, UsageError
 from tradebot_core.model.tables import BARS, BOOKS
 from tradebot_core.wiring import BACKTEST, load
+from tradebot_dagster.defs import definitions_of
 from tradebot_dagster.instance import instance, run_backtest_in_process
 
 FACTS = ("contract_details", "price_bars", "corporate_actions", "fundamentals")
@@ -16,8 +18,9 @@ FIRST, LAST = SESSIONS[25], SESSIONS[60]
 
 
 def files_of(store: Path) -> dict[str, bytes]:
-    """What the store holds, by name."""
-    return {str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()}
+    """What the store holds, by name; but the record of runs, for three runs are not one."""
+    files = (path for path in sorted(store.rglob("*")) if path.is_file() and path.name != "trials.sqlite")
+    return {str(path.relative_to(store)): path.read_bytes() for path in files}
 
 
 def test_three_sessions_one_by_one_leave_the_same_bytes_as_their_range(tmp_path: Path, sample_market: Path) -> None:
@@ -169,3 +172,32 @@ def test_an_unknown_strategy_or_a_day_without_trading_is_refused_before_anything
         run_backtest_in_process(path, "value_investr", date(2024, 5, 14), date(2024, 5, 14))
     with pytest.raises(UsageError, match="There is no trading session"):
         run_backtest_in_process(path, "value_investor", date(2024, 5, 18), date(2024, 5, 19))
+
+
+def test_trials_and_luck_stand_beside_every_performance(small: Project) -> None:
+    assert small.run(*BACKTESTED, first=FIRST, last=LAST).success
+    performance = small.metadata("value_investor/performance", LAST)
+    assert (performance["trials"], performance["trial_runs"], performance["lucky_sharpe"]) == (1, 1, 0)
+    assert 0 < performance["deflated_sharpe"] < 1
+    assert "probability_of_overfitting" not in performance  # nothing was chosen from
+    assert "One trial was recorded" in performance["trials_say"]
+
+
+def test_variants_stand_beside_the_latest_book(small: Project) -> None:
+    assert small.run(*BACKTESTED, first=FIRST, last=LAST).success
+    job = definitions_of(small.bot).resolve_implicit_global_asset_job_def()
+    done = job.execute_in_process(instance=small.instance, asset_selection=[dg.AssetKey(["value_investor", "variants"])])
+    (event,) = done.asset_materializations_for_node("value_investor__variants")
+    said = {name: value.value for name, value in event.metadata.items()}
+    rows = {record.data["variant"]: record.data for record in said["figures"].records}
+    assert list(rows) == ["value_investor", "delayed", "costs_doubled"]
+    assert rows["costs_doubled"]["commission"] == pytest.approx(2 * rows["value_investor"]["commission"], abs=1e-3)
+    assert {record.data["cause"] for record in said["decisions_of_delayed"].records} <= {"book", "decide"}
+    assert said["trials"] == 1  # a stress is none
+
+
+def test_variants_of_a_backtest_that_was_never_run_are_refused_with_what_to_do(small: Project) -> None:
+    job = definitions_of(small.bot).resolve_implicit_global_asset_job_def()
+    wanted = [dg.AssetKey(["value_investor", "variants"])]
+    with pytest.raises(TradebotError, match="There is no backtest of value_investor"):
+        job.execute_in_process(instance=small.instance, asset_selection=wanted)

@@ -44,6 +44,7 @@ def test_the_configuration_as_it_comes_gives_these_assets(config: Path) -> None:
         "quality_growth/positions",
         "quality_growth/quality",
         "quality_growth/screen",
+        "quality_growth/variants",
         "value_investor/analyze",
         "value_investor/backtest",
         "value_investor/decisions",
@@ -51,6 +52,7 @@ def test_the_configuration_as_it_comes_gives_these_assets(config: Path) -> None:
         "value_investor/performance",
         "value_investor/positions",
         "value_investor/screen",
+        "value_investor/variants",
     ]
 
 

@@ -4,6 +4,7 @@ facts/<table>/<year>.parquet                        append-only versions of what
 facts/<table>/<first cik>.parquet                   append-only versions of what companies report, by group of issuers
 results/<strategy>/<book>/<table>/<year>.parquet    rows of sessions, replaced session by session
 results/<strategy>/<book>/<table>/sessions.json     the sessions that were written, with rows or without
+trials.sqlite                                       every backtest ever completed
 quarantine.parquet · ledger.sqlite (and ledger.sqlite.made: there is one) · HALT (trading is halted while it is there)
 """
 
@@ -19,7 +20,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import ConfigurationError, StoreError
-from tradebot_core.interfaces import Batch, Ledger, Rejected
+from tradebot_core.interfaces import Batch, Ledger, Rejected, Trials
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.issuers import first_cik
 from tradebot_core.model.keyed_rows import in_order, is_last_of, merged, once_each, parts
@@ -41,6 +42,7 @@ from tradebot_core.stores.events import event_of
 from tradebot_core.stores.file_migrations import migrate
 from tradebot_core.stores.issuer_files import BY_ISSUER, file_name, require_issuers
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
+from tradebot_core.stores.trial_file import TrialFile
 
 SCHEMA_VERSION = 2
 
@@ -315,6 +317,28 @@ class FileStore:
 
     def result_sessions(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Sequence[date]:
         return _sessions_in(self._results(table, strategy, book, layer) / "sessions.json")
+
+    def copy_results(self, table: ResultTable, layer: str, book: str, giver: str, taker: str) -> None:
+        source, target = self._results(table, giver, book, layer), self._results(table, taker, book, layer)
+        if source == target:
+            return
+        with parquet_files.exclusive(source), parquet_files.exclusive(target):
+            for old in target.glob("*.parquet"):
+                old.unlink()
+            for file in sorted(source.glob("*.parquet")):
+                parquet_files.link(file, target / file.name)
+            (target / "sessions.json").unlink(missing_ok=True)
+            self._remember_sessions(target, _sessions_in(source / "sessions.json"))
+
+    def data_version(self) -> str:
+        digest = hashlib.sha256()
+        for path in sorted((self._path / "facts").rglob("*.parquet")):
+            digest.update(f"{path.relative_to(self._path)} {parquet_files.checksum_of(path)}\n".encode())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def trials(self) -> Trials:
+        return TrialFile(self._path / "trials.sqlite")
 
     def _remember_sessions(self, folder: Path, sessions: Sequence[date]) -> None:
         path = folder / "sessions.json"

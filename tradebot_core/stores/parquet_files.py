@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import io
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,3 +108,30 @@ def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
             f"{path} is damaged and was not read ({error}).",
             "Restore it from a backup; or delete it and materialize its sessions again.",
         ) from error
+
+
+def link(source: Path, target: Path) -> None:
+    """The same file under another name, as it is now: files are replaced and never changed, so neither name sees what is written under
+    the other. A copy where the disk has no links."""
+    with storage_errors(target):
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSYS):
+                raise
+            shutil.copyfile(source, target)
+
+
+def checksum_of(path: Path) -> str:
+    """The SHA-256 that the file carries, without a look at the rest of it; of a file that carries none, that of its content."""
+    with storage_errors(path), path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        footer = int.from_bytes(file.read(4), "little") + 8
+        file.seek(max(0, size - footer))
+        tail = file.read()
+        at = tail.rfind(_MARK)
+        if at >= 0:
+            return tail[at + len(_MARK) : at + len(_MARK) + len(_BLANK)].decode(errors="replace")
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,14 +5,17 @@ them by bisection, and nothing is made of the thousands of rows that nobody asks
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 
-from tradebot_core.model.candidates import FeatureTable, readable
+from tradebot_core.model.candidates import Candidates, FeatureTable, readable
 from tradebot_core.model.decision import Verdict
 from tradebot_core.model.keyed_rows import in_order
 from tradebot_core.model.market import ActionType, CorporateAction
@@ -90,6 +93,14 @@ class _Verdicts(_Rows):
         return Verdict(*(read(at) for read in self._columns))
 
 
+@dataclass(frozen=True)
+class _LookedAt:
+    """What several books look at in the same sessions, once made: it is of the market and of no book."""
+
+    candidates: dict[date, Candidates] = field(default_factory=dict)
+    closes: dict[date, dict[int, LastPrice]] = field(default_factory=dict)
+
+
 class MarketHistory:
     """Bars, actions and layer verdicts of a range, handed out session by session in order.
 
@@ -123,13 +134,25 @@ class MarketHistory:
             self._late.setdefault(word.session, []).append(word)
         self._outsiders = outsiders
         self._industries = industries
+        self._before = before
+        self._looked_at: _LookedAt | None = None
         self._carried = dict(before)  # prices of before the first session
         self._last_seen: dict[int, tuple[float, date]] = {}
         self._session_before: date | None = None
         self._session: date | None = max((last.session for last in before.values()), default=None)
         self._begun: date | None = self._session
-        self._by_security: _BySecurity | None = None
+        self._by_security = cache(lambda: _BySecurity(self._bars.table))
         self._prices: Found[LastPrice] = Found(self._carried.get, lambda: list(self._carried))
+
+    def again(self) -> "MarketHistory":
+        """The same market for another book, before its first session. What was laid out is shared, and so is what one of the books has
+        looked at: the next finds it made."""
+        self._looked_at = self._looked_at or _LookedAt()
+        other = copy(self)
+        other._carried = dict(self._before)
+        other._session_before, other._session = None, self._begun
+        other._prices = Found(other._carried.get, lambda: list(other._carried))
+        return other
 
     def warm_up(self, prices: Mapping[int, LastPrice]) -> None:
         """Prices known before the first session, so that a held security which does not trade has one."""
@@ -148,9 +171,13 @@ class MarketHistory:
     def market(self, session: date, held: Sequence[int]) -> SessionMarket:
         """What a decision at the close may look at. `held` are the securities held then, the day's purchases included."""
         assert self._features is not None
-        candidates = self._features.candidates(
-            *self._layers[-1].of(session), lambda security: self._close_of(security, session)
-        )
+        candidates = self._looked_at.candidates.get(session) if self._looked_at else None
+        if candidates is None:
+            candidates = self._features.candidates(
+                *self._layers[-1].of(session), lambda security: self._close_of(security, session)
+            )
+            if self._looked_at:
+                self._looked_at.candidates[session] = candidates
         verdicts = self._verdicts(session, held)
         if self._outsiders is not None:
             verdicts |= self._outsiders.verdicts(session, [security for security in held if security not in verdicts])
@@ -196,12 +223,14 @@ class MarketHistory:
 
     def _last_price(self, security: int, session: date) -> LastPrice | None:
         """The last close up to the session; a price carried over a split is stated in the new shares."""
+        known = self._looked_at.closes.setdefault(session, {}) if self._looked_at else {}
+        if security in known:
+            return known[security]
         at = self._bars.place(session, security)
         if at is not None:
-            return LastPrice(usd(float(self._close[at])), session)
-        if self._by_security is None:
-            self._by_security = _BySecurity(self._bars.table)
-        last = self._by_security.last(security, session)
+            known[security] = LastPrice(usd(float(self._close[at])), session)
+            return known[security]
+        last = self._by_security().last(security, session)
         if last is None:
             last = self._carried.get(security)
             return self._restated(security, last, self._begun, session) if last is not None else None

@@ -11,7 +11,7 @@ from typing import Literal
 import polars as pl
 
 from tradebot_core.errors import StoreError
-from tradebot_core.interfaces import Batch, DataStore, Ledger
+from tradebot_core.interfaces import Batch, DataStore, Ledger, Trials
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.keyed_rows import is_last_of
 from tradebot_core.model.tables import BARS, FUNDAMENTALS, FactTable, ResultTable
@@ -73,6 +73,16 @@ class StoreView:
 
     def events(self, start: date, end: date, types: Sequence[EventType]) -> Iterator[Event]:
         raise StoreError("A view of the store has tables and no events.")
+
+    def data_version(self) -> str:
+        raise StoreError("A view of the store has no version of its own.")
+
+    @property
+    def trials(self) -> Trials:
+        raise StoreError("A view of the store has no trials: what the gate runs is none.")
+
+    def copy_results(self, table: ResultTable, layer: str, book: str, giver: str, taker: str) -> None:
+        raise StoreError("A view of the store copies no results.")
 
     # Results
 

@@ -57,7 +57,20 @@ def instant_of(given: date | datetime | None, bot: Tradebot) -> datetime:
 
 
 def sleeve_of(bot: Tradebot, strategy: str | None) -> Sleeve:
-    """The strategy named, or the only one there is."""
+    """The strategy named, or the only one there is. For commands that read: it may be a variant, strategy@variant."""
     if strategy is None and len(bot.sleeves) != 1:
         raise UsageError("Which strategy's?", f"Add --strategy with one of: {', '.join(bot.sleeves) or 'none is enabled'}.")
-    return bot.sleeve(strategy or next(iter(bot.sleeves)))
+    return bot.tested(strategy or next(iter(bot.sleeves)))
+
+
+def past_sessions(bot: Tradebot, start: date, end: date) -> list[date]:
+    """All sessions of the range; both ends must be sessions, and over."""
+    calendar = bot.calendar
+    calendar.require_session(start)
+    calendar.require_session(end)
+    first, last = bot.config.first_session, calendar.last_cut_off(bot.clock.now())
+    if start < first:
+        raise UsageError(f"{start} is before first_session {first}.", "Start later, or set first_session in the configuration.")
+    if end > last:
+        raise UsageError(f"{end} is not over: the last session with all its data is {last}.", f"End at {last} or before.")
+    return list(calendar.sessions(start, end))

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import click
 
-from tradebot_core.errors import ExecutionError, UsageError
+from tradebot_core.errors import ExecutionError
 from tradebot_core.model.tables import BOOKS
 from tradebot_core.quant.performance import Performance
 from tradebot_core.trading.audit import broken_links
 from tradebot_core.wiring import BACKTEST, Tradebot, load
-from tradebot_dagster.cli.arguments import DAY
+from tradebot_dagster.cli.arguments import DAY, past_sessions
 from tradebot_dagster.cli.output import emit, progress
 from tradebot_dagster.cli.results_page import page
+from tradebot_dagster.cli.trials import lines_of
 from tradebot_dagster.telling import heard_by
 from tradebot_dagster.webserver import Webserver
 
@@ -47,7 +48,7 @@ def backtest(
     """
     bot = load(config_path)
     bot.sleeve(strategy)
-    sessions = _past_sessions(bot, start, end)
+    sessions = past_sessions(bot, start, end)
     progress(f"Backtest of {strategy} over {len(sessions)} sessions from {start} to {end} ...")
     if remote:
         run_id = _backfill(bot, strategy, sessions, Webserver(url.rstrip("/")))
@@ -64,12 +65,14 @@ def backtest(
     results = bot.report(strategy, end)
     written = [bot.write_tear_sheet(results), *([bot.write_tear_sheet(results, sheet)] if sheet else [])]
     note = _replaced(bot, strategy, end)
+    chosen = bot.selection(strategy, book[0], end)
     document = {
         "strategy": strategy,
         "start": results.start,
         "end": end,
         **_figures(results.performance),
         "coverage": asdict(results.coverage),
+        "selection": asdict(chosen),
         "run_id": run_id,
         "note": note,
         "round_trips": results.trades,
@@ -83,7 +86,8 @@ def backtest(
         "doubts": results.doubts,
         "tear_sheet": written[-1],
     }
-    emit(document, "\n".join(filter(None, [page(results), f"  run {run_id}", f"  tear sheet {written[-1]}", note])))
+    shown = [page(results), *lines_of(chosen), f"  run {run_id}", f"  tear sheet {written[-1]}", note]
+    emit(document, "\n".join(filter(None, shown)))
     return 0
 
 
@@ -97,19 +101,6 @@ def _replaced(bot: Tradebot, strategy: str, end: date) -> str:
         f"  ! The stored sessions from {first} to {last} went on from another book than this one. To go on from this one:\n"
         f"    tradebot backtest {strategy} --continue --start {first} --end {last}"
     )
-
-
-def _past_sessions(bot: Tradebot, start: date, end: date) -> list[date]:
-    """All sessions of the range; both ends must be sessions, and over."""
-    calendar = bot.calendar
-    calendar.require_session(start)
-    calendar.require_session(end)
-    first, last = bot.config.first_session, calendar.last_cut_off(bot.clock.now())
-    if start < first:
-        raise UsageError(f"{start} is before first_session {first}.", "Start later, or set first_session in the configuration.")
-    if end > last:
-        raise UsageError(f"{end} is not over: the last session with all its data is {last}.", f"End at {last} or before.")
-    return list(calendar.sessions(start, end))
 
 
 def _run_in_process(config_path: Path, strategy: str, start: date, end: date, restart: bool) -> str:

@@ -49,7 +49,7 @@ def explain(config_path: Path, subject: str, session: date | None, strategy: str
 
 def _subject(bot: Tradebot, strategy: str | None, identifier: str, book: str | None) -> Subject:
     """The decision behind an order or execution. Who names a symbol without its session is told so."""
-    names = [bot.sleeve(strategy).name] if strategy else list(bot.sleeves)
+    names = [bot.tested(strategy).name] if strategy else list(bot.sleeves)
     now = bot.clock.now()
     symbols = bot.store.read(SECURITIES, as_of=now)["symbol"].unique().sort().to_list()
     alike = difflib.get_close_matches(identifier.upper(), symbols, n=3)

@@ -87,7 +87,7 @@ def _securities(bot: Tradebot, wanted: Selection) -> pl.DataFrame:
 
 def _layers(bot: Tradebot, wanted: Selection) -> pl.DataFrame:
     assert wanted.strategy is not None
-    names = [layer.name for layer in bot.sleeve(wanted.strategy).strategy.layers()]
+    names = [layer.name for layer in bot.tested(wanted.strategy).strategy.layers()]
     if wanted.layer is not None and wanted.layer not in names:
         raise UsageError(f"{wanted.strategy} has no layer {wanted.layer}.", f"Its layers are {', '.join(names)}.")
     frames = []

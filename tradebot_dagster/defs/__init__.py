@@ -12,6 +12,7 @@ from tradebot_dagster.defs.live import live_assets
 from tradebot_dagster.defs.schedules import session_schedules
 from tradebot_dagster.defs.sensors import failure_sensor, order_sensor
 from tradebot_dagster.defs.strategies import layer_assets
+from tradebot_dagster.defs.variants import variants_asset
 from tradebot_dagster.partitions import session_partitions
 from tradebot_dagster.resources import Execution, Research
 
@@ -23,6 +24,7 @@ def definitions_of(tradebot: Tradebot) -> dg.Definitions:
     for sleeve in tradebot.sleeves.values():
         for assets_of in (layer_assets, live_assets, backtest_assets):
             assets += assets_of(sleeve, tradebot, partitions)
+        assets.append(variants_asset(sleeve))
     assets += account_assets(tradebot, partitions)
     sensors = [failure_sensor(tradebot.config.data_store.path / "alerts.jsonl")]
     if tradebot.sleeves:

@@ -13,6 +13,7 @@ from tradebot_core.trading.coverage import Coverage
 from tradebot_core.trading.report import Report as Results
 from tradebot_core.wiring import BACKTEST, Sleeve
 from tradebot_dagster.charts import picture, sparkline
+from tradebot_dagster.defs.selection import of_selection
 from tradebot_dagster.factories import Report, range_of, session_asset, table
 from tradebot_dagster.resources import Research
 
@@ -30,6 +31,7 @@ def performance_asset(sleeve: Sleeve, backtest: dg.AssetKey, partitions: dg.Part
         book = research.backtest_sessions(name, sessions[-1])
         equity = research.store.read_results(EQUITY, name, BACKTEST, book[0], book[-1])["equity"].cast(pl.Float64)
         shown: dict[str, object] = {"book": range_of(book), "equity_curve": sparkline(equity.to_list())}
+        shown |= of_selection(research.selection(name, book))
         if len(sessions) == 1:  # the report reads the whole range: not for every session of a book that is carried on
             figures = _rounded(asdict(research.performance(name, sessions[-1])))
             return Report({**shown, **figures, "report": "Made when a range is materialized; see docs/backtests.md."})
