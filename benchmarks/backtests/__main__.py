@@ -72,17 +72,24 @@ def settings(store: Path, first: date) -> dict[str, object]:
         "data_store": {"path": str(store)},
         "first_session": first.isoformat(),
         "universe": {"file": str(store / "universe.csv")},
-        "strategies": [{"name": "qv20", "class_path": "benchmarks.backtests.qv20.QV20", "allocated_capital": 1_000_000}],
+        "strategies": [
+            {
+                "name": "qv20",
+                "class_path": "benchmarks.backtests.qv20.QV20",
+                "allocated_capital": 1_000_000,
+                "orders": "market_open",
+            }
+        ],
         "allowed_packages": ["tradebot_core", "benchmarks"],
         "risk": {
             "max_order_notional": WIDE,
             **dict.fromkeys(limits, 1.0),
             **dict.fromkeys(orders, 1000),
-            "max_open_gap": 0.2,
+            "spend_proceeds": True,
             "max_price_jump": 100.0,
         },
         "quality": dict.fromkeys(QualitySettings.model_fields, "off"),
-        "costs": {"commission_maximum_share": 1.0},
+        "costs": {"commission_maximum_share": 1.0, "regulatory_fees": False},
     }
 
 

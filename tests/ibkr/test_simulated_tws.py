@@ -266,7 +266,8 @@ def test_a_what_if_names_cost_and_commission_and_places_nothing(settings):
 
 
 def test_a_what_if_counts_what_is_held_and_a_sale_gives_its_margin_back(gateway, settings):
-    """A hundred at 17.00 on Wednesday; the account began with 10,000 and paid 1.00 of commission."""
+    """A hundred at 17.00 on Wednesday; the account began with 10,000 and paid 1.00 of commission; a sale of 850 also
+    pays the fees of the SEC (0.0175) and FINRA (0.0098)."""
 
     async def work(ib):
         ib.placeOrder(AAA, order("BUY", 100))
@@ -279,7 +280,7 @@ def test_a_what_if_counts_what_is_held_and_a_sale_gives_its_margin_back(gateway,
             for s in previews
         ]
 
-    assert ask(settings, work) == [(1700.0, 850.0, 2550.0, 9998.0), (1700.0, -850.0, 850.0, 9998.0)]
+    assert ask(settings, work) == [(1700.0, 850.0, 2550.0, 9998.0), (1700.0, -850.0, 850.0, 9997.9727)]
 
 
 @pytest.mark.parametrize("placed", [order("BUY", 607), order("SELL", 1)])
@@ -509,9 +510,11 @@ def test_the_cash_of_a_sale_settles_on_the_next_session(gateway, settings):
     gateway.clock.set(at(WEDNESDAY, 18))
     ask(settings, trade("SELL"))
     gateway.clock.set(at(THURSDAY, 18))
-    assert ask(settings, cash) == (Decimal(8309), Decimal(10108)), "1 700 and 1 paid, 10 of dividend; 1 800 less 1 not settled"
+    assert ask(settings, cash) == (Decimal(8309), Decimal("10107.9434")), (
+        "1 700 and 1 paid, 10 of dividend; 1 800 less 1 and 0.0566 of fees not settled"
+    )
     gateway.clock.set(at(SESSIONS[SESSIONS.index(THURSDAY) + 1], 10))
-    assert ask(settings, cash) == (Decimal(10108), Decimal(10108))
+    assert ask(settings, cash) == (Decimal("10107.9434"), Decimal("10107.9434"))
 
 
 def test_hours_and_schedule_know_of_an_early_close(gateway, settings):

@@ -28,7 +28,16 @@ from tradebot_dagster.webserver import Webserver
 _PATIENCE_S = 600
 _PAUSE_BETWEEN_SESSIONS_S = 300
 _OF_THE_STORE = (
-    *("facts", "results", "quarantine.parquet", "simulated_engine.jsonl", "dry_run.jsonl", "alerts.jsonl"),
+    *(
+        "facts",
+        "results",
+        "reports",
+        "quarantine.parquet",
+        "absent.parquet",
+        "simulated_engine.jsonl",
+        "dry_run.jsonl",
+        "alerts.jsonl",
+    ),
     *("dagster", "dagster.log", "logs", "holds", "schema_version", ".lock"),
 )
 _OF_THE_MARKET = ("clock", "broker_account.json")
@@ -156,7 +165,12 @@ def _forget(bot: Tradebot) -> None:
     """Empties the store and sets the sample market back. What Tradebot did not put there stays, and so do the market's files."""
     store, sample = bot.config.data_store.path, bot.config.sample_market
     assert sample is not None
-    entries = [*(store / name for name in _OF_THE_STORE), *store.glob("ledger.sqlite*"), HaltFile(store).path]
+    entries = [
+        *(store / name for name in _OF_THE_STORE),
+        *store.glob("ledger.sqlite*"),
+        *store.glob("trials.sqlite*"),
+        HaltFile(store).path,
+    ]
     for entry in (*entries, *(sample.path / name for name in _OF_THE_MARKET)):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
