@@ -500,7 +500,7 @@ def test_two_orders_of_one_reference_are_for_a_person_and_nothing_more_is_sent(g
 
 def test_fills_of_an_outage_are_found_when_it_is_over(gateway, tws, engine):
     script(tws, "link_lost")
-    with pytest.raises(OrderUnknown, match="was sent, and then: the gateway (has )?lost IBKR"):
+    with pytest.raises(OrderUnknown, match=r"was sent, and then: the gateway (has )?lost IBKR"):
         engine.submit(intent())
     with pytest.raises(ExecutionError, match="has lost IBKR"):
         engine.get_order_status(intent().key)
