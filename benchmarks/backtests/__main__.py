@@ -10,7 +10,6 @@ made is deleted at the end. See README.md in the folder above.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -98,13 +97,14 @@ def run(command: list[str], home: Path | None = None) -> Taken:
     if home is not None:
         environment["DAGSTER_HOME"] = str(home / "dagster")
         Path(environment["DAGSTER_HOME"]).mkdir()
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Taken(time.perf_counter() - began, cpu, after.ru_maxrss / 1024)  # maxrss: of the largest child so far
+    began = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(process.pid, 0)  # of the process and those it waited for
+        if status:
+            said.seek(0)
+            sys.exit(f"{' '.join(command)} ended with {status}:\n{said.read()}")
+    return Taken(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 if __name__ == "__main__":
