@@ -181,6 +181,11 @@ class DataStore(Protocol):
         """The sessions for which results were written, ascending."""
         ...
 
+    def forget_results(self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], layer: str = "") -> None:
+        """These sessions count as not written, until they are written again: what is about to be replaced step by step is missing when
+        that breaks off, and not half old and half new."""
+        ...
+
     def copy_results(self, table: ResultTable, layer: str, book: str, giver: str, taker: str) -> None:
         """Makes the rows and sessions of the strategy `taker` those of the strategy `giver`, without a cost that grows with them. What is
         written for either afterwards does not change the other."""

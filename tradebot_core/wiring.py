@@ -35,8 +35,19 @@ from tradebot_core.interfaces import (
 )
 from tradebot_core.model.market import ActionType
 from tradebot_core.model.order import OrderStyle
-from tradebot_core.model.portfolio import Position, usd
-from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, EQUITY, FACTS, FUNDAMENTALS, RESULT_TABLES, SECURITIES, FactTable
+from tradebot_core.model.portfolio import Entry, EntryKind, Position, usd
+from tradebot_core.model.tables import (
+    ACTIONS,
+    BARS,
+    BOOKS,
+    ENTRIES,
+    EQUITY,
+    FACTS,
+    FUNDAMENTALS,
+    RESULT_TABLES,
+    SECURITIES,
+    FactTable,
+)
 from tradebot_core.quant.panel import first_bar_needed
 from tradebot_core.quant.performance import Performance, summarise
 from tradebot_core.quant.statements import normalise_many
@@ -45,6 +56,7 @@ from tradebot_core.registry import make_collector, make_strategy, make_variant, 
 from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.file_store import FileStore
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading import rows
 from tradebot_core.trading.account_reconciliation import AccountReconciler
 from tradebot_core.trading.account_sides import KnownAction
 from tradebot_core.trading.arming import Arming, arming_of
@@ -398,7 +410,7 @@ class Tradebot:
             self.gate,
             self.config.risk,
             engine_at,
-            partial(self._positions_at, sleeve.name),
+            _StoredBook(self, sleeve.name),
             self._simulated_account.entries,
         )
 
@@ -408,12 +420,6 @@ class Tradebot:
         return SimulatedAccount(
             self.calendar, self.config.withholding, costs.interest, costs.interest_free_cash, costs.delisting_return
         )
-
-    def _positions_at(self, name: str, session: date, first: date) -> Mapping[int, Position]:
-        """What the stored book that continues in `first` held at the close of an earlier session; nothing before it was opened."""
-        if session not in self.backtest_sessions(name, self.calendar.previous(first)):
-            return {}
-        return BookState.from_json(self.store.read_results(BOOKS, name, BACKTEST, session, session)["state"][0]).book.positions
 
     def _opening(self, sleeve: Sleeve, first: date, restart: bool) -> tuple[BookState, Decimal | None]:
         before = self.calendar.previous(first)
@@ -637,6 +643,30 @@ class Tradebot:
 
             return DryRunEngine(engine, folder / "dry_run.jsonl", self.calendar, self.clock)
         return engine
+
+
+@dataclass(frozen=True)
+class _StoredBook:
+    """Of a backtest; see trading.backtest.StoredBook."""
+
+    bot: Tradebot
+    name: str
+
+    def positions(self, session: date, first: date) -> Mapping[int, Position]:
+        if session not in self._sessions(first):
+            return {}
+        kept = self.bot.store.read_results(BOOKS, self.name, BACKTEST, session, session)
+        return BookState.from_json(kept["state"][0]).book.positions
+
+    def splits(self, since: date, first: date) -> Sequence[Entry]:
+        sessions = [session for session in self._sessions(first) if session >= since]
+        if not sessions:
+            return ()
+        kept = self.bot.store.read_results(ENTRIES, self.name, BACKTEST, sessions[0], sessions[-1])
+        return rows.to_entries(kept.filter(kind=str(EntryKind.SPLIT)))
+
+    def _sessions(self, first: date) -> Sequence[date]:
+        return self.bot.backtest_sessions(self.name, self.bot.calendar.previous(first))
 
 
 def build(config: Config, config_path: Path) -> Tradebot:

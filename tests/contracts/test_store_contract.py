@@ -446,6 +446,15 @@ def test_a_session_without_rows_is_remembered_as_empty(store, reopen):
     assert values(store) == [(DAY, "1")]
 
 
+def test_forgotten_sessions_are_missing_until_they_are_written_again(store, reopen):
+    store.write_results(EQUITY, "s", "live", [DAY, NEXT, THIRD], equity((DAY, "1"), (NEXT, "2"), (THIRD, "3")))
+    store.forget_results(EQUITY, "s", "live", [NEXT, THIRD])
+    assert list(reopen().result_sessions(EQUITY, "s", "live")) == [DAY]
+    store.write_results(EQUITY, "s", "live", [NEXT, THIRD], equity((NEXT, "4")))
+    assert list(reopen().result_sessions(EQUITY, "s", "live")) == [DAY, NEXT, THIRD]
+    assert values(store) == [(DAY, "1"), (NEXT, "4")]
+
+
 def test_results_over_the_turn_of_the_year_read_as_one_table(store):
     store.write_results(EQUITY, "s", "live", YEAR_END[::-1], equity(*[(session, str(session)) for session in YEAR_END[::-1]]))
     assert [session for session, _ in values(store)] == list(YEAR_END)

@@ -12,6 +12,7 @@ from tests.scripted import SESSIONS, act, append, quote, scripted, walk
 from tests.scripted import security_of as scripted_id
 from tradebot_core.errors import MissingData, StrategyError, UsageError
 from tradebot_core.model.tables import BARS, BOOKS, DECISIONS, EQUITY, LAYERS
+from tradebot_core.trading import stored_markets
 from tradebot_core.trading.markets import MarketHistory
 
 RANGE = HALF_YEAR[25:]
@@ -439,3 +440,27 @@ def test_one_failing_strategy_does_not_change_the_other(tmp_path, market):
         one, other = (b.store.read_results(table, "value_investor", "backtest") for b in (bot, market))
         assert one.equals(other)
     assert security_of("GOOD") in bot.store.read_results(DECISIONS, "value_investor", "backtest")["security_id"]
+
+
+def test_a_layer_that_breaks_off_in_a_later_year_leaves_nothing_old_beside_the_new(tmp_path, monkeypatch):
+    """A backtest on half a layer of before would be a strategy that never was."""
+    bot = scripted(tmp_path)
+    quote(bot, "AAA", 10.0)
+    strategy, sessions = bot.sleeve("scripted").strategy, days(6)
+    bot.markets.run_layer(strategy, "trades", sessions)
+    evaluate, calls = stored_markets.evaluate_next, []
+
+    def breaks_off(*args: object) -> pl.DataFrame:
+        calls.append(args)
+        if len(calls) == 2:
+            raise StrategyError("It fails in the second year.")
+        return evaluate(*args)
+
+    monkeypatch.setattr(stored_markets, "by_year", lambda of: [of[:3], of[3:]])
+    monkeypatch.setattr(stored_markets, "evaluate_next", breaks_off)
+    with pytest.raises(StrategyError, match="in the second year"):
+        bot.markets.run_layer(strategy, "trades", sessions)
+    with pytest.raises(MissingData, match=f"no verdicts for 3 sessions from {day(3)} on"):
+        bot.backtest("scripted", sessions)
+    bot.markets.run_layer(strategy, "trades", sessions)
+    assert len(bot.backtest("scripted", sessions)["equity"]) == 6

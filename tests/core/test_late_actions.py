@@ -11,9 +11,9 @@ from tests.core.test_parity import replayed, result_files
 from tests.markets import XNYS
 from tests.scripted import act, append, security_of, walk
 from tradebot_core.model.market import ActionType
-from tradebot_core.model.portfolio import Book, EntryKind, Position, usd
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.model.tables import ACTIONS
-from tradebot_core.trading.late_actions import LateWord, late_entries, late_words
+from tradebot_core.trading.late_actions import Earlier, LateWord, late_entries, late_words
 from tradebot_core.wiring import Tradebot
 
 HOUR = timedelta(hours=1)
@@ -125,10 +125,14 @@ def held(quantity: int, cost: str = "1000") -> Book:
     return Book(positions={1: Position(1, "AAA", quantity, Decimal(cost), day(0))} if quantity else {})
 
 
+def always(quantity: int, *splits: Entry) -> Earlier:
+    return Earlier(lambda session: held(quantity), lambda since: [split for split in splits if split.session >= since])
+
+
 def due(kind: ActionType, value: float, before: float | None, then: int, now: int, price: str | None = "7") -> list[tuple]:
     word = LateWord(day(5), 1, day(2), kind, value, before)
     close = Decimal(price) if price else None
-    entries = late_entries([word], lambda session: held(then), held(now), lambda security: close)
+    entries = late_entries([word], always(then), held(now), lambda security: close)
     held(now).apply_all(entries)  # never below zero
     return [(str(e.kind), e.quantity, e.cash) for e in entries]
 
@@ -163,7 +167,7 @@ def test_a_fraction_without_a_price_is_worth_its_cost():
 
 def test_a_split_comes_before_a_dividend_of_the_same_evening():
     words = [LateWord(day(5), 1, day(2), kind, 2.0, None) for kind in (ActionType.DIVIDEND, ActionType.SPLIT)]
-    made = late_entries(words, lambda session: held(10), held(10), lambda security: Decimal(1))
+    made = late_entries(words, always(10), held(10), lambda security: Decimal(1))
     assert [(entry.kind, entry.session) for entry in made] == [(EntryKind.SPLIT, day(5)), (EntryKind.DIVIDEND, day(5))]
 
 
@@ -180,13 +184,13 @@ def test_what_follows_a_split_of_the_same_evening_is_about_the_shares_that_it_ma
         LateWord(day(5), 1, day(2), ActionType.SPLIT, 2.0, None),
         LateWord(day(5), 1, day(ex_day), kind, value, None),
     ]
-    made = late_entries(words, lambda session: held(100), held(100), lambda security: Decimal(3))
+    made = late_entries(words, always(100), held(100), lambda security: Decimal(3))
     assert (made[-1].kind, made[-1].quantity, made[-1].cash) == expected
 
 
 def test_a_second_split_of_the_same_evening_is_of_the_shares_that_the_first_made():
     words = [LateWord(day(5), 1, day(n), ActionType.SPLIT, ratio, None) for n, ratio in ((2, 2.0), (3, 3.0))]
-    made = late_entries(words, lambda session: held(100), held(100), lambda security: Decimal(3))
+    made = late_entries(words, always(100), held(100), lambda security: Decimal(3))
     assert [entry.quantity for entry in made] == [100, 400]
 
 
@@ -195,8 +199,58 @@ def test_a_dividend_before_a_split_of_the_same_evening_is_about_the_shares_of_it
         LateWord(day(5), 1, day(3), ActionType.SPLIT, 2.0, None),
         LateWord(day(5), 1, day(2), ActionType.DIVIDEND, 0.5, None),
     ]
-    made = late_entries(words, lambda session: held(100), held(100), lambda security: Decimal(3))
+    made = late_entries(words, always(100), held(100), lambda security: Decimal(3))
     assert (made[-1].kind, made[-1].cash) == (EntryKind.DIVIDEND, usd(50))
+
+
+@pytest.mark.parametrize(
+    ("key", "entered", "paid"),
+    [
+        ("split:1:{2}", 2, 100),  # of the same day, known in time
+        ("split:1:{2}", 4, 100),  # of the same day, heard before the dividend
+        ("split:1:{1}", 3, 100),  # of a day before it, heard after it
+        ("split:1:{1}:{4}", 4, 100),  # a correction of one
+        ("split:1:{3}", 3, 50),  # of a day after it
+        ("split:2:{2}", 2, 50),  # of another security
+    ],
+)
+def test_a_late_dividend_is_paid_on_the_shares_that_splits_entered_before_had_made_by_its_day(key, entered, paid):
+    written = key.format(*(day(n) for n in range(6)))
+    security = int(written.split(":")[1])
+    split = Entry(written, day(entered), EntryKind.SPLIT, Decimal(0), 100, security, "AAA")
+    word = LateWord(day(5), 1, day(2), ActionType.DIVIDEND, 0.5, None)
+    (made,) = late_entries([word], always(100, split), held(200), lambda security: Decimal(3))
+    assert made.cash == usd(paid)
+
+
+def test_a_corrected_split_is_not_counted_on_top_of_itself():
+    split = Entry(f"split:1:{day(2)}", day(2), EntryKind.SPLIT, Decimal(0), 100, 1, "AAA")
+    word = LateWord(day(5), 1, day(2), ActionType.SPLIT, 3.0, 2.0)
+    (made,) = late_entries([word], always(100, split), held(200), lambda security: Decimal(3))
+    assert made.quantity == 100
+
+
+def on_the_day_of_a_split(bot: Tradebot) -> None:
+    """500 shares of AAA since day 1, split two for one on day 3; a dividend of that day is heard of on day 5."""
+    act(bot, "AAA", day(3), "split", 2.0)
+    act(bot, "AAA", day(3), "dividend", 0.5, known_at=XNYS.cutoff(day(5)))
+
+
+def test_a_late_dividend_of_the_day_of_a_split_is_paid_on_the_new_shares_live_as_in_a_range_as_session_by_session(tmp_path):
+    expected = [
+        (day(1), "trade", 500, usd(-5_000)),
+        (day(3), "split", 500, usd(0)),
+        (day(5), "dividend", 0, usd(500)),
+    ]
+    live, whole, single = (a_desk(tmp_path / name, BUY) for name in ("live", "whole", "single"))
+    for made in (live, whole, single):
+        on_the_day_of_a_split(made.bot)
+    nights(live, range(9))
+    assert entered(live)[: len(expected)] == expected
+    assert booked(walk(whole.bot, STORY)) == expected
+    for session in STORY:
+        walk(single.bot, [session])
+    assert result_files(single.bot) == result_files(whole.bot)
 
 
 # Which words are late

@@ -46,6 +46,12 @@ class Entry:
     symbol: str = ""
 
 
+def split_day(split: Entry) -> date:
+    """The ex-date of an entry of a split, which may have been entered later: its key is split:security:ex-date, and of a corrected one
+    the session of the correction."""
+    return date.fromisoformat(split.key.split(":")[2])
+
+
 def fold_order(entry: Entry) -> tuple[date, bool]:
     """Corporate actions take effect before the open, so they come before the session's trades, whenever they were entered."""
     return entry.session, entry.kind in (EntryKind.TRADE, EntryKind.COMMISSION, EntryKind.CORRECTION)

@@ -11,7 +11,7 @@ quarantine.parquet · ledger.sqlite (and ledger.sqlite.made: there is one) · HA
 import hashlib
 import heapq
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -318,6 +318,11 @@ class FileStore:
     def result_sessions(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Sequence[date]:
         return _sessions_in(self._results(table, strategy, book, layer) / "sessions.json")
 
+    def forget_results(self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], layer: str = "") -> None:
+        folder = self._results(table, strategy, book, layer)
+        with parquet_files.exclusive(folder):
+            self._set_sessions(folder, set(_sessions_in(folder / "sessions.json")) - set(sessions))
+
     def copy_results(self, table: ResultTable, layer: str, book: str, giver: str, taker: str) -> None:
         source, target = self._results(table, giver, book, layer), self._results(table, taker, book, layer)
         if source == target:
@@ -341,10 +346,12 @@ class FileStore:
         return TrialFile(self._path / "trials.sqlite")
 
     def _remember_sessions(self, folder: Path, sessions: Sequence[date]) -> None:
+        self._set_sessions(folder, {*_sessions_in(folder / "sessions.json"), *sessions})
+
+    def _set_sessions(self, folder: Path, sessions: Set[date]) -> None:
         path = folder / "sessions.json"
-        known = sorted({*_sessions_in(path), *sessions})
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps([session.isoformat() for session in known]))
+        fresh.write_text(json.dumps([session.isoformat() for session in sorted(sessions)]))
         fresh.replace(path)
 
     def _results(self, table: ResultTable, strategy: str, book: str, layer: str) -> Path:

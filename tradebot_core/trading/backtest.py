@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Protocol
 
 import polars as pl
 
@@ -29,6 +30,7 @@ from tradebot_core.strategy import Strategy
 from tradebot_core.trading import rows
 from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.journal import MemoryJournal
+from tradebot_core.trading.late_actions import Earlier
 from tradebot_core.trading.markets import MarketHistory
 from tradebot_core.trading.rebalance import Carried, carried
 from tradebot_core.trading.rows import Row
@@ -67,6 +69,16 @@ class Backtest:
         return self.tables[table.name]
 
 
+class StoredBook(Protocol):
+    """A book up to the session before `first`."""
+
+    def positions(self, session: date, first: date) -> Mapping[int, Position]:
+        """At the close of a session; nothing before the book was opened."""
+
+    def splits(self, since: date, first: date) -> Sequence[Entry]:
+        """Entered from a session on."""
+
+
 class BacktestWalk:
     """Walks a sleeve's book through consecutive sessions. `deposit` is entered in the first one when the book is new.
 
@@ -82,10 +94,10 @@ class BacktestWalk:
         gate: RiskGate,
         limits: RiskSettings,
         engine_at: Callable[[Clock, OpeningMarket], ExecutionEngine],
-        positions_at: Callable[[date, date], Mapping[int, Position]] | None = None,
+        book_of: "StoredBook | None" = None,
         of_account: OfAccount | None = None,
     ) -> None:
-        """`positions_at(session, first)` gives what this book held at the close of a session before the walk's `first`."""
+        """`book_of` tells of the sessions before the walk's first, where the book is not a new one."""
         self._strategy = strategy
         self._calendar = calendar
         self._gate = gate
@@ -97,7 +109,8 @@ class BacktestWalk:
         self._engine = engine_at(self._clock, self)
         self._state = opening
         self._digest = "" if deposit is not None else opening.digest
-        self._positions_at = None if deposit is not None else positions_at
+        self._stored = None if deposit is not None else book_of
+        self._earlier = Earlier(self._book_before, self._splits_since)
         self._of_account = of_account
         self._sold_before = opening.unsettled  # by sessions before the first
         self._first: date | None = None
@@ -126,7 +139,7 @@ class BacktestWalk:
             journal.post(name, [Entry(f"deposit:{session}", session, EntryKind.DEPOSIT, self._deposit)])
             self._deposit = None
         before = self._calendar.previous(session)
-        settle(journal, self._engine, name, close, before, clock.now(), self._book_before, self._of_account)
+        settle(journal, self._engine, name, close, before, clock.now(), self._earlier, self._of_account)
         book = journal.book(name, session)
         market = history.market(session, sorted(book.positions))
         decisions = decide(self._strategy, market, book, self._limits)
@@ -150,7 +163,12 @@ class BacktestWalk:
         close = self._calendar.previous(session)
         if close >= self._calendar.previous(self._first):
             return self._journal.book(self._strategy.name, close)
-        return Book(positions=self._positions_at(close, self._first)) if self._positions_at else Book()
+        return Book(positions=self._stored.positions(close, self._first)) if self._stored else Book()
+
+    def _splits_since(self, session: date) -> list[Entry]:
+        assert self._first is not None
+        before = self._stored.splits(session, self._first) if self._stored and session < self._first else ()
+        return [*before, *(e for e in self._journal.entries if e.kind is EntryKind.SPLIT and e.session >= session)]
 
     def _left(self) -> Carried:
         """Of the orders that waited for this session."""

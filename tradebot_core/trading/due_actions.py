@@ -5,8 +5,8 @@ from datetime import date
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import ReconciliationError
-from tradebot_core.model.portfolio import Book, Entry, fold_order
-from tradebot_core.trading.late_actions import late_entries
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, fold_order
+from tradebot_core.trading.late_actions import Earlier, late_entries
 from tradebot_core.trading.session import action_entries
 from tradebot_core.trading.stored_markets import StoredMarkets
 
@@ -26,6 +26,10 @@ def due_entries(markets: StoredMarkets, calendar: TradingCalendar, entries: Sequ
         last = calendar.previous(session)
         return _folded(entry for entry in (*entries, *made) if entry.session <= last)
 
+    def splits_since(session: date) -> list[Entry]:
+        return [entry for entry in (*entries, *made) if entry.kind is EntryKind.SPLIT and entry.session >= session]
+
+    earlier = Earlier(book_before, splits_since)
     for session in sorted(actions.keys() | {word.session for word in late}):
         held = book_before(session)
         due = action_entries(held, actions.get(session, ()), session, markets.closes(session, sorted(held.positions)))
@@ -33,7 +37,7 @@ def due_entries(markets: StoredMarkets, calendar: TradingCalendar, entries: Sequ
         if words:
             last = markets.last_prices([word.security_id for word in words], session)
             due += late_entries(
-                words, book_before, held.apply_all(due), lambda of, last=last: last[of].price if of in last else None
+                words, earlier, held.apply_all(due), lambda of, last=last: last[of].price if of in last else None
             )
         made += [entry for entry in due if entry.key not in known]
     return tuple(made)

@@ -14,7 +14,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.market import ActionType
-from tradebot_core.model.portfolio import Book, Entry, EntryKind, usd
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, split_day, usd
 from tradebot_core.model.tables import ACTIONS, INSTANT
 
 _DUST = Decimal("1e-9")  # of a share: what floats leave of a ratio
@@ -63,24 +63,32 @@ def late_words(versions: pl.DataFrame, sessions: Sequence[date], calendar: Tradi
     return words
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """A sleeve in sessions gone by: the book `before` the open of one, and the splits entered in a session or later."""
+
+    before: Callable[[date], Book]
+    splits_since: Callable[[date], Sequence[Entry]]
+
+
 def late_entries(
-    words: Sequence[LateWord], held_before: Callable[[date], Book], now: Book, price_of: Callable[[int], Decimal | None]
+    words: Sequence[LateWord], earlier: Earlier, now: Book, price_of: Callable[[int], Decimal | None]
 ) -> tuple[Entry, ...]:
-    """What is due on words of one session. `held_before` gives the book before an ex-date's open, `now` is the book at this
-    session's open; `price_of` gives the close at which fractions are settled, and shares that were sold though a reverse
-    split had taken them."""
+    """What is due on words of one session. `now` is the book at this session's open; `price_of` gives the close at which fractions
+    are settled, and shares that were sold though a reverse split had taken them."""
     entries: list[Entry] = []
     splits: list[tuple[LateWord, int]] = []
     for word in sorted(words, key=lambda w: (w.security_id, w.type is not ActionType.SPLIT, w.ex_date, w.type)):
-        then = held_before(word.ex_date).positions.get(word.security_id)
+        then = earlier.before(word.ex_date).positions.get(word.security_id)
         if then is None:
             continue
         owned = now.apply_all(entries).positions.get(word.security_id)
         price = price_of(word.security_id)
-        # What the book of that day lacks: shares of splits of the days up to it, whose word came in this session too.
+        # What the book before that day's open lacks: shares of splits of the days up to it. Some have their word in this session too,
+        # others were entered on that day or between then and now.
         of_splits = sum(
             made for split, made in splits if split.security_id == word.security_id and split.ex_date <= word.ex_date
-        )
+        ) + sum(split.quantity for split in earlier.splits_since(word.ex_date) if _comes_before(split, word))
         shares, cash, kind, fraction = _due(word, then.quantity + of_splits, owned.quantity if owned else 0)
         value = Decimal(str(word.value))
         cash += fraction * (price if price is not None else then.cost / (then.quantity * value))
@@ -98,6 +106,13 @@ def late_entries(
         elif shares or cash:
             entries.append(entry(kind, cash, shares))
     return tuple(entries)
+
+
+def _comes_before(split: Entry, word: LateWord) -> bool:
+    """Splits come before what else has their ex-date."""
+    ex_date = split_day(split)
+    of_the_day = ex_date == word.ex_date and word.type is not ActionType.SPLIT
+    return split.security_id == word.security_id and (ex_date < word.ex_date or of_the_day)
 
 
 def _due(word: LateWord, then: int, owned: int) -> tuple[int, Decimal, EntryKind, Decimal]:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
+from tradebot_core.errors import MissingData
 from tradebot_core.model.candidates import Candidates, FeatureTable, readable
 from tradebot_core.model.decision import Verdict
 from tradebot_core.model.keyed_rows import in_order
@@ -123,8 +124,8 @@ class MarketHistory:
         self._open, self._close, self._low, self._high = (
             self._bars.table[name].to_numpy() for name in ("open", "close", "low", "high")
         )
-        self._volume = bars_column(self._bars.table, "median_dollar_volume_20d")
-        self._traded = bars_column(self._bars.table, "volume")
+        self._volume = _column(self._bars.table, "median_dollar_volume_20d")
+        self._traded = _column(self._bars.table, "volume")
         self._actions = SessionRows(actions.select("session", "security_id", "type", "value"))
         self._splits, self._voided = _splits_and_voided(actions)
         self._layers = [_Verdicts(frame) for frame in layers.values()]
@@ -137,7 +138,6 @@ class MarketHistory:
         self._before = before
         self._looked_at: _LookedAt | None = None
         self._carried = dict(before)  # prices of before the first session
-        self._last_seen: dict[int, tuple[float, date]] = {}
         self._session_before: date | None = None
         self._session: date | None = max((last.session for last in before.values()), default=None)
         self._begun: date | None = self._session
@@ -193,20 +193,24 @@ class MarketHistory:
         )
 
     def open_price(self, security_id: int, session: date) -> float | None:
-        at = self._bars.place(session, security_id) if session == self._session else None
+        at = self._in_hand(security_id, session)
         return float(self._open[at]) if at is not None else None
 
     def traded_range(self, security_id: int, session: date) -> tuple[float, float] | None:
-        at = self._bars.place(session, security_id) if session == self._session else None
+        at = self._in_hand(security_id, session)
         return (float(self._low[at]), float(self._high[at])) if at is not None else None
 
     def close_price(self, security_id: int, session: date) -> float | None:
-        at = self._bars.place(session, security_id) if session == self._session else None
+        at = self._in_hand(security_id, session)
         return float(self._close[at]) if at is not None else None
 
     def traded_volume(self, security_id: int, session: date) -> float | None:
-        at = self._bars.place(session, security_id) if session == self._session else None
+        at = self._in_hand(security_id, session)
         return self._traded[at] if at is not None else None
+
+    def _in_hand(self, security_id: int, session: date) -> int | None:
+        """The place of the bar, where it is of the session that was closed last."""
+        return self._bars.place(session, security_id) if session == self._session else None
 
     def voids_orders(self, security_id: int, session: date) -> bool:
         return (session, security_id) in self._voided
@@ -215,7 +219,12 @@ class MarketHistory:
 
     def _close_of(self, security: int, session: date) -> float:
         at = self._bars.place(session, security)
-        return float(self._close[at]) if at is not None else None  # type: ignore[return-value]
+        if at is None:  # a layer judged it in this session, so there was one
+            raise MissingData(
+                f"There is no bar of security {security} in {session}, though a layer has judged it.",
+                "Materialize the strategy's layers again: the bars have changed since.",
+            )
+        return float(self._close[at])
 
     def _volume_of(self, security: int, session: date) -> float | None:
         at = self._bars.place(session, security)
@@ -273,7 +282,7 @@ class MarketHistory:
         return verdicts
 
 
-def bars_column(bars: pl.DataFrame, name: str) -> pl.Series:
+def _column(bars: pl.DataFrame, name: str) -> pl.Series:
     return bars[name] if name in bars.columns else pl.repeat(None, len(bars), dtype=pl.Float64, eager=True)
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from tradebot_core.model.decision import Action, Decision
 from tradebot_core.model.order import Fill, OrderIntent, RiskVerdict
-from tradebot_core.model.portfolio import Book, Entry
+from tradebot_core.model.portfolio import Book, Entry, EntryKind
 from tradebot_core.model.tables import ResultTable
 from tradebot_core.trading.session import LastPrice
 
@@ -83,6 +83,11 @@ def of_entry(entry: Entry) -> Row:
         "quantity": entry.quantity,
         "cash": str(entry.cash),
     }
+
+
+def to_entries(entries: pl.DataFrame) -> list[Entry]:
+    found = entries.select("entry_key", "session", "kind", "cash", "quantity", "security_id", "symbol").iter_rows()
+    return [Entry(key, session, EntryKind(kind), Decimal(cash), *rest) for key, session, kind, cash, *rest in found]
 
 
 def of_positions(session: date, book: Book, prices: Mapping[int, LastPrice]) -> list[Row]:

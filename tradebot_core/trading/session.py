@@ -33,7 +33,7 @@ from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
 from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisions, hold_where_blocked
 from tradebot_core.time_limit import OutOfTime, stopped_after
 from tradebot_core.trading.fresh_prices import FreshPrice, as_sized
-from tradebot_core.trading.late_actions import LateWord, late_entries
+from tradebot_core.trading.late_actions import Earlier, LateWord, late_entries
 from tradebot_core.trading.rebalance import Carried, plan_orders, spendable
 from tradebot_core.trading.share_classes import of_one_class
 
@@ -88,7 +88,6 @@ class Past:
 
 
 _FIRST_SESSION, _NO_OTHERS = Past(), OtherOrders()
-BookBefore = Callable[[date], Book]  # the book before the open of a session
 # What an account does of itself in a session: of the book before its open and the entries of its actions, further entries.
 OfAccount = Callable[[Book, Sequence[Entry], Close], Sequence[Entry]]
 
@@ -100,18 +99,18 @@ def settle(
     close: Close,
     previous: date,
     now: datetime,
-    book_before: BookBefore | None = None,
+    earlier: Earlier | None = None,
     of_account: OfAccount | None = None,
 ) -> None:
     """Enters what happened to the sleeve in the session: actions on what was held before the open, then fills.
 
-    `book_before` is needed where words come late: what they are about was held in an earlier session. `of_account` stands in for a
+    `earlier` is needed where words come late: what they are about was held in an earlier session. `of_account` stands in for a
     broker's account (trading/simulated_account.py).
     """
     held = journal.book(strategy, previous)
     entries = action_entries(held, close.actions, close.session, close.prices)
-    if close.late and book_before is not None:
-        entries += late_entries(close.late, book_before, held.apply_all(entries), lambda of: _price(close.prices, of))
+    if close.late and earlier is not None:
+        entries += late_entries(close.late, earlier, held.apply_all(entries), lambda of: _price(close.prices, of))
     if of_account is not None:
         entries = (*entries, *of_account(held, entries, close))
     journal.post(strategy, entries)

@@ -93,6 +93,11 @@ class StoreView:
         for session in sessions:
             kept[session] = rows.filter(pl.col("session") == session)
 
+    def forget_results(self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], layer: str = "") -> None:
+        kept = self._results.get((table.name, strategy, book, layer), {})
+        for session in sessions:
+            kept.pop(session, None)
+
     def read_results(
         self,
         table: ResultTable,

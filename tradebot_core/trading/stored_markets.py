@@ -67,7 +67,8 @@ class StoredMarkets:
         return pl.concat([part.verdicts for part in self.layer_by_year(strategy, name, sessions)])
 
     def layer_by_year(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> Iterator["LayerPart"]:
-        """The same, each year when it is asked for and stored before it is given: memory does not grow with the range."""
+        """The same, each year when it is asked for and stored before it is given: memory does not grow with the range. Where it breaks
+        off, the years that it did not come to have no verdicts: what a strategy was before must not stand beside what it is."""
         names = [layer.name for layer in strategy.layers()]
         if name not in names:
             raise MissingData(f"Strategy {strategy.name} has no layer {name}.")
@@ -79,6 +80,8 @@ class StoredMarkets:
                 before = {other: self._verdicts(strategy, other, part) for other in earlier}
                 panel = known.inside(part, _passed(before[earlier[-1]]) if earlier else None)
                 verdicts = evaluate_next(strategy, layer, panel, before, self.quality, judge)
+                if part[0] == sessions[0] and part[-1] != sessions[-1]:
+                    self.store.forget_results(LAYERS, strategy.name, MARKET, sessions, layer=name)
                 self.store.write_results(LAYERS, strategy.name, MARKET, part, verdicts, layer=name)
                 yield LayerPart(part, panel, verdicts)
 
