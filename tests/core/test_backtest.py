@@ -1,5 +1,7 @@
 """A backtest to the cent: on the small market with the shipped strategies, and on single stories with a scripted one."""
 
+import gc
+import weakref
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -13,6 +15,7 @@ from tests.scripted import security_of as scripted_id
 from tradebot_core.errors import MissingData, StrategyError, UsageError
 from tradebot_core.model.tables import BARS, BOOKS, DECISIONS, EQUITY, LAYERS
 from tradebot_core.trading import stored_markets
+from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.markets import MarketHistory
 
 RANGE = HALF_YEAR[25:]
@@ -440,6 +443,25 @@ def test_one_failing_strategy_does_not_change_the_other(tmp_path, market):
         one, other = (b.store.read_results(table, "value_investor", "backtest") for b in (bot, market))
         assert one.equals(other)
     assert security_of("GOOD") in bot.store.read_results(DECISIONS, "value_investor", "backtest")["security_id"]
+
+
+def test_a_year_that_was_walked_through_is_let_go_at_once(tmp_path):
+    """Twenty years of a market are some five gigabytes when they wait for the garbage collector."""
+    bot = scripted(tmp_path, f"{day(0)} buy AAA 0.5")
+    quote(bot, "AAA", 10.0)
+    sleeve, sessions = bot.sleeve("scripted"), days(4)
+    bot.markets.run_layer(sleeve.strategy, "trades", sessions)
+    walk_on = bot.backtest_walk(sleeve, BookState.empty(sleeve.fingerprint), D(100_000))
+    history = bot.markets.history(sleeve.strategy, sessions)
+    seen = weakref.ref(history)
+    gc.disable()
+    try:
+        walk_on.through(sessions, history)
+        assert walk_on.result().tables["fills"]["symbol"].to_list() == ["AAA"]
+        del history
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_a_layer_that_breaks_off_in_a_later_year_leaves_nothing_old_beside_the_new(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 
 import numpy as np
@@ -106,6 +106,8 @@ class MarketHistory:
     """Bars, actions and layer verdicts of a range, handed out session by session in order.
 
     It also answers the simulated engine about the session in hand. Prices carry forward over sessions without a bar.
+
+    It is large and holds nothing that holds it: it goes with the last name for it, and does not wait for the garbage collector.
     """
 
     def __init__(
@@ -141,8 +143,7 @@ class MarketHistory:
         self._session_before: date | None = None
         self._session: date | None = max((last.session for last in before.values()), default=None)
         self._begun: date | None = self._session
-        self._by_security = cache(lambda: _BySecurity(self._bars.table))
-        self._prices: Found[LastPrice] = Found(self._carried.get, lambda: list(self._carried))
+        self._by_security = cache(partial(_BySecurity, self._bars.table))
 
     def again(self) -> "MarketHistory":
         """The same market for another book, before its first session. What was laid out is shared, and so is what one of the books has
@@ -151,7 +152,6 @@ class MarketHistory:
         other = copy(self)
         other._carried = dict(self._before)
         other._session_before, other._session = None, self._begun
-        other._prices = Found(other._carried.get, lambda: list(other._carried))
         return other
 
     def warm_up(self, prices: Mapping[int, LastPrice]) -> None:
@@ -165,17 +165,15 @@ class MarketHistory:
             for on, security, kind, value in self._actions.of(session).iter_rows()
         ]
         self._session_before, self._session = self._session, session
-        self._prices = Found(lambda security: self._last_price(security, session), self._securities)
-        return Close(session, self._prices, actions, self._late.get(session, ()))
+        return Close(session, self._prices(session), actions, self._late.get(session, ()))
 
     def market(self, session: date, held: Sequence[int]) -> SessionMarket:
         """What a decision at the close may look at. `held` are the securities held then, the day's purchases included."""
         assert self._features is not None
         candidates = self._looked_at.candidates.get(session) if self._looked_at else None
         if candidates is None:
-            candidates = self._features.candidates(
-                *self._layers[-1].of(session), lambda security: self._close_of(security, session)
-            )
+            price_of = partial(_close_of, self._bars, self._close, session)
+            candidates = self._features.candidates(*self._layers[-1].of(session), price_of)
             if self._looked_at:
                 self._looked_at.candidates[session] = candidates
         verdicts = self._verdicts(session, held)
@@ -186,7 +184,7 @@ class MarketHistory:
             session,
             candidates,
             verdicts,
-            self._prices,
+            self._prices(session),
             Found(lambda security: self._volume_of(security, session), self._securities),
             Found(lambda security: self._previous_close(security, before, session), self._securities),
             self._industries.of(session) if self._industries is not None else None,
@@ -217,14 +215,8 @@ class MarketHistory:
 
     # Prices
 
-    def _close_of(self, security: int, session: date) -> float:
-        at = self._bars.place(session, security)
-        if at is None:  # a layer judged it in this session, so there was one
-            raise MissingData(
-                f"There is no bar of security {security} in {session}, though a layer has judged it.",
-                "Materialize the strategy's layers again: the bars have changed since.",
-            )
-        return float(self._close[at])
+    def _prices(self, session: date) -> Found[LastPrice]:
+        return Found(lambda security: self._last_price(security, session), self._securities)
 
     def _volume_of(self, security: int, session: date) -> float | None:
         at = self._bars.place(session, security)
@@ -284,6 +276,16 @@ class MarketHistory:
 
 def _column(bars: pl.DataFrame, name: str) -> pl.Series:
     return bars[name] if name in bars.columns else pl.repeat(None, len(bars), dtype=pl.Float64, eager=True)
+
+
+def _close_of(bars: _Rows, closes: np.ndarray, session: date, security: int) -> float:
+    at = bars.place(session, security)
+    if at is None:  # a layer judged it in this session, so there was one
+        raise MissingData(
+            f"There is no bar of security {security} in {session}, though a layer has judged it.",
+            "Materialize the strategy's layers again: the bars have changed since.",
+        )
+    return float(closes[at])
 
 
 class _BySecurity:
