@@ -1,18 +1,15 @@
 """The composition root: from a configuration to a working Tradebot. Here, and only here, the mode, the clock, the store and
 the execution engine are chosen."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -34,13 +31,11 @@ from tradebot_core.interfaces import (
     RiskGate,
 )
 from tradebot_core.model.market import ActionType
-from tradebot_core.model.order import OrderStyle
-from tradebot_core.model.portfolio import Entry, EntryKind, Position, usd
+from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import (
     ACTIONS,
     BARS,
     BOOKS,
-    ENTRIES,
     EQUITY,
     FACTS,
     FUNDAMENTALS,
@@ -55,8 +50,6 @@ from tradebot_core.quant.walk_forward import WalkForward, require_windows, walk_
 from tradebot_core.registry import make_collector, make_strategy, make_variant, require_variants
 from tradebot_core.simulation.sample_market import SampleMarket
 from tradebot_core.stores.file_store import FileStore
-from tradebot_core.strategy import Strategy
-from tradebot_core.trading import rows
 from tradebot_core.trading.account_reconciliation import AccountReconciler
 from tradebot_core.trading.account_sides import KnownAction
 from tradebot_core.trading.arming import Arming, arming_of
@@ -77,64 +70,21 @@ from tradebot_core.trading.risk import LimitGate
 from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.session import sleeve_equity
 from tradebot_core.trading.simulated_account import SimulatedAccount
+from tradebot_core.trading.sleeves import Sleeve, sleeve_of
+from tradebot_core.trading.stored_book import StoredBook
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
 from tradebot_core.trading.sweep import share_layers, walk_together
 from tradebot_core.trading.training import Models
 from tradebot_core.trading.trials import Selection, Trial, idea_of, selection, trial_run, trials_of
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
-from tradebot_core.trading.variants import AS_IS, NO_STRESS, SEPARATOR, STRESSES, Stress, variant_name
+from tradebot_core.trading.variants import AS_IS, NO_STRESS, SEPARATOR, STRESSES, variant_name
 
 # What coverage looks at.
 _OF_BARS = ("security_id", "session", "known_at", "ingested_at")
 _OF_FIGURES = ("cik", "known_at", "ingested_at", "shares_outstanding", "shares_diluted")
 
-# Limits that books exist without; part of a fingerprint only where they are not at this, what they come as.
-_YOUNGER_LIMITS = {
-    "max_price_jump": 0.5,
-    "max_sector_weight": 0.4,
-    "max_unfilled_orders": 3,
-    "unfilled_sessions": 5,
-    "max_drawdown": 0.25,
-    "max_account_orders_per_day": 50,
-    "max_rejected_orders": 3,
-    "price_collar": 0.1,
-    "price_collar_sales": 0.3,
-    "fresh_quote": "when_available",
-    "spend_proceeds": False,
-    "carry_unfilled": False,
-}
-# The same of costs: what they were before there were such settings.
-_YOUNGER_COSTS = {
-    "commission_plan": "fixed",
-    "clearing_per_share": "0",
-    "exchange_per_share": "0",
-    "pass_through_share": "0",
-    "regulatory_fees": False,
-    "impact": "off",
-    "impact_bps": 200.0,
-    "max_participation": None,
-    "dividend_withholding": None,
-    "interest": [],
-    "interest_free_cash": "10000",
-    "delisting_return": None,
-}
-
 _NO_INDUSTRY = "No industry was known when the first session was decided: risk.max_sector_weight limits nothing until one is."
 _MOST_PROCESSES = 3  # for figures; each takes up to 400 MB, and all together stay below 2 GiB
-
-
-@dataclass(frozen=True)
-class Sleeve:
-    """A strategy and its share of the account. `fingerprint` changes with anything that changes its decisions or their cost."""
-
-    strategy: Strategy
-    capital: Decimal
-    fingerprint: str
-    stress: Stress = NO_STRESS
-
-    @property
-    def name(self) -> str:
-        return self.strategy.name
 
 
 @dataclass(frozen=True)
@@ -178,7 +128,7 @@ class Tradebot:
         index = next(n for n, block in enumerate(self.config.strategies) if block.name == of)
         strategy = make_variant(self.config, self.config_path, index, variant)
         strategy.forecaster = Models(self.markets)
-        return _sleeve(self.config, strategy, sleeve.capital, STRESSES.get(variant, NO_STRESS))
+        return sleeve_of(self.config, self.markets.universe, strategy, sleeve.capital, STRESSES.get(variant, NO_STRESS))
 
     def variants(self, name: str) -> list[str]:
         """Those that every strategy has, and those of its block."""
@@ -410,7 +360,7 @@ class Tradebot:
             self.gate,
             self.config.risk,
             engine_at,
-            _StoredBook(self, sleeve.name),
+            self._book(sleeve.name),
             self._simulated_account.entries,
         )
 
@@ -423,10 +373,9 @@ class Tradebot:
 
     def _opening(self, sleeve: Sleeve, first: date, restart: bool) -> tuple[BookState, Decimal | None]:
         before = self.calendar.previous(first)
-        kept = self.store.read_results(BOOKS, sleeve.name, BACKTEST, before, before)
-        if restart or kept.is_empty():
+        state = None if restart else self._book(sleeve.name).state(before)
+        if state is None:
             return BookState.empty(sleeve.fingerprint), usd(sleeve.capital)
-        state = BookState.from_json(kept["state"][0])
         if state.fingerprint != sleeve.fingerprint:
             raise UsageError(
                 f"The backtest of {sleeve.name} up to {before} was made with other parameters, limits, data checks, costs or capital.",
@@ -436,17 +385,10 @@ class Tradebot:
 
     def backtest_sessions(self, name: str, until: date | None = None) -> Sequence[date]:
         """The sessions of the latest unbroken book (up to `until`): each begins where the one before ended."""
-        books = self.store.read_results(BOOKS, name, BACKTEST, end=until).select("session", "before", "after")
-        chain: list[date] = []
-        expected: str | None = None
-        for session, before, after in reversed(list(books.iter_rows())):
-            if expected is not None and after != expected:
-                break
-            chain.append(session)
-            expected = before
-            if before == "":
-                break
-        return chain[::-1]
+        return self._book(name).sessions(until)
+
+    def _book(self, name: str) -> StoredBook:
+        return StoredBook(self.store, self.calendar, name)
 
     def performance(self, name: str, start: date | None = None, end: date | None = None) -> Performance:
         """Figures of the backtest from `start` to `end`; both default to the latest unbroken book's."""
@@ -645,45 +587,22 @@ class Tradebot:
         return engine
 
 
-@dataclass(frozen=True)
-class _StoredBook:
-    """Of a backtest; see trading.backtest.StoredBook."""
-
-    bot: Tradebot
-    name: str
-
-    def positions(self, session: date, first: date) -> Mapping[int, Position]:
-        if session not in self._sessions(first):
-            return {}
-        kept = self.bot.store.read_results(BOOKS, self.name, BACKTEST, session, session)
-        return BookState.from_json(kept["state"][0]).book.positions
-
-    def splits(self, since: date, first: date) -> Sequence[Entry]:
-        sessions = [session for session in self._sessions(first) if session >= since]
-        if not sessions:
-            return ()
-        kept = self.bot.store.read_results(ENTRIES, self.name, BACKTEST, sessions[0], sessions[-1])
-        return rows.to_entries(kept.filter(kind=str(EntryKind.SPLIT)))
-
-    def _sessions(self, first: date) -> Sequence[date]:
-        return self.bot.backtest_sessions(self.name, self.bot.calendar.previous(first))
-
-
 def build(config: Config, config_path: Path) -> Tradebot:
     """Raises ConfigurationError naming file and line when a block cannot be made."""
     calendar = xnys(config.decision_cutoff)
     clock: Clock = SampleClock(SampleMarket(config.sample_market.path).clock_path) if config.sample_market else SystemClock()
     store = FileStore(config.data_store.path, calendar, fictional=config.sample_market is not None)
     collectors = {block.name: make_collector(config, config_path, n, calendar) for n, block in enumerate(config.collectors)}
+    universe = _universe(config)
     sleeves = {
-        block.name: _sleeve(config, make_strategy(config, config_path, n), block.allocated_capital)
+        block.name: sleeve_of(config, universe, make_strategy(config, config_path, n), block.allocated_capital)
         for n, block in enumerate(config.strategies)
         if block.enabled
     }
     for n, block in enumerate(config.strategies):
         if block.enabled:
             require_variants(config, config_path, n)
-    markets = StoredMarkets(store, calendar, _universe(config), config.quality)
+    markets = StoredMarkets(store, calendar, universe, config.quality)
     for sleeve in sleeves.values():
         sleeve.strategy.forecaster = Models(markets)
     return Tradebot(config, config_path, calendar, clock, store, collectors, sleeves, markets, LimitGate(config.risk))
@@ -705,33 +624,6 @@ def _how_to_test(name: str) -> str:
         return f"Run `tradebot backtest {name} --start ... --end ...`."
     how = f" --param {variant.replace(',', ' --param ')}" if "=" in variant else ""
     return f"Run `tradebot sweep {of}{how} --start ... --end ...`."
-
-
-def _sleeve(config: Config, strategy: Strategy, capital: Decimal, stress: Stress = NO_STRESS) -> Sleeve:
-    universe = _universe(config)
-    made_of = {
-        "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
-        "params": strategy.params.model_dump(mode="json"),
-        "risk": _older(config.risk.model_dump(mode="json"), _YOUNGER_LIMITS),
-        "quality": config.quality.model_dump(mode="json"),
-        "costs": _older(config.costs.model_dump(mode="json"), _YOUNGER_COSTS),
-        "cutoff": config.decision_cutoff.isoformat(),
-        "universe": universe and [str(entry) for entry in universe],
-        "capital": str(capital),
-    }
-    if strategy.orders is not OrderStyle.OPEN_AUCTION:  # books made before there was another style go on
-        made_of["orders"] = str(strategy.orders)
-    if config.withholding:
-        made_of["withholding"] = str(config.withholding)
-    if stress != NO_STRESS:
-        made_of["stress"] = asdict(stress)
-    fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
-    return Sleeve(strategy, capital, fingerprint, stress)
-
-
-def _older(made: dict[str, Any], younger: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in force; the younger ones only where they are set, so that books made before there were any go on."""
-    return {name: value for name, value in made.items() if name not in younger or value != younger[name]}
 
 
 def _year_by_year(store: DataStore, sessions: Sequence[date], as_of: datetime) -> Iterator[pl.DataFrame]:

@@ -1,11 +1,10 @@
 """A backtest: the session loop over a range, on a journal in memory and the simulated engine."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
 
 import polars as pl
 
@@ -13,7 +12,7 @@ from tradebot_core.calendar import NEW_YORK, TradingCalendar
 from tradebot_core.config import RiskSettings
 from tradebot_core.interfaces import Clock, ExecutionEngine, OpeningMarket, RiskGate
 from tradebot_core.model.decision import Decision
-from tradebot_core.model.portfolio import Book, Entry, EntryKind, Position, usd
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, usd
 from tradebot_core.model.tables import (
     BOOKS,
     DECISIONS,
@@ -36,6 +35,7 @@ from tradebot_core.trading.rebalance import Carried, carried
 from tradebot_core.trading.rows import Row
 from tradebot_core.trading.session import OfAccount, Past, decide, settle, sleeve_equity, submit
 from tradebot_core.trading.settlement import unsettled_sales
+from tradebot_core.trading.stored_book import StoredBook
 
 _LOOKED_BACK = timedelta(days=30)  # more than a sale takes to settle
 
@@ -69,16 +69,6 @@ class Backtest:
         return self.tables[table.name]
 
 
-class StoredBook(Protocol):
-    """A book up to the session before `first`."""
-
-    def positions(self, session: date, first: date) -> Mapping[int, Position]:
-        """At the close of a session; nothing before the book was opened."""
-
-    def splits(self, since: date, first: date) -> Sequence[Entry]:
-        """Entered from a session on."""
-
-
 class BacktestWalk:
     """Walks a sleeve's book through consecutive sessions. `deposit` is entered in the first one when the book is new.
 
@@ -94,10 +84,10 @@ class BacktestWalk:
         gate: RiskGate,
         limits: RiskSettings,
         engine_at: Callable[[Clock, OpeningMarket], ExecutionEngine],
-        book_of: "StoredBook | None" = None,
+        stored: StoredBook | None = None,
         of_account: OfAccount | None = None,
     ) -> None:
-        """`book_of` tells of the sessions before the walk's first, where the book is not a new one."""
+        """`stored` tells of the sessions before the walk's first, where the book is not a new one."""
         self._strategy = strategy
         self._calendar = calendar
         self._gate = gate
@@ -109,7 +99,7 @@ class BacktestWalk:
         self._engine = engine_at(self._clock, self)
         self._state = opening
         self._digest = "" if deposit is not None else opening.digest
-        self._stored = None if deposit is not None else book_of
+        self._stored = None if deposit is not None else stored
         self._earlier = Earlier(self._book_before, self._splits_since)
         self._of_account = of_account
         self._sold_before = opening.unsettled  # by sessions before the first
