@@ -29,7 +29,7 @@ from tradebot_core.calendar import xnys
 from tradebot_core.clock import SampleClock
 from tradebot_core.errors import ReconciliationError, StoreError
 from tradebot_core.model.order import OrderState
-from tradebot_core.simulation.account import latest
+from tradebot_core.simulation.account import AccountState, latest
 from tradebot_core.simulation.tws import serving
 from tradebot_core.stores.sqlite_ledger import SqliteLedger
 
@@ -233,9 +233,13 @@ class Story:
         for sleeve in self.sleeves:
             self.errand("record", session, Bad(troubles=[Trouble("the link is down")]), sleeve=sleeve)
 
+    def truth(self) -> AccountState:
+        """What is at the broker by the clock. No trader need have connected since the clock was set."""
+        self.tws.hand.do(self.tws.hand.advance)
+        return self.tws.exchange.truth()
+
     def look(self, session: date) -> None:
-        truth, unheard = self.tws.exchange.truth(), self.market.unheard(session)
-        found = list(breaks(self.ledger, truth, session, self.excuses, self.sleeves, unheard))
+        found = list(breaks(self.ledger, self.truth(), session, self.excuses, self.sleeves, self.market.unheard(session)))
         if found:
             raise Broken("\n".join(found))
 

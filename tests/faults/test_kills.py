@@ -75,7 +75,7 @@ def test_killed_as_the_order_arrives_it_is_lost_if_the_broker_never_took_it_and_
         story.noon(DAY)
         story.evening(NEXT)
         assert states(story) == [state]
-        assert len(story.tws.exchange.truth().orders) == (state == "filled")
+        assert len(story.truth().orders) == (state == "filled")
 
 
 def test_killed_again_and_again_during_recovery(tmp_path):
@@ -150,7 +150,7 @@ def test_a_run_whose_permit_was_given_to_another_wakes_up_and_sends_nothing(tmp_
         issue_permit(story.ledger, xnys(), story.clock.now(), Purpose.SUBMIT, renew=True)
         for permit in (old.permit_id, "forged"):
             assert story.errand("submit", DAY, permit=permit, renew=False) == 0
-        assert (states(story), story.tws.exchange.truth().orders) == ([], [])
+        assert (states(story), story.truth().orders) == ([], [])
         story.dawn(DAY)
         assert states(story) == ["working"]
 
@@ -164,7 +164,7 @@ def test_a_ledger_restored_from_before_the_sending_adopts_what_the_broker_has(tm
         shutil.rmtree(tmp_path / "store")
         shutil.copytree(tmp_path / "backup", tmp_path / "store")
         story.dawn(DAY)
-        assert (states(story), len(story.tws.exchange.truth().orders)) == (["working"], 1)
+        assert (states(story), len(story.truth().orders)) == (["working"], 1)
         story.noon(DAY)
         story.evening(NEXT)
 
@@ -176,11 +176,11 @@ def test_a_halt_and_the_deadline_stop_a_run_that_was_killed_from_sending_the_res
         story.errand("submit", DAY, Bad(troubles=[Trouble("kill after the order")]))
         story.ledger.halt("a test", story.clock.now())
         story.errand("submit", DAY)
-        assert len(story.tws.exchange.truth().orders) == 1
+        assert len(story.truth().orders) == 1
         story.ledger.resume(story.clock.now())
         story.clock.set(at(xnys().next(DAY), 9, 26))
         story.errand("submit", DAY)
-        assert (sorted(states(story)), len(story.tws.exchange.truth().orders)) == (["expired", "sending"], 1)
+        assert (sorted(states(story)), len(story.truth().orders)) == (["expired", "sending"], 1)
         story.noon(DAY)
         story.excuses[DAY] += 1  # the second order expired, as it should
         story.evening(NEXT)

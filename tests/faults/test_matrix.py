@@ -91,7 +91,7 @@ def test_who_was_dead_all_day_sends_nothing_until_a_person_has_looked(tmp_path):
         story.clock.set(at(FOURTH, 8))
         assert story.errand("submit", THIRD) == 0
         assert outcome(story).startswith(f"in_doubt What became of {SLEEVE}|{DAY}|100100|buy is not known")
-        assert len(story.tws.exchange.truth().orders) == 1
+        assert len(story.truth().orders) == 1
         assert (LineKind.POSITION, "AAA") in [(kind, what.split()[0]) for kind, what in breaks_with_the_account(story)]
 
 
@@ -144,7 +144,7 @@ def test_what_fills_while_the_gateway_has_lost_ibkr_is_entered_when_it_is_back(t
         story.clock.set(at(NEXT, 10, 15))
         down = Trouble("the link is down")
         assert story.errand("record", DAY, Bad(troubles=[down])) == REFUSED
-        assert (states(story), len(story.tws.exchange.truth().executions)) == (["working"], 1)
+        assert (states(story), len(story.truth().executions)) == (["working"], 1)
         hand.down.word = int(word)
         story.noon(DAY)
         assert states(story) == ["filled"]
@@ -157,7 +157,7 @@ def test_a_link_that_is_lost_while_the_order_is_sent_leaves_one_order_or_none(tm
         story.dawn(DAY, [Bad(troubles=[Trouble("link lost", nth)])])
         story.noon(DAY)
         story.evening(NEXT)
-        orders = story.tws.exchange.truth().orders
+        orders = story.truth().orders
         assert (states(story), len(orders)) in ((["filled"], 1), (["lost"], 0))
 
 
@@ -195,7 +195,7 @@ def test_two_sleeves_with_the_same_share_keep_their_books_apart_and_are_the_acco
             story.dawn(session, [Bad(troubles=[Trouble("kill after the order")])])
             story.noon(session)
         story.evening(THIRD)
-        assert len({order.order_ref for order in story.tws.exchange.truth().orders}) >= 3
+        assert len({order.order_ref for order in story.truth().orders}) >= 3
         books = [story.ledger.book(of, THIRD).positions for of in story.sleeves]
         assert (list(books[0]), list(books[1])) == ([], [100_100])
 

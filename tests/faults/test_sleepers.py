@@ -111,11 +111,11 @@ def test_a_sleeper_that_wakes_after_the_open_sends_nothing_more(tmp_path):
             before = []
 
             def noon(story: Story = story, before: list = before) -> None:
-                before += story.tws.exchange.truth().orders
+                before += story.truth().orders
                 story.clock.set(NOON)
 
             slept = overtaken(story, "submit", DAY, nth, noon)
             if not slept:
                 break
-            assert len(story.tws.exchange.truth().orders) == len(before), (nth, story.marks[nth - 1])
+            assert len(story.truth().orders) == len(before), (nth, story.marks[nth - 1])
     assert nth > 5
