@@ -446,12 +446,16 @@ class Tradebot:
         )
 
     def write_tear_sheet(self, report: Report, path: Path | None = None) -> Path:
-        """One HTML file; without a `path` it is reports/<strategy>.html in the store's folder. Returns where it is."""
+        """One HTML file; without a `path` it is at `tear_sheet`. Returns where it is."""
         from tradebot_core.trading.tear_sheet import write  # noqa: PLC0415  draws with matplotlib, half a second to load
 
-        path = path or self.config.data_store.path / "reports" / f"{report.strategy}.html"
+        path = path or self.tear_sheet(report.strategy)
         write(report, path)
         return path
+
+    def tear_sheet(self, name: str) -> Path:
+        """Where that of the strategy's last report is."""
+        return self.config.data_store.path / "reports" / f"{name}.html"
 
     def coverage(self, sessions: Sequence[date]) -> Coverage:
         """How much of the universe there was to see in consecutive sessions."""

@@ -1,7 +1,7 @@
 """What all assets of the project have in common: sessions as partitions, ranges in one run, and how they report."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -73,17 +73,50 @@ def session_asset(
     return asset
 
 
+def session_assets(
+    name: str,
+    specs: Sequence[dg.AssetSpec],
+    work: Callable[[dg.AssetExecutionContext, Any, Sequence[date], Sequence[dg.AssetKey]], Mapping[dg.AssetKey, Report]],
+    resource: type[Research] | type[Execution],
+    partitions: dg.PartitionsDefinition,
+    checks: Sequence[dg.AssetCheckSpec] = (),
+) -> dg.AssetsDefinition:
+    """Assets of which any are made together: `work` makes those that a run asks for, for all its sessions at once, in one step."""
+    resource_name = resource.__name__.lower()
+
+    @dg.multi_asset(
+        name=name,
+        specs=specs,
+        check_specs=checks,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        required_resource_keys={resource_name},
+        can_subset=True,
+    )
+    def assets(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        given = getattr(context.resources, resource_name)
+        wanted = [spec.key for spec in specs if spec.key in context.selected_asset_keys]
+        reports = work(context, given, sessions_of(context, given.calendar), wanted)
+        for key in wanted:
+            _attach(context, reports[key], key)
+            asked = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
+            results = [result for result in reports[key].checks if result.check_name in asked]
+            yield dg.MaterializeResult(asset_key=key, check_results=results)
+
+    return assets
+
+
 def sessions_of(context: dg.AssetExecutionContext, calendar: TradingCalendar) -> Sequence[date]:
     """The sessions this run is about, ascending."""
     wanted = context.partition_key_range
     return calendar.sessions(date.fromisoformat(wanted.start), date.fromisoformat(wanted.end))
 
 
-def _attach(context: dg.AssetExecutionContext, report: Report) -> None:
+def _attach(context: dg.AssetExecutionContext, report: Report, key: dg.AssetKey | None = None) -> None:
     """The summary goes to the last session only: Dagster would copy it, pictures and all, into the events of every one."""
     for session, numbers in report.sessions.items():
-        context.add_asset_metadata(numbers, partition_key=session.isoformat())
-    context.add_asset_metadata(report.summary, partition_key=context.partition_key_range.end)
+        context.add_asset_metadata(numbers, asset_key=key, partition_key=session.isoformat())
+    context.add_asset_metadata(report.summary, asset_key=key, partition_key=context.partition_key_range.end)
 
 
 def table(rows: pl.DataFrame) -> dg.MetadataValue:

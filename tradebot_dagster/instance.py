@@ -1,5 +1,6 @@
 """Dagster's own records for one configuration, and backtests run in this process on them."""
 
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from ruamel.yaml import YAML
 
 from tradebot_core.config import Config, load_config
 from tradebot_core.errors import TradebotError
+from tradebot_core.trading.report import Report
 from tradebot_dagster.defs import definitions_of
 from tradebot_dagster.defs.jobs import backtest_job_name
 from tradebot_dagster.defs.sensors import why_failed
-from tradebot_dagster.resources import tradebot_of
+from tradebot_dagster.resources import Research, tradebot_of
 
 _SETTINGS = Path(__file__).resolve().parent.parent / "dagster.yaml"
 _WRITTEN_BASE = Path("data/dagster")  # what the base_dirs in dagster.yaml begin with
@@ -40,15 +42,24 @@ def instance(config: Config) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_config(str(dagster_home(config)))
 
 
-def run_backtest_in_process(config_path: Path, strategy: str, start: date, end: date, restart: bool = True) -> str:
-    """Collects, screens, backtests and sums up in one run over the sessions from `start` to `end`; returns the run's id.
+@dataclass(frozen=True)
+class Done:
+    """`report` is that of the run; a run of one session makes none."""
+
+    run_id: str
+    report: Report | None
+
+
+def run_backtest_in_process(config_path: Path, strategy: str, start: date, end: date, restart: bool = True) -> Done:
+    """Collects, screens, backtests and sums up in one run over the sessions from `start` to `end`.
 
     Raises UsageError when there is no such strategy or session, TradebotError with the failing step's words when it fails.
     """
     tradebot = tradebot_of(config_path)
     tradebot.sleeve(strategy)
     sessions = tradebot.calendar.sessions(start, end)
-    job = definitions_of(tradebot).resolve_job_def(backtest_job_name(strategy))
+    research = Research(tradebot)
+    job = definitions_of(tradebot, research).resolve_job_def(backtest_job_name(strategy))
     settings: dict[str, Any] = {
         "ops": {f"{strategy}__backtest": {"config": {"restart": restart}}},
         "loggers": {
@@ -68,7 +79,7 @@ def run_backtest_in_process(config_path: Path, strategy: str, start: date, end: 
                 said = "\n".join([said, *found])
                 mend += " `tradebot export quarantine --format csv -o -` lists what was refused of the data."
             raise TradebotError(said, mend)
-        return result.run_id
+        return Done(result.run_id, research.reports.get(strategy))
 
 
 def _blocking_findings(result: dg.ExecuteInProcessResult) -> list[str]:

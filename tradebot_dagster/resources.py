@@ -35,10 +35,11 @@ def tradebot_of(config_path: Path) -> Tradebot:
 
 
 class Research:
-    """Facts, layers and backtests."""
+    """Facts, layers and backtests. `reports` are those that it has made, by strategy."""
 
     def __init__(self, tradebot: Tradebot) -> None:
         self._tradebot = tradebot
+        self.reports: dict[str, Report] = {}
 
     @property
     def calendar(self) -> TradingCalendar:
@@ -61,8 +62,8 @@ class Research:
     def panel(self, sessions: Sequence[date], figures: Collection[str] | None = None) -> pl.DataFrame:
         return self._tradebot.markets.panel(sessions, figures)
 
-    def layer_by_year(self, strategy: str, layer: str, sessions: Sequence[date]) -> Iterator[LayerPart]:
-        return self._tradebot.markets.layer_by_year(self._tradebot.sleeve(strategy).strategy, layer, sessions)
+    def layers_by_year(self, strategy: str, layers: Sequence[str], sessions: Sequence[date]) -> Iterator[LayerPart]:
+        return self._tradebot.markets.layers_by_year(self._tradebot.sleeve(strategy).strategy, layers, sessions)
 
     def backtest(self, strategy: str, sessions: Sequence[date], restart: bool) -> dict[str, pl.DataFrame]:
         return self._tradebot.backtest(strategy, sessions, restart)
@@ -83,7 +84,8 @@ class Research:
         return self._tradebot.performance(strategy, end=until)
 
     def report(self, strategy: str, until: date) -> Report:
-        return self._tradebot.report(strategy, until)
+        self.reports[strategy] = self._tradebot.report(strategy, until)
+        return self.reports[strategy]
 
     def write_tear_sheet(self, report: Report) -> Path:
         return self._tradebot.write_tear_sheet(report)

@@ -450,6 +450,7 @@ def test_forgotten_sessions_are_missing_until_they_are_written_again(store, reop
     store.write_results(EQUITY, "s", "live", [DAY, NEXT, THIRD], equity((DAY, "1"), (NEXT, "2"), (THIRD, "3")))
     store.forget_results(EQUITY, "s", "live", [NEXT, THIRD])
     assert list(reopen().result_sessions(EQUITY, "s", "live")) == [DAY]
+    assert values(store) == [(DAY, "1")]
     store.write_results(EQUITY, "s", "live", [NEXT, THIRD], equity((NEXT, "4")))
     assert list(reopen().result_sessions(EQUITY, "s", "live")) == [DAY, NEXT, THIRD]
     assert values(store) == [(DAY, "1"), (NEXT, "4")]

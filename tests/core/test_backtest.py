@@ -380,7 +380,7 @@ def test_candidates_come_by_rank_then_security_and_those_without_a_rank_last():
         orient="row",
     )
     prices = {"session": [day(0)] * 4, "security_id": [scripted_id(s) for s in ranks], "close": [1.0] * 4}
-    bars = pl.DataFrame(prices).with_columns(open=1.0, low=1.0, high=1.0, median_dollar_volume_20d=pl.lit(1e6))
+    bars = pl.DataFrame(prices).with_columns(open=1.0, low=1.0, high=1.0, volume=1e6)
     actions = pl.DataFrame(schema={"session": pl.Date, "security_id": pl.Int64, "type": pl.String, "value": pl.Float64})
 
     def candidates(rows: pl.DataFrame) -> list[str]:

@@ -19,7 +19,7 @@ from tradebot_core.errors import ConfigurationError, StrategyError
 from tradebot_core.model.decision import LayerResult, Verdict
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Rule, SymbolLayer, TableLayer, rank_in_session
-from tradebot_core.trading.layers import evaluate_layer, layer_input
+from tradebot_core.trading.layers import evaluate_layer, passed_by
 from tradebot_core.wiring import Tradebot
 
 ROOT = Path(__file__).parents[2]
@@ -315,11 +315,12 @@ def test_a_layer_in_plain_python_may_read_anything():
 def test_carrying_only_what_a_layer_reads_changes_no_byte_of_its_verdicts(tmp_path, name):
     bot = tradebot(tmp_path)
     fill_store(bot)
-    strategy, before = bot.sleeve(name).strategy, {}
+    strategy, rows = bot.sleeve(name).strategy, bot.markets.panel(RANGE)
     for layer in strategy.layers():
         stored = bot.markets.run_layer(strategy, layer.name, RANGE)
-        before[layer.name] = evaluate_layer(strategy, layer, layer_input(bot.markets.panel(RANGE), before))
-        assert repr(stored.rows()) == repr(before[layer.name].rows())
+        verdicts = evaluate_layer(strategy, layer, rows)
+        assert repr(stored.rows()) == repr(verdicts.rows())
+        rows = passed_by(verdicts, rows)
     assert "retained_earnings" not in bot.markets.panel(RANGE, strategy.layers()[0].reads()).columns
 
 

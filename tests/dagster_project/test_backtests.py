@@ -149,7 +149,7 @@ def test_collectors_report_what_is_new_and_what_was_refused(tmp_path: Path, samp
 def test_in_one_process_a_backtest_runs_from_facts_to_figures(tmp_path: Path, sample_market: Path) -> None:
     path, _ = on_sample_market(tmp_path, sample_market)
     first, last = date(2024, 5, 14), date(2024, 5, 31)
-    run_id = run_backtest_in_process(path, "value_investor", first, last)
+    run_id = run_backtest_in_process(path, "value_investor", first, last).run_id
     bot = load(path)
     assert list(bot.backtest_sessions("value_investor")) == list(bot.calendar.sessions(first, last))
     with instance(bot.config) as records:

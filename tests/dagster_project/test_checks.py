@@ -94,7 +94,7 @@ def test_a_session_without_any_bar_stops_everything_after_it(tmp_path: Path, sam
         result = gapped.run(*facts, *BACKTESTED, first=date(2024, 5, 14), last=date(2024, 5, 16))
     assert not result.success
     assert checks(result)["every_session_has_bars"] == (False, "ERROR")
-    assert not done(result) & {"price_bars", "value_investor__screen", "value_investor__backtest"}
+    assert not done(result) & {"price_bars", "value_investor__layers", "value_investor__backtest"}
 
 
 def test_a_security_without_a_bar_is_a_warning_that_names_it(tmp_path: Path, sample_market: Path) -> None:

@@ -35,7 +35,7 @@ def test_what_a_strategy_does_stops_it_and_no_other(tmp_path: Path, which: str, 
     (failure,) = result.get_step_failure_events()
     assert told in failure.step_failure_data.error.to_string()
     in_decision = which in ("TooMuch", "DecidesForever")
-    assert failure.step_key == ("hostile__backtest" if in_decision else "hostile__screen")
+    assert failure.step_key == ("hostile__backtest" if in_decision else "hostile__layers")
     # All sessions of the other strategy, and of this one none from the asset that failed on.
     assert {key: len(found) for key, found in materialized.items()} == {
         "hostile/screen": 4 if in_decision else 0,

@@ -74,7 +74,7 @@ def test_a_failed_run_leaves_a_line_for_people_and_machines(small: Project, tmp_
     context = dg.build_run_status_sensor_context("tell_of_failures", failure, small.instance, result.dagster_run)
     failure_sensor(alerts)(context.for_run_failure())
     line = json.loads(alerts.read_text())
-    assert (line["run_id"], line["failed"]) == (result.run_id, ["value_investor__analyze"])
+    assert (line["run_id"], line["failed"]) == (result.run_id, ["value_investor__layers"])
     assert "Materialize value_investor/screen for them first." in line["why"]
     assert line["session"] == str(SESSIONS[30])
 

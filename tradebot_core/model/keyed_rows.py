@@ -11,6 +11,14 @@ def in_order(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     return rows if _is_ordered(rows, key) else rows.sort(*key, maintain_order=True)
 
 
+def joined_in_order(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """The same, of ordered tables that were put one below the other. Where the later ones are later in the second column of the key,
+    as bars of years are, putting together what has one first column is enough."""
+    if _is_ordered(rows, key):
+        return rows
+    return in_order(rows.sort(key[0], maintain_order=True), key)
+
+
 def _is_ordered(rows: pl.DataFrame, key: Sequence[str]) -> bool:
     """Whether no row is before the one above it."""
     alike = pl.repeat(True, max(len(rows) - 1, 0), dtype=pl.Boolean, eager=True)  # each row and the one below it, so far
@@ -24,6 +32,13 @@ def _is_ordered(rows: pl.DataFrame, key: Sequence[str]) -> bool:
             return False
         alike &= same
     return True
+
+
+def spans(values: pl.Series) -> dict[Any, tuple[int, int]]:
+    """Of a column whose like values stand together, where those of each begin and end."""
+    runs = values.rle().struct.unnest()
+    ends = runs["len"].cum_sum()
+    return dict(zip(runs["value"], zip((ends - runs["len"]).to_list(), ends.to_list(), strict=True), strict=True))
 
 
 def _is_first() -> pl.Expr:

@@ -23,7 +23,7 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.fundamentals import FIGURES, Fundamentals
-from tradebot_core.model.keyed_rows import is_last_of
+from tradebot_core.model.keyed_rows import is_last_of, spans
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
 from tradebot_core.quant.asof import last_places
 from tradebot_core.quant.reporting import REPORTING_COLUMNS, remembered, with_reporting
@@ -154,6 +154,22 @@ def median_dollar_volume() -> pl.Expr:
     )
     # Over all rows at once: a window that reaches into another security is not unbroken.
     return pl.when(unbroken).then((pl.col("close") * pl.col("volume")).rolling_median(LIQUIDITY_WINDOW))
+
+
+class MedianVolumes:
+    """median_dollar_volume_20d (USD) of the securities that are asked for, from what `known_bars` gives."""
+
+    def __init__(self, bars: pl.DataFrame) -> None:
+        self._bars = bars.select("security_id", "session", "number", "close", "volume")
+        self._spans = spans(bars["security_id"])
+        self._made: dict[int, dict[date, float | None]] = {}
+
+    def of(self, security_id: int, session: date) -> float | None:
+        if security_id not in self._made:
+            start, stop = self._spans.get(security_id, (0, 0))
+            own = self._bars.slice(start, stop - start)
+            self._made[security_id] = dict(own.select("session", median=median_dollar_volume()).iter_rows())
+        return self._made[security_id].get(session)
 
 
 def _known_bars(bars: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar, liquidity: bool) -> pl.DataFrame:

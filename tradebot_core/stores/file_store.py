@@ -14,6 +14,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence, Set
 from datetime import date, datetime
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
@@ -23,7 +24,7 @@ from tradebot_core.errors import ConfigurationError, StoreError
 from tradebot_core.interfaces import Batch, Ledger, Rejected, Trials
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.issuers import first_cik
-from tradebot_core.model.keyed_rows import in_order, is_last_of, merged, once_each, parts
+from tradebot_core.model.keyed_rows import in_order, is_last_of, joined_in_order, merged, once_each, parts
 from tradebot_core.model.market import SessionClose
 from tradebot_core.model.tables import (
     ABSENT_COLUMNS,
@@ -179,7 +180,7 @@ class FileStore:
             frames.append(parquet_files.read_as(path, table.schema, read).filter(wanted))
         rows = pl.concat(frames) if frames else pl.DataFrame(schema={c: table.schema[c] for c in read})
         if table.name not in BY_ISSUER:  # whose files, in order of their names, hold the order of the key
-            rows = rows.sort(*table.key, "known_at", "ingested_at")
+            rows = joined_in_order(rows, [*table.key, "known_at", "ingested_at"])
         nothing = [pl.lit(None, table.schema[column]).alias(column) for column in without]
         return rows.with_columns(nothing).select(table.schema.names())
 
@@ -274,16 +275,19 @@ class FileStore:
         if strange:
             raise StoreError(f"Rows of {sorted(map(str, strange))} do not belong to the sessions being written to {folder}.")
         with parquet_files.exclusive(folder):
-            replaced = pl.Series(sessions, dtype=pl.Date).implode()
             years = sorted({session.year for session in sessions})
+            kept = _by_year(set(_sessions_in(folder / "sessions.json")) - set(sessions))
+            gone: set[date] = set()
             for year in years:
                 path = folder / f"{year}.parquet"
                 fresh = rows.filter(pl.col("session").dt.year() == year) if len(years) > 1 else rows
-                if path.exists():
-                    kept = parquet_files.read(path).filter(~pl.col("session").is_in(replaced))
-                    fresh = pl.concat([kept, fresh], how="diagonal_relaxed" if table.open_columns else "vertical")
+                if year in kept and path.exists():
+                    old = _only(path, kept[year])
+                    fresh = pl.concat([old, fresh], how="diagonal_relaxed" if table.open_columns else "vertical")
+                else:  # a file that was deleted takes its sessions with it
+                    gone |= {*kept.get(year, ())}
                 parquet_files.write(in_order(fresh, ["session", *table.key]), path)
-            self._remember_sessions(folder, sessions)
+            self._set_sessions(folder, {*_sessions_in(folder / "sessions.json"), *sessions} - gone)
 
     def read_results(
         self,
@@ -307,10 +311,7 @@ class FileStore:
         }
         frames = []
         for year in sorted(years):
-            path = folder / f"{year}.parquet"
-            if not path.exists():
-                raise StoreError(f"{path} is gone, though its sessions were written.", "Materialize them again, or restore it.")
-            frames.append(parquet_files.read(path).filter(wanted))
+            frames.append(_read_result(folder / f"{year}.parquet").filter(wanted))
         if not frames:
             return pl.DataFrame(schema=table.schema)
         return pl.concat(frames, how="diagonal_relaxed" if table.open_columns else "vertical")
@@ -321,7 +322,14 @@ class FileStore:
     def forget_results(self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], layer: str = "") -> None:
         folder = self._results(table, strategy, book, layer)
         with parquet_files.exclusive(folder):
-            self._set_sessions(folder, set(_sessions_in(folder / "sessions.json")) - set(sessions))
+            kept = set(_sessions_in(folder / "sessions.json")) - set(sessions)
+            self._set_sessions(folder, kept)
+            for year in {session.year for session in sessions}:
+                path = folder / f"{year}.parquet"
+                if of_year := _by_year(kept).get(year):
+                    parquet_files.write(_only(path, of_year), path)
+                else:
+                    path.unlink(missing_ok=True)
 
     def copy_results(self, table: ResultTable, layer: str, book: str, giver: str, taker: str) -> None:
         source, target = self._results(table, giver, book, layer), self._results(table, taker, book, layer)
@@ -333,7 +341,7 @@ class FileStore:
             for file in sorted(source.glob("*.parquet")):
                 parquet_files.link(file, target / file.name)
             (target / "sessions.json").unlink(missing_ok=True)
-            self._remember_sessions(target, _sessions_in(source / "sessions.json"))
+            self._set_sessions(target, {*_sessions_in(source / "sessions.json")})
 
     def data_version(self) -> str:
         digest = hashlib.sha256()
@@ -344,9 +352,6 @@ class FileStore:
     @cached_property
     def trials(self) -> Trials:
         return TrialFile(self._path / "trials.sqlite")
-
-    def _remember_sessions(self, folder: Path, sessions: Sequence[date]) -> None:
-        self._set_sessions(folder, {*_sessions_in(folder / "sessions.json"), *sessions})
 
     def _set_sessions(self, folder: Path, sessions: Set[date]) -> None:
         path = folder / "sessions.json"
@@ -386,6 +391,21 @@ class FileStore:
             )
         if found < SCHEMA_VERSION:
             migrate(self._path, SCHEMA_VERSION)
+
+
+def _by_year(sessions: Set[date]) -> dict[int, list[date]]:
+    return {year: list(of_year) for year, of_year in groupby(sorted(sessions), key=lambda session: session.year)}
+
+
+def _only(path: Path, sessions: Sequence[date]) -> pl.DataFrame:
+    """The rows of these sessions. Others may be there, of a write that broke off before it came to be known."""
+    return _read_result(path).filter(pl.col("session").is_in(pl.Series(sessions, dtype=pl.Date).implode()))
+
+
+def _read_result(path: Path) -> pl.DataFrame:
+    if not path.exists():
+        raise StoreError(f"{path} is gone, though its sessions were written.", "Materialize them again, or restore it.")
+    return parquet_files.read(path)
 
 
 def _sessions_in(path: Path) -> list[date]:

@@ -4,7 +4,7 @@ Before the first layer stand the data checks (quant/quality.py), for every strat
 further: it carries the check as the first layer's verdict, and the others are judged and ranked without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import polars as pl
 
@@ -26,48 +26,48 @@ def evaluate_layers(
 ) -> dict[str, pl.DataFrame]:
     """The verdict table of every layer, by name, each sorted by session and security."""
     verdicts: dict[str, pl.DataFrame] = {}
-    for layer in strategy.layers():
-        verdicts[layer.name] = evaluate_next(strategy, layer, panel, verdicts, quality)
+    rows = panel
+    for n, layer in enumerate(strategy.layers()):
+        verdicts[layer.name] = evaluate_next(strategy, layer, rows, n == 0, quality)
+        rows = passed_by(verdicts[layer.name], rows)
     return verdicts
 
 
-def reads_of(strategy: Strategy, layer: Layer, first: bool, quality: QualitySettings = DATA_CHECKS_ON) -> frozenset[str] | None:
-    """The panel's columns that `evaluate_next` looks at for the layer: all of them when None."""
-    own = layer.reads()
-    if own is None or not (first and is_checked(strategy)):
-        return own
-    return own | {column for rule, _ in in_force(quality) for column in (*rule.columns, *rule.doubts)}
-
-
-def reads_of_all(strategy: Strategy, quality: QualitySettings = DATA_CHECKS_ON) -> frozenset[str] | None:
-    """The panel's columns that any of the strategy's layers looks at: all of them when None."""
+def reads_of(
+    strategy: Strategy, quality: QualitySettings = DATA_CHECKS_ON, layers: Collection[str] | None = None
+) -> frozenset[str] | None:
+    """The panel's columns that the strategy's layers (or some of them, by name) and the data checks before the first look at: all of
+    them when None."""
     found: frozenset[str] = frozenset()
     for n, layer in enumerate(strategy.layers()):
-        own = reads_of(strategy, layer, n == 0, quality)
+        if layers is not None and layer.name not in layers:
+            continue
+        own = layer.reads()
         if own is None:
             return None
         found |= own
+        if n == 0 and is_checked(strategy):
+            found |= {column for rule, _ in in_force(quality) for column in (*rule.columns, *rule.doubts)}
     return found
 
 
 def evaluate_next(
     strategy: Strategy,
     layer: Layer,
-    panel: pl.DataFrame,
-    before: Mapping[str, pl.DataFrame],
+    rows: pl.DataFrame,
+    first: bool,
     quality: QualitySettings,
     judge: SymbolJudge | None = None,
 ) -> pl.DataFrame:
-    """The verdicts of the layer that follows those in `before`: the data checks and the layer where there are none.
-
-    `judge` is one of the layer that outlives the call."""
-    if before or not is_checked(strategy):
-        return evaluate_layer(strategy, layer, layer_input(panel, before), judge)
-    stopped = blocks(panel, quality)
+    """The verdicts of a layer on the rows it is shown: of the panel by the first one, with the data checks before it; of what passed
+    all those before it (`passed_by`) by another. `judge` is one of the layer that outlives the call."""
+    if not first or not is_checked(strategy):
+        return evaluate_layer(strategy, layer, rows, judge)
+    stopped = blocks(rows, quality)
     if stopped.is_empty():
-        return evaluate_layer(strategy, layer, panel, judge)
-    sound = panel.join(stopped, on=_KEY, how="anti", maintain_order="left")
-    unsound = panel.join(stopped, on=_KEY, how="semi", maintain_order="left")
+        return evaluate_layer(strategy, layer, rows, judge)
+    sound = rows.join(stopped, on=_KEY, how="anti", maintain_order="left")
+    unsound = rows.join(stopped, on=_KEY, how="semi", maintain_order="left")
     own = evaluate_layer(strategy, layer, without_doubted(unsound, quality))
     return pl.concat([evaluate_layer(strategy, layer, sound, judge), _stopped(own, stopped)], how="vertical_relaxed").sort(_KEY)
 
@@ -88,16 +88,12 @@ def _stopped(own: pl.DataFrame, stopped: pl.DataFrame) -> pl.DataFrame:
     ).select(own.columns)
 
 
-def layer_input(panel: pl.DataFrame, before: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The panel rows that passed every layer in `before` (in order), with the features those added."""
-    rows = panel
-    for verdicts in before.values():
-        passed = verdicts.drop("symbol", *(c for c in VERDICT_COLUMNS if c != "passed")).filter("passed").drop("passed")
-        if rows.select(_KEY).equals(passed.select(_KEY)):
-            rows = rows.hstack(passed.drop(_KEY))
-        else:
-            rows = rows.join(passed, on=_KEY, how="inner", maintain_order="left")
-    return rows
+def passed_by(verdicts: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Of the rows that a layer was shown (or some of them) those that it passed, with the features it added."""
+    found = verdicts.drop("symbol", *(c for c in VERDICT_COLUMNS if c != "passed"))
+    if rows.select(_KEY).equals(found.select(_KEY)):
+        return rows.hstack(found.drop(_KEY)).filter("passed").drop("passed")
+    return rows.join(found.filter("passed").drop("passed"), on=_KEY, how="inner", maintain_order="left")
 
 
 def evaluate_layer(strategy: Strategy, layer: Layer, rows: pl.DataFrame, judge: SymbolJudge | None = None) -> pl.DataFrame:

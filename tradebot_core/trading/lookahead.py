@@ -36,7 +36,7 @@ from tradebot_core.strategy import Strategy
 from tradebot_core.trading import leaks
 from tradebot_core.trading.backtest import Backtest, BacktestWalk
 from tradebot_core.trading.book_state import BookState
-from tradebot_core.trading.layers import reads_of_all
+from tradebot_core.trading.layers import reads_of
 from tradebot_core.trading.leaks import Leak, differences
 from tradebot_core.trading.lookahead_causes import CHANGES_WITH_NOISE, NOT_REPRODUCED, Causes
 from tradebot_core.trading.lookahead_figures import figures_of_later
@@ -78,7 +78,7 @@ class LookAheadGate:
         calendar, last = self.markets.calendar, max(sessions)
         kept = KeptStore(self.markets.store, calendar.cutoff(calendar.offset(last, _LATER)))
         stamped_early = not leaks.known_before_period_end(kept.whole(FUNDAMENTALS, without=("provenance",))).is_empty()
-        members, looks_at = self.markets.members(), reads_of_all(self.strategy)
+        members, looks_at = self.markets.members(), reads_of(self.strategy)
         causes, compared = Causes(self.strategy), Compared()
         found = self._fills_out_of_time(book)
         for session in sorted(sessions):

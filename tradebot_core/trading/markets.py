@@ -4,12 +4,12 @@ The tables of many sessions are laid out once as arrays in the order of session 
 them by bisection, and nothing is made of the thousands of rows that nobody asks for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from functools import cache, partial
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -18,7 +18,7 @@ import polars as pl
 from tradebot_core.errors import MissingData
 from tradebot_core.model.candidates import Candidates, FeatureTable, readable
 from tradebot_core.model.decision import Verdict
-from tradebot_core.model.keyed_rows import in_order
+from tradebot_core.model.keyed_rows import in_order, spans
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
 from tradebot_core.trading.found import Found
@@ -34,9 +34,18 @@ def closes_of(bars: pl.DataFrame) -> dict[int, LastPrice]:
     return {security: LastPrice(usd(close), session) for session, security, close in rows}
 
 
+def volumes_in(panel: pl.DataFrame) -> Callable[[int, date], float | None]:
+    """The median dollar volume by security and session, of rows of the panel."""
+    known = {
+        (security, on): volume for security, on, volume in panel.select(*_ROW[::-1], "median_dollar_volume_20d").iter_rows()
+    }
+    return lambda security_id, session: known.get((security_id, session))
+
+
 # An order decided before one of these means other shares than those that trade after it.
 VOIDING_ACTIONS = (str(ActionType.SPLIT), str(ActionType.DELISTING))
 _ROW = ("session", "security_id")
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 class SessionRows:
@@ -44,51 +53,64 @@ class SessionRows:
 
     def __init__(self, rows: pl.DataFrame) -> None:
         self._rows = in_order(rows, ["session"])
-        self._at = _places(self._rows["session"])
+        self._at = spans(self._rows["session"])
 
     def of(self, session: date) -> pl.DataFrame:
         start, stop = self._at.get(session, (0, 0))
         return self._rows.slice(start, stop - start)
 
 
-def _places(sessions: pl.Series) -> dict[date, tuple[int, int]]:
-    """Of a sorted column, where the rows of each session begin and end."""
-    runs = sessions.rle().struct.unnest()
-    ends = runs["len"].cum_sum()
-    return dict(zip(runs["value"], zip((ends - runs["len"]).to_list(), ends.to_list(), strict=True), strict=True))
+class _Bars:
+    """Bars in the order of security and session, one of each."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self.table = in_order(rows, ("security_id", "session"))
+        self.closes = self.table["close"].to_numpy()
+        self._days = self.table["session"].to_physical().cast(pl.Int64).to_numpy()
+        self._spans = spans(self.table["security_id"])
+
+    @property
+    def securities(self) -> Collection[int]:
+        return self._spans.keys()
+
+    def place(self, session: date, security: int) -> int | None:
+        at = self._after(session, security) - 1
+        return at if at >= 0 and self._days[at] == _day(session) else None
+
+    def last(self, session: date, security: int) -> tuple[date, float] | None:
+        """The session and the close of the last bar up to a session."""
+        at = self._after(session, security) - 1
+        return (self.table["session"][at], float(self.closes[at])) if at >= 0 else None
+
+    def _after(self, session: date, security: int) -> int:
+        """The place after its last bar up to the session; 0 where it has none."""
+        start, stop = self._spans.get(security, (0, 0))
+        count = int(self._days[start:stop].searchsorted(_day(session), side="right"))
+        return start + count if count else 0
 
 
-class _Rows:
-    """A table in the order of session and security."""
+def _day(session: date) -> int:
+    return session.toordinal() - _EPOCH
+
+
+class _Verdicts:
+    """The table of a layer in the order of session and security."""
 
     def __init__(self, rows: pl.DataFrame) -> None:
         self.table = in_order(rows, _ROW)
-        self.security_ids = self.table["security_id"].to_numpy()
-        self._at = _places(self.table["session"])
+        self._security_ids = self.table["security_id"].to_numpy()
+        self._spans = spans(self.table["session"])
+        self._columns = [readable(self.table[name]) for name in ("passed", "rule", "value", "threshold")]
 
     def of(self, session: date) -> tuple[int, int]:
-        return self._at.get(session, (0, 0))
-
-    def place(self, session: date, security_id: int) -> int | None:
-        start, stop = self._at.get(session, (0, 0))
-        at = start + int(self.security_ids[start:stop].searchsorted(security_id))
-        return at if at < stop and self.security_ids[at] == security_id else None
+        return self._spans.get(session, (0, 0))
 
     def places(self, session: date, securities: Sequence[int]) -> list[int | None]:
-        """The same of several at once."""
-        start, stop = self._at.get(session, (0, 0))
-        own = self.security_ids[start:stop]
+        start, stop = self.of(session)
+        own = self._security_ids[start:stop]
         found = own.searchsorted(securities)
         there = own[np.minimum(found, len(own) - 1)] == securities if len(own) else np.zeros(len(found), bool)
         return [start + at if known else None for at, known in zip(found.tolist(), there.tolist(), strict=True)]
-
-
-class _Verdicts(_Rows):
-    """The table of a layer."""
-
-    def __init__(self, rows: pl.DataFrame) -> None:
-        super().__init__(rows)
-        self._columns = [readable(self.table[name]) for name in ("passed", "rule", "value", "threshold")]
 
     def verdict(self, at: int) -> Verdict:
         return Verdict(*(read(at) for read in self._columns))
@@ -119,15 +141,14 @@ class MarketHistory:
         outsiders: Outsiders | None = None,
         before: Mapping[int, LastPrice] = MappingProxyType({}),
         industries: Industries | None = None,
+        volume_of: Callable[[int, date], float | None] = lambda security_id, session: None,
     ) -> None:
-        """`bars` one version per security and session, with median_dollar_volume_20d where it is known; `layers` in order;
-        `outsiders` judges what is held and outside of the universe; `before` are the closes of the session before the first."""
-        self._bars = _Rows(bars)
-        self._open, self._close, self._low, self._high = (
-            self._bars.table[name].to_numpy() for name in ("open", "close", "low", "high")
-        )
-        self._volume = _column(self._bars.table, "median_dollar_volume_20d")
-        self._traded = _column(self._bars.table, "volume")
+        """`bars` one version per security and session; `layers` in order; `outsiders` judges what is held and outside of the universe;
+        `before` are the closes of the session before the first; `volume_of` gives the median dollar volume where it is known."""
+        self._bars = _Bars(bars)
+        self._open, self._low, self._high = (self._bars.table[name].to_numpy() for name in ("open", "low", "high"))
+        self._traded = self._bars.table["volume"]
+        self._volume_of = volume_of
         self._actions = SessionRows(actions.select("session", "security_id", "type", "value"))
         self._splits, self._voided = _splits_and_voided(actions)
         self._layers = [_Verdicts(frame) for frame in layers.values()]
@@ -143,7 +164,6 @@ class MarketHistory:
         self._session_before: date | None = None
         self._session: date | None = max((last.session for last in before.values()), default=None)
         self._begun: date | None = self._session
-        self._by_security = cache(partial(_BySecurity, self._bars.table))
 
     def again(self) -> "MarketHistory":
         """The same market for another book, before its first session. What was laid out is shared, and so is what one of the books has
@@ -172,7 +192,7 @@ class MarketHistory:
         assert self._features is not None
         candidates = self._looked_at.candidates.get(session) if self._looked_at else None
         if candidates is None:
-            price_of = partial(_close_of, self._bars, self._close, session)
+            price_of = partial(_close_of, self._bars, session)
             candidates = self._features.candidates(*self._layers[-1].of(session), price_of)
             if self._looked_at:
                 self._looked_at.candidates[session] = candidates
@@ -200,7 +220,7 @@ class MarketHistory:
 
     def close_price(self, security_id: int, session: date) -> float | None:
         at = self._in_hand(security_id, session)
-        return float(self._close[at]) if at is not None else None
+        return float(self._bars.closes[at]) if at is not None else None
 
     def traded_volume(self, security_id: int, session: date) -> float | None:
         at = self._in_hand(security_id, session)
@@ -218,10 +238,6 @@ class MarketHistory:
     def _prices(self, session: date) -> Found[LastPrice]:
         return Found(lambda security: self._last_price(security, session), self._securities)
 
-    def _volume_of(self, security: int, session: date) -> float | None:
-        at = self._bars.place(session, security)
-        return self._volume[at] if at is not None else None
-
     def _last_price(self, security: int, session: date) -> LastPrice | None:
         """The last close up to the session; a price carried over a split is stated in the new shares."""
         known = self._looked_at.closes.setdefault(session, {}) if self._looked_at else {}
@@ -229,9 +245,9 @@ class MarketHistory:
             return known[security]
         at = self._bars.place(session, security)
         if at is not None:
-            known[security] = LastPrice(usd(float(self._close[at])), session)
+            known[security] = LastPrice(usd(float(self._bars.closes[at])), session)
             return known[security]
-        last = self._by_security().last(security, session)
+        last = self._bars.last(session, security)
         if last is None:
             last = self._carried.get(security)
             return self._restated(security, last, self._begun, session) if last is not None else None
@@ -250,7 +266,7 @@ class MarketHistory:
             return None
         at = self._bars.place(before, security)
         if at is not None:
-            last: LastPrice | None = LastPrice(usd(float(self._close[at])), before)
+            last: LastPrice | None = LastPrice(usd(float(self._bars.closes[at])), before)
         else:
             last = self._carried.get(security)
         if last is None or last.session != before:
@@ -258,7 +274,7 @@ class MarketHistory:
         return self._restated(security, last, before, session).price
 
     def _securities(self) -> Sequence[int]:
-        return sorted({*np.unique(self._bars.security_ids).tolist(), *self._carried})
+        return sorted({*self._bars.securities, *self._carried})
 
     # Verdicts
 
@@ -274,37 +290,14 @@ class MarketHistory:
         return verdicts
 
 
-def _column(bars: pl.DataFrame, name: str) -> pl.Series:
-    return bars[name] if name in bars.columns else pl.repeat(None, len(bars), dtype=pl.Float64, eager=True)
-
-
-def _close_of(bars: _Rows, closes: np.ndarray, session: date, security: int) -> float:
+def _close_of(bars: _Bars, session: date, security: int) -> float:
     at = bars.place(session, security)
     if at is None:  # a layer judged it in this session, so there was one
         raise MissingData(
             f"There is no bar of security {security} in {session}, though a layer has judged it.",
             "Materialize the strategy's layers again: the bars have changed since.",
         )
-    return float(closes[at])
-
-
-class _BySecurity:
-    """The same bars by security, for those that did not trade in a session."""
-
-    def __init__(self, bars: pl.DataFrame) -> None:
-        sessions = bars["session"].to_physical().to_numpy()
-        order = np.lexsort((sessions, bars["security_id"].to_numpy()))
-        self._ids, self._sessions = bars["security_id"].to_numpy()[order], sessions[order]
-        self._closes, self._dates, self._order = bars["close"], bars["session"], order
-
-    def last(self, security: int, session: date) -> tuple[date, float] | None:
-        """The last bar up to a session."""
-        start, stop = np.searchsorted(self._ids, [security, security + 1])
-        at = start + int(np.searchsorted(self._sessions[start:stop], (session - date(1970, 1, 1)).days, side="right")) - 1
-        if at < start:
-            return None
-        row = int(self._order[at])
-        return self._dates[row], self._closes[row]
+    return float(bars.closes[at])
 
 
 def _splits_and_voided(

@@ -22,7 +22,7 @@ from tradebot_core.trading.event_bus import EventBus
 from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import late_words
 from tradebot_core.trading.layers import evaluate_layers
-from tradebot_core.trading.markets import MarketHistory, closes_of
+from tradebot_core.trading.markets import MarketHistory, closes_of, volumes_in
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.universe import divided
 
@@ -83,12 +83,9 @@ def replay(
         )
         late = late_words(versions, [session], calendar)
         outsiders = Outsiders(strategy, partial(_of_security, outside), quality)
-        volumes = pl.concat([panel, outside]).select("session", "security_id", "median_dollar_volume_20d")
-        bars = bars.join(volumes, on=["session", "security_id"], how="left")
-        walk.step(
-            session,
-            MarketHistory(bars, actions, verdicts, late, outsiders, before, Industries(memory.securities, calendar)),
-        )
+        volume_of = volumes_in(pl.concat([panel, outside]))
+        industries = Industries(memory.securities, calendar)
+        walk.step(session, MarketHistory(bars, actions, verdicts, late, outsiders, before, industries, volume_of))
         for name, rows in verdicts.items():
             seen[name].append(rows)
 

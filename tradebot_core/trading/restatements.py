@@ -42,7 +42,7 @@ from tradebot_core.trading.book_state import BookState
 from tradebot_core.trading.evidence import figures_among, readings
 from tradebot_core.trading.layers import evaluate_layers
 from tradebot_core.trading.live import LIVE
-from tradebot_core.trading.markets import MarketHistory, SessionRows
+from tradebot_core.trading.markets import MarketHistory, SessionRows, volumes_in
 from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.session import LastPrice, decide
 from tradebot_core.trading.stored_markets import MARKET, StoredMarkets
@@ -320,7 +320,7 @@ class Reviewer:
         seen = replace(self.markets, store=_Seen(self.store, figures, decided_at))  # type: ignore[arg-type]
         panel = seen.panel(sessions)
         layers = evaluate_layers(self.strategy, panel, self.markets.quality)
-        history = MarketHistory(panel, pl.DataFrame(schema=ACTIONS.schema), layers)
+        history = MarketHistory(panel, pl.DataFrame(schema=ACTIONS.schema), layers, volume_of=volumes_in(panel))
         return _Judged(panel, {name: SessionRows(frame) for name, frame in layers.items()}, history)
 
     def _decided_at(self, session: date) -> datetime | None:

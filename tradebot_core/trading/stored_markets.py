@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from functools import cache, cached_property
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, cached_property, partial
 from itertools import groupby
 
 import polars as pl
@@ -13,14 +14,15 @@ from tradebot_core.calendar import TradingCalendar
 from tradebot_core.config import DATA_CHECKS_ON, QualitySettings
 from tradebot_core.errors import MissingData
 from tradebot_core.interfaces import DataStore
+from tradebot_core.model.keyed_rows import joined_in_order
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
-from tradebot_core.quant.panel import Panels, by_session, first_bar_needed, known_bars, median_dollar_volume
+from tradebot_core.quant.panel import MedianVolumes, Panels, first_bar_needed, known_bars
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import LateWord, late_words
-from tradebot_core.trading.layers import evaluate_next, reads_of, reads_of_all
+from tradebot_core.trading.layers import evaluate_next, passed_by, reads_of
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory, closes_of
 from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import LastPrice, SessionMarket
@@ -28,15 +30,17 @@ from tradebot_core.trading.symbol_workers import judge_of
 from tradebot_core.trading.training import Models
 from tradebot_core.trading.universe import UniverseEntry, divided, members_of
 
+_LOOKED_BACK = timedelta(days=45)  # by the first session of a year: more than the sessions that a panel looks back
 MARKET = "market"  # the book under which verdicts are stored that depend on no book
 
 
 @dataclass(frozen=True)
 class LayerPart:
-    """What a layer was shown of some sessions (before it, what earlier layers rejected is left out), and what it said."""
+    """What a layer was shown of some sessions (what earlier layers rejected is left out), and what it said."""
 
+    layer: str
     sessions: Sequence[date]
-    panel: pl.DataFrame
+    rows: pl.DataFrame
     verdicts: pl.DataFrame
 
 
@@ -64,26 +68,45 @@ class StoredMarkets:
 
     def run_layer(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> pl.DataFrame:
         """Evaluates one layer on the stored verdicts of those before it; stores and returns its own."""
-        return pl.concat([part.verdicts for part in self.layer_by_year(strategy, name, sessions)])
+        return pl.concat([part.verdicts for part in self.layers_by_year(strategy, [name], sessions)])
 
-    def layer_by_year(self, strategy: Strategy, name: str, sessions: Sequence[date]) -> Iterator["LayerPart"]:
-        """The same, each year when it is asked for and stored before it is given: memory does not grow with the range. Where it breaks
-        off, the years that it did not come to have no verdicts: what a strategy was before must not stand beside what it is."""
-        names = [layer.name for layer in strategy.layers()]
-        if name not in names:
-            raise MissingData(f"Strategy {strategy.name} has no layer {name}.")
-        earlier, layer = names[: names.index(name)], strategy.layers()[names.index(name)]
-        self._require_verdicts(strategy, earlier, sessions)
-        known = self.up_to(sessions, reads_of(strategy, layer, not earlier, self.quality))
-        with judge_of(strategy, layer, Models(self)) as judge:
+    def layers_by_year(self, strategy: Strategy, names: Collection[str], sessions: Sequence[date]) -> Iterator[LayerPart]:
+        """Evaluates these layers on one panel, in order, and on the stored verdicts of the others before them: each year when it is asked
+        for, each layer of it stored before it is given. Memory does not grow with the range.
+
+        Where it breaks off, the years that it did not come to have no verdicts: what a strategy was before must not stand beside what it
+        is. Raises MissingData.
+        """
+        layers = {layer.name: layer for layer in strategy.layers()}
+        if strange := set(names) - set(layers):
+            raise MissingData(f"Strategy {strategy.name} has no layer {', '.join(sorted(strange))}.")
+        order = [*layers]
+        first, last = min(map(order.index, names)), max(map(order.index, names))
+        earlier = order[:first]
+        self._require_verdicts(strategy, [name for name in order[:last] if name not in names], sessions)
+        known = self.up_to(sessions, reads_of(strategy, self.quality, names))
+        with ExitStack() as judges:
+            judge = {name: judges.enter_context(judge_of(strategy, layers[name], Models(self))) for name in names}
             for part in by_year(sessions):
-                before = {other: self._verdicts(strategy, other, part) for other in earlier}
-                panel = known.inside(part, _passed(before[earlier[-1]]) if earlier else None)
-                verdicts = evaluate_next(strategy, layer, panel, before, self.quality, judge)
-                if part[0] == sessions[0] and part[-1] != sessions[-1]:
-                    self.store.forget_results(LAYERS, strategy.name, MARKET, sessions, layer=name)
-                self.store.write_results(LAYERS, strategy.name, MARKET, part, verdicts, layer=name)
-                yield LayerPart(part, panel, verdicts)
+                stored = {name: self._verdicts(strategy, name, part) for name in order[:last] if name not in names}
+                rows = known.inside(part, _passed(stored[earlier[-1]]) if earlier else None)
+                for n, name in enumerate(order[: last + 1]):
+                    if name in names:
+                        verdicts = evaluate_next(strategy, layers[name], rows, n == 0, self.quality, judge[name])
+                        self._keep(strategy, name, sessions, part, verdicts)
+                        yield LayerPart(name, part, rows, verdicts)
+                    else:
+                        verdicts = stored[name]
+                    if n < last:
+                        rows = passed_by(verdicts, rows)
+
+    def _keep(
+        self, strategy: Strategy, layer: str, sessions: Sequence[date], part: Sequence[date], verdicts: pl.DataFrame
+    ) -> None:
+        """Stores the verdicts of a year of these sessions."""
+        if part[0] == sessions[0] and part[-1] != sessions[-1]:
+            self.store.forget_results(LAYERS, strategy.name, MARKET, sessions, layer=layer)
+        self.store.write_results(LAYERS, strategy.name, MARKET, part, verdicts, layer=layer)
 
     def _require_verdicts(self, strategy: Strategy, layers: Sequence[str], sessions: Sequence[date]) -> None:
         for layer in layers:
@@ -104,7 +127,7 @@ class StoredMarkets:
     def decided(self, strategy: Strategy, sessions: Sequence[date]) -> "MarketRange":
         """A range of which every layer has its verdicts, for its histories a year at a time. Raises MissingData."""
         self._require_verdicts(strategy, [layer.name for layer in strategy.layers()], sessions)
-        return self.up_to(sessions, reads_of_all(strategy, self.quality))
+        return self.up_to(sessions, reads_of(strategy, self.quality))
 
     def at(self, strategy: Strategy, session: date, held: Sequence[int]) -> SessionMarket:
         """The market of one session, with a price for every held security however long it has not traded."""
@@ -196,11 +219,22 @@ def by_year(sessions: Sequence[date]) -> list[Sequence[date]]:
     return [list(part) for _, part in groupby(sessions, key=lambda session: session.year)]
 
 
+@dataclass(frozen=True)
+class _Tail:
+    """The last bars of those that were read."""
+
+    without: Sequence[str]
+    since: date
+    until: date
+    rows: pl.DataFrame
+
+
 class MarketRange:
     """What is read once for all years of a range: all that is known by its end but the bars."""
 
     def __init__(self, markets: StoredMarkets, until: datetime, figures: Collection[str] | None) -> None:
         self._markets, self._until, self._figures = markets, until, figures
+        self._tail: _Tail | None = None
 
     def inside(self, sessions: Sequence[date], among: pl.DataFrame | None = None) -> pl.DataFrame:
         """The panel of consecutive sessions within the universe; of these only the rows `among`."""
@@ -222,21 +256,19 @@ class MarketRange:
         layers |= {name: layers[name].select(LAYERS.schema.names()) for name in names[:-1]}
         seen = calendar.sessions(first_bar_needed(sessions[0], calendar), sessions[-1])
         versions_of_bars = self._bars(seen[0], seen[-1])
-        bars = known_bars(versions_of_bars, seen, calendar).select(
-            *("session", "security_id", "open", "high", "low", "close", "volume"),
-            median_dollar_volume_20d=median_dollar_volume(),
-        )
+        bars = known_bars(versions_of_bars, seen, calendar)
         before = closes_of(bars.filter(pl.col("session") == calendar.previous(sessions[0])))
         versions = self._actions.filter(pl.col("session") <= sessions[-1], pl.col("known_at") <= calendar.cutoff(sessions[-1]))
         actions = markets._at_own_cutoff(versions.filter(pl.col("session") >= sessions[0]), ACTIONS)
         return MarketHistory(
-            by_session(bars.filter(pl.col("session") >= sessions[0])),
+            bars.filter(pl.col("session") >= sessions[0]),
             actions,
             layers,
             late_words(versions, sessions, calendar),
             Outsiders(strategy, self._outside(versions_of_bars, sessions), markets.quality),
             before,
             Industries(self._securities, calendar),
+            MedianVolumes(bars).of,
         )
 
     def _outside(self, bars: pl.DataFrame, sessions: Sequence[date]) -> Callable[[int], pl.DataFrame]:
@@ -249,7 +281,18 @@ class MarketRange:
         return rows_of
 
     def _bars(self, start: date, end: date, without: Sequence[str] = ()) -> pl.DataFrame:
-        return self._markets.store.read_versions(BARS, as_of=self._until, start=start, end=end, without=("source", *without))
+        """In the order of their key. What a year and the one before it both look at is read once."""
+        read = partial(self._markets.store.read_versions, BARS, as_of=self._until, end=end, without=("source", *without))
+        tail = self._tail
+        if tail is not None and tail.without == without and tail.since <= start <= tail.until < end:
+            later = read(start=tail.until + timedelta(days=1))
+            both = pl.concat([tail.rows.filter(pl.col("session") >= start), later])
+            rows = joined_in_order(both, [*BARS.key, "known_at", "ingested_at"])
+        else:
+            rows = read(start=start)
+        since = max(start, end - _LOOKED_BACK)
+        self._tail = _Tail(without, since, end, rows.filter(pl.col("session") >= since))
+        return rows
 
     @cached_property
     def _members(self) -> pl.DataFrame | None:

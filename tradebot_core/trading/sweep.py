@@ -56,7 +56,7 @@ def share_layers(
                 store.copy_results(LAYERS, layer, MARKET, owner, strategy.name)
                 counts["shared"] += 1
             elif strategy not in stored:
-                made = sum(len(part.verdicts) for part in markets.layer_by_year(strategy, layer, sessions))
+                made = sum(len(part.verdicts) for part in markets.layers_by_year(strategy, [layer], sessions))
                 progress(f"{strategy.name}/{layer}: {made:,} verdicts.")
                 counts["evaluated"] += 1
     return counts

@@ -11,6 +11,7 @@ from tradebot_core.errors import ExecutionError
 from tradebot_core.model.tables import BOOKS
 from tradebot_core.quant.performance import Performance
 from tradebot_core.trading.audit import broken_links
+from tradebot_core.trading.report import Report
 from tradebot_core.wiring import BACKTEST, Tradebot, load
 from tradebot_dagster.cli.arguments import DAY, past_sessions
 from tradebot_dagster.cli.output import emit, progress
@@ -51,10 +52,10 @@ def backtest(
     sessions = past_sessions(bot, start, end)
     progress(f"Backtest of {strategy} over {len(sessions)} sessions from {start} to {end} ...")
     if remote:
-        run_id = _backfill(bot, strategy, sessions, Webserver(url.rstrip("/")))
+        run_id, made = _backfill(bot, strategy, sessions, Webserver(url.rstrip("/"))), None
     else:
         with heard_by(progress):
-            run_id = _run_in_process(config_path, strategy, start, end, restart=not continued)
+            run_id, made = _run_in_process(config_path, strategy, start, end, restart=not continued)
     book = bot.backtest_sessions(strategy, end)
     if not set(sessions) <= set(book):
         missing = sorted(set(sessions) - set(book))
@@ -62,8 +63,9 @@ def backtest(
             f"The book of {strategy} does not reach over {len(missing)} of the sessions, the first being {missing[0]}.",
             f"Look at run {run_id} in the Dagster UI, or run it again without --continue and --remote.",
         )
-    results = bot.report(strategy, end)
-    written = [bot.write_tear_sheet(results), *([bot.write_tear_sheet(results, sheet)] if sheet else [])]
+    results = made or bot.report(strategy, end)
+    written = [bot.tear_sheet(strategy) if made else bot.write_tear_sheet(results)]
+    written += [bot.write_tear_sheet(results, sheet)] if sheet else []
     note = _replaced(bot, strategy, end)
     chosen = bot.selection(strategy, book[0], end)
     document = {
@@ -103,12 +105,13 @@ def _replaced(bot: Tradebot, strategy: str, end: date) -> str:
     )
 
 
-def _run_in_process(config_path: Path, strategy: str, start: date, end: date, restart: bool) -> str:
+def _run_in_process(config_path: Path, strategy: str, start: date, end: date, restart: bool) -> tuple[str, Report | None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dagster announces its beta features once per asset
         from tradebot_dagster.instance import run_backtest_in_process  # noqa: PLC0415  loads Dagster
 
-        return run_backtest_in_process(config_path.resolve(), strategy, start, end, restart)
+        done = run_backtest_in_process(config_path.resolve(), strategy, start, end, restart)
+        return done.run_id, done.report
 
 
 def _backfill(bot: Tradebot, strategy: str, sessions: list[date], server: Webserver) -> str:

@@ -96,10 +96,10 @@ def _collect(bot: Tradebot, session: date) -> None:
 def _run_sleeve(bot: Tradebot, sleeve: Sleeve, session: date, permit: Permit, to_submit: Permit) -> SleeveOutcome:
     name, strategy, desk = sleeve.name, sleeve.strategy, bot.desk
     try:
-        for n, layer in enumerate(strategy.layers()):
-            told = told_by(bot.markets.layer_by_year(strategy, layer.name, [session]), bot.calendar)
-            if n == 0:
-                checks.of_first_layer(layer_keys(sleeve)[0]).require(told, [session])
+        first, *_ = keys = layer_keys(sleeve)
+        layers = [key.path[-1] for key in keys]
+        told = told_by(bot.markets.layers_by_year(strategy, layers, [session]), bot.calendar)
+        checks.of_first_layer(first).require(told[layers[0]], [session])
         run_id = f"run-session:{permit.permit_id}"
         decided = desk.decide(strategy, sleeve.capital, session, permit.permit_id, run_id, bot.clock.now())
         checks.of_positions(positions_key(name), name).require(Execution(bot), [session])

@@ -17,7 +17,7 @@ from tradebot_dagster.partitions import session_partitions
 from tradebot_dagster.resources import Execution, Research
 
 
-def definitions_of(tradebot: Tradebot) -> dg.Definitions:
+def definitions_of(tradebot: Tradebot, research: Research | None = None) -> dg.Definitions:
     """Everything Dagster shows and runs for one configuration. Nothing here is edited for a new strategy or collector."""
     partitions = session_partitions(tradebot.calendar, tradebot.config.first_session)
     assets = collector_assets(tradebot, partitions)
@@ -36,7 +36,7 @@ def definitions_of(tradebot: Tradebot) -> dg.Definitions:
         jobs=[*session_jobs(tradebot, partitions), record_fills],
         schedules=session_schedules(tradebot, partitions),
         sensors=sensors,
-        resources={"research": Research(tradebot), "execution": Execution(tradebot)},
+        resources={"research": research or Research(tradebot), "execution": Execution(tradebot)},
         # A process for each step would cost two seconds each and save nothing: the steps of a run follow one another.
         executor=dg.in_process_executor,
     )

@@ -1,6 +1,7 @@
 """Layers: each layer of each strategy is an asset with a table of verdicts. They are pure functions of the facts."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -13,7 +14,7 @@ from tradebot_core.trading.stored_markets import LayerPart
 from tradebot_core.wiring import Sleeve, Tradebot
 from tradebot_dagster.defs import checks
 from tradebot_dagster.defs.collect import TABLE_OF_EVENT, collectors_of
-from tradebot_dagster.factories import Report, range_of, session_asset, table, text_of
+from tradebot_dagster.factories import Report, range_of, session_assets, table, text_of
 from tradebot_dagster.resources import Research
 
 
@@ -22,49 +23,58 @@ def layer_keys(sleeve: Sleeve) -> list[dg.AssetKey]:
 
 
 def layer_assets(sleeve: Sleeve, tradebot: Tradebot, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The first layer rests on the facts the strategy subscribes to, each later one on the layer before."""
+    """The first layer rests on the facts the strategy subscribes to, each later one on the layer before. They are made in one step: what
+    they judge is laid out once for all of them."""
+    name, keys = sleeve.name, layer_keys(sleeve)
     subscribed = collectors_of(
         tradebot, *(TABLE_OF_EVENT[kind] for kind in sleeve.strategy.subscriptions if kind in TABLE_OF_EVENT)
     )
-    keys = layer_keys(sleeve)
-    upstream = [subscribed, *([key] for key in keys[:-1])]
-    return [_layer_asset(sleeve, key, deps, partitions) for key, deps in zip(keys, upstream, strict=True)]
+    soundness = checks.of_first_layer(keys[0])
+
+    def run_layers(
+        context: dg.AssetExecutionContext, research: Research, sessions: Sequence[date], wanted: Sequence[dg.AssetKey]
+    ) -> dict[dg.AssetKey, Report]:
+        parts = research.layers_by_year(name, [key.path[-1] for key in wanted], sessions)
+        told = told_by(parts, research.calendar, context.log.info)
+        return {
+            key: Report(
+                told[key.path[-1]].summary(sessions),
+                told[key.path[-1]].counts,
+                soundness.results(told[key.path[-1]], sessions) if key == keys[0] else (),
+            )
+            for key in wanted
+        }
+
+    specs = [
+        _layer_spec(sleeve, key, deps) for key, deps in zip(keys, [subscribed, *([key] for key in keys[:-1])], strict=True)
+    ]
+    return [session_assets(f"{name}__layers", specs, run_layers, Research, partitions, soundness.specs)]
 
 
-def _layer_asset(
-    sleeve: Sleeve, key: dg.AssetKey, deps: Sequence[dg.AssetKey], partitions: dg.PartitionsDefinition
-) -> dg.AssetsDefinition:
+def _layer_spec(sleeve: Sleeve, key: dg.AssetKey, deps: Sequence[dg.AssetKey]) -> dg.AssetSpec:
     strategy, layer = key.path
-    is_first = key == layer_keys(sleeve)[0]
-    soundness = checks.of_first_layer(key) if is_first else checks.Checks(key, [])
-    seen = "every security of the universe" if is_first else f"what passed {deps[0].path[-1]}"
-
-    def run_layer(context: dg.AssetExecutionContext, research: Research, sessions: Sequence[date]) -> Report:
-        told = told_by(research.layer_by_year(strategy, layer, sessions), research.calendar, context.log.info)
-        return Report(told.summary(sessions), told.counts, soundness.results(told, sessions))
-
-    return session_asset(
-        key.path,
-        run_layer,
-        Research,
-        partitions,
-        group=strategy,
+    seen = "every security of the universe" if key == layer_keys(sleeve)[0] else f"what passed {deps[0].path[-1]}"
+    return dg.AssetSpec(
+        key,
+        deps=deps,
+        group_name=strategy,
         description=f"The verdict of layer {layer} on {seen}: passed or not, by which rule, value and threshold.\n\n"
         f"{text_of(type(sleeve.strategy))}".strip(),
-        deps=deps,
         kinds={"polars", "parquet"},
-        owner="research",
-        checks=soundness.specs,
+        owners=["team:research"],
         code_version=sleeve.fingerprint,
     )
 
 
-def told_by(parts: Iterable[LayerPart], calendar: TradingCalendar, progress: Callable[[str], None] | None = None) -> "Told":
-    told = Told()
+def told_by(
+    parts: Iterable[LayerPart], calendar: TradingCalendar, progress: Callable[[str], None] | None = None
+) -> Mapping[str, "Told"]:
+    """What was said, by layer."""
+    told: dict[str, Told] = defaultdict(Told)
     for part in parts:
-        told.hear(part, calendar)
+        told[part.layer].hear(part, calendar)
         if progress is not None:
-            progress(f"{range_of(part.sessions)}: {len(part.verdicts):,} verdicts.")
+            progress(f"{part.layer}, {range_of(part.sessions)}: {len(part.verdicts):,} verdicts.")
     return told
 
 
@@ -88,7 +98,7 @@ class Told:
             rejected.agg(rejected=pl.len(), median_value=pl.col("value").median(), value_missing=pl.col("value").null_count())
         )
         self._last = verdicts.filter(pl.col("session") == part.sessions[-1], "passed").select("symbol", pl.selectors.float())
-        self.known_too_late.append(audit.known_too_late(part.panel, part.sessions, calendar))
+        self.known_too_late.append(audit.known_too_late(part.rows, part.sessions, calendar))
 
     def summary(self, sessions: Sequence[date]) -> dict[str, object]:
         seen, passed = (sum(count[f"{name}_in_session"] for count in self.counts.values()) for name in ("seen", "passed"))
