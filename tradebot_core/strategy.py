@@ -90,19 +90,21 @@ class TableLayer(Layer):
 
     def evaluate(self, rows: pl.DataFrame) -> pl.DataFrame:
         frame = reduce(lambda lazy, step: lazy.with_columns(*step), self.steps, rows.lazy())
-        failed = [rule.holds.not_() for rule in self.rules]
+        failed = [rule.holds.not_() for rule in self.rules[:-1]]
 
-        def of_deciding_rule(part: Sequence[pl.Expr]) -> pl.Expr:
-            chosen = part[-1]
-            for fails, expression in zip(reversed(failed[:-1]), reversed(part[:-1]), strict=True):
+        def of_deciding_rule(parts: Sequence[pl.Expr]) -> pl.Expr:
+            chosen = parts[-1]
+            for fails, expression in zip(reversed(failed), reversed(parts[:-1]), strict=True):
                 chosen = pl.when(fails).then(expression).otherwise(chosen)
             return chosen
 
+        # Which rule decides is worked out once, as a number: its name and threshold are looked up.
+        deciding = of_deciding_rule([pl.lit(n, pl.UInt32) for n in range(len(self.rules))])
         verdict = {
             "passed": pl.all_horizontal(rule.holds for rule in self.rules),
-            "rule": of_deciding_rule([pl.lit(rule.name) for rule in self.rules]),
+            "rule": pl.lit(pl.Series([rule.name for rule in self.rules])).gather(deciding),
             "value": of_deciding_rule([rule.measured for rule in self.rules]),
-            "threshold": of_deciding_rule([pl.lit(float(rule.threshold)) for rule in self.rules]),
+            "threshold": pl.lit(pl.Series([float(rule.threshold) for rule in self.rules])).gather(deciding),
         }
         columns = [expression.alias(name) for name, expression in verdict.items()]
         return frame.select("session", "security_id", "symbol", *columns, *self.features).collect()

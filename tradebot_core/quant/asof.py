@@ -8,11 +8,18 @@ def last_places(group: pl.Series, time: pl.Series, of: pl.Series, at: pl.Series)
     group whose time is not after it; null where there is none."""
     if group.is_empty():
         return pl.repeat(None, len(of), dtype=pl.UInt32, eager=True)
-    instants, groups = at.unique().sort(), group.unique().sort()
-    step = len(instants) + 1
-    # Group and instant as one number: a known row is numbered by the first instant that is not before it.
-    known = _place(group, groups) * step + _place(time, instants)
-    asked = _place_of_runs(of, groups) * step + _place(at, instants)
+    groups, instants, moments = (
+        group.unique().sort(),
+        time.cast(at.dtype).to_physical().cast(pl.Int64),
+        at.to_physical().cast(pl.Int64),
+    )
+    first, last_asked = moments.min(), moments.max()
+    if first is None:
+        return pl.repeat(None, len(of), dtype=pl.UInt32, eager=True)
+    # Group and time as one number. What was known before the first instant that is asked for counts from then on.
+    step = last_asked - first + 2
+    known = _place(group, groups) * step + (instants.clip(first, last_asked + 1) - first)
+    asked = _place_of_runs(of, groups) * step + (moments - first)
     last = known.search_sorted(asked, side="right").cast(pl.Int64) - 1
     found = pl.DataFrame({"last": last, "of": of, "group": group.gather(last.clip(0))})
     own = (pl.col("last") >= 0) & (pl.col("group") == pl.col("of"))

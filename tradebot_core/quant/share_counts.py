@@ -10,6 +10,7 @@ from typing import Final
 
 import polars as pl
 
+from tradebot_core.model.keyed_rows import repeats
 from tradebot_core.model.market import ActionType
 from tradebot_core.quant.asof import last_places
 
@@ -70,17 +71,18 @@ def split_factors(rows: pl.DataFrame, actions: pl.DataFrame, bases: Sequence[str
         _begun=_last_event(splits, "ex_date", own["security_id"], own["session"]),
     )
     of = ["security_id", "_heard", "_begun", *stated]
-    first = stretch.unique(of, keep="first", maintain_order=True)
-    factors = first.with_columns(_split_factor(first, splits, basis).alias(f"_{basis}") for basis in stated)
-    found = stretch.select(of).join(
-        factors.drop("session", "cutoff"), on=of, how="left", nulls_equal=True, maintain_order="left"
+    begins = stretch.select(~repeats(of)).to_series()
+    first = stretch.filter(begins)
+    factors = {basis: _split_factor(first, splits, basis) for basis in stated}
+    # Of each row the place of its stretch: rows come by security and session, so that those of a stretch stand together.
+    stretches = (
+        (begins.cum_sum().cast(pl.Int64) - 1).gather((split.cum_sum().cast(pl.Int64) - 1).clip(0)) if len(own) else begins
     )
-    places = (split.cum_sum().cast(pl.Int64) - 1).clip(0)
 
     def factor(basis: str) -> pl.Series:
         if basis not in stated or own.is_empty():
             return _ones(rows[basis])
-        given = found[f"_{basis}"].gather(places)
+        given = factors[basis].gather(stretches)
         return pl.select(pl.when(split).then(given).otherwise(_ones(rows[basis]))).to_series().cast(pl.Float64)
 
     return [factor(basis) for basis in bases]

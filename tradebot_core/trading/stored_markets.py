@@ -28,7 +28,7 @@ from tradebot_core.trading.outsiders import Outsiders
 from tradebot_core.trading.session import LastPrice, SessionMarket
 from tradebot_core.trading.symbol_workers import judge_of
 from tradebot_core.trading.training import Models
-from tradebot_core.trading.universe import UniverseEntry, divided, members_of
+from tradebot_core.trading.universe import UniverseEntry, divided, members_of, within
 
 _LOOKED_BACK = timedelta(days=45)  # by the first session of a year: more than the sessions that a panel looks back
 MARKET = "market"  # the book under which verdicts are stored that depend on no book
@@ -246,7 +246,7 @@ class MarketRange:
                 f"There is no bar of {len(missing)} of {len(sessions)} sessions, the first of them {missing[0]}.",
                 "Materialize price_bars for them first; where they exist nowhere, choose another range.",
             )
-        return divided(self._panels.of(bars, sessions, among), self._members)[0]
+        return within(self._panels.of(bars, sessions, among), self._members)
 
     def history(self, strategy: Strategy, sessions: Sequence[date]) -> MarketHistory:
         markets, calendar = self._markets, self._markets.calendar

@@ -102,17 +102,21 @@ def divided(panel: pl.DataFrame, members: pl.DataFrame | None) -> tuple[pl.DataF
     """The panel's rows within the universe, and those outside of it; all are within when there are no `members`."""
     if members is None:
         return panel, panel.clear()
-    row = ["session", "security_id"]
+    inside = _is_member(panel, members)
+    return panel.filter(inside), panel.filter(~inside)
+
+
+def within(panel: pl.DataFrame, members: pl.DataFrame | None) -> pl.DataFrame:
+    """The first of the two alone."""
+    return panel if members is None else panel.filter(_is_member(panel, members))
+
+
+def _is_member(panel: pl.DataFrame, members: pl.DataFrame) -> pl.Series:
+    """For each row whether its session is within a spell of its security."""
+    rows = panel.select("session", "security_id")
+    in_spell = pl.col("session").is_between("first", "last")
     if not members["security_id"].is_duplicated().any():
-        of_member = panel.select(row).join(members, on="security_id", how="left", maintain_order="left")
-        is_member = of_member.select(pl.col("session").is_between("first", "last").fill_null(False)).to_series()
-        return panel.filter(is_member), panel.filter(~is_member)
-    within = (
-        panel.select(row)
-        .join(members, on="security_id")
-        .filter(pl.col("session").is_between("first", "last"))
-        .select(row)
-        .unique()
-    )
-    inside = panel.join(within, on=row, how="semi").sort(row)
-    return inside, panel.join(within, on=row, how="anti").sort(row)
+        of_member = rows.join(members, on="security_id", how="left", maintain_order="left")
+        return of_member.select(in_spell.fill_null(False)).to_series()
+    numbered = rows.with_row_index("_row").join(members, on="security_id").filter(in_spell)
+    return pl.int_range(len(rows), eager=True, dtype=pl.UInt32).is_in(numbered["_row"].unique().implode())
