@@ -19,6 +19,7 @@ from tradebot_core.errors import ConfigurationError, StrategyError
 from tradebot_core.model.decision import LayerResult, Verdict
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Rule, SymbolLayer, TableLayer, rank_in_session
+from tradebot_core.trading import stored_markets
 from tradebot_core.trading.layers import evaluate_layer, passed_by
 from tradebot_core.wiring import Tradebot
 
@@ -322,6 +323,23 @@ def test_carrying_only_what_a_layer_reads_changes_no_byte_of_its_verdicts(tmp_pa
         assert repr(stored.rows()) == repr(verdicts.rows())
         rows = passed_by(verdicts, rows)
     assert "retained_earnings" not in bot.markets.panel(RANGE, strategy.layers()[0].reads()).columns
+
+
+@pytest.mark.parametrize("name", ["value_investor", "quality_growth"])
+def test_layers_made_together_one_by_one_or_in_part_give_the_same_bytes(tmp_path, name, monkeypatch):
+    bot = tradebot(tmp_path)
+    fill_store(bot)
+    strategy = bot.sleeve(name).strategy
+    names = [layer.name for layer in strategy.layers()]
+    alone = {layer: repr(bot.markets.run_layer(strategy, layer, RANGE).rows()) for layer in names}
+    half = len(RANGE) // 2
+    monkeypatch.setattr(stored_markets, "by_year", lambda sessions: [sessions[:half], sessions[half:]])
+    for some in (names, names[-1:], names[:1]):
+        parts = [*bot.markets.layers_by_year(strategy, some, RANGE)]
+        assert [part.layer for part in parts] == [*some, *some]
+        for layer in some:
+            made = pl.concat([part.verdicts for part in parts if part.layer == layer])
+            assert repr(made.rows()) == alone[layer]
 
 
 # Breaking the contract

@@ -76,23 +76,23 @@ def test_the_jobs_schedules_and_sensors_have_these_names(config: Path) -> None:
 
 
 def test_only_the_live_path_is_given_the_trading_desk(config: Path) -> None:
-    for asset in definitions_of(load(config)).get_repository_def().assets_defs_by_key.values():
-        expected = "execution" if asset.key.path[-1] in LIVE else "research"
-        assert asset.required_resource_keys - {"io_manager"} == {expected}, asset.key
+    for key, asset in definitions_of(load(config)).get_repository_def().assets_defs_by_key.items():
+        expected = "execution" if key.path[-1] in LIVE else "research"
+        assert asset.required_resource_keys - {"io_manager"} == {expected}, key
 
 
 def test_the_desk_has_one_place(config: Path) -> None:
     defs = definitions_of(load(config))
-    pools = {asset.key.path[-1]: asset.op.pool for asset in defs.get_repository_def().assets_defs_by_key.values()}
+    pools = {key.path[-1]: asset.op.pool for key, asset in defs.get_repository_def().assets_defs_by_key.items()}
     assert {step for step, pool in pools.items() if pool == "broker"} == LIVE
 
 
 def test_run_configuration_carries_nothing_but_restart(config: Path) -> None:
     """No symbol, side, quantity, account or mode, and no path to another configuration."""
     repository = definitions_of(load(config)).get_repository_def()
-    for asset in repository.assets_defs_by_key.values():
+    for key, asset in repository.assets_defs_by_key.items():
         fields = getattr(asset.op.config_schema.config_type, "fields", {}) or {}
-        assert set(fields) == ({"restart"} if asset.key.path[-1] == "backtest" else set()), asset.key
+        assert set(fields) == ({"restart"} if key.path[-1] == "backtest" else set()), key
     for resource in repository.get_top_level_resources().values():
         assert not getattr(resource.config_schema.config_type, "fields", {})
 
