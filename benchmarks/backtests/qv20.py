@@ -26,7 +26,7 @@ class QV20(Strategy):
             rules=(
                 Rule("min_price", pl.col("close"), ">", 5.0),
                 Rule("min_market_value", pl.col("market_cap"), ">", 300e6),
-                Rule("min_dollar_volume", pl.col("median_dollar_volume_20d"), ">", 2e6),
+                Rule("min_dollar_volume", pl.col("mean_dollar_volume_20d"), ">", 2e6),
                 Rule("positive_net_income", pl.col("net_income_ttm"), ">", 0.0),
                 Rule("positive_equity", pl.col("equity"), ">", 0.0),
             ),

@@ -160,11 +160,26 @@ def test_liquidity_is_the_median_of_twenty_sessions_of_close_times_volume():
     assert first == 10.0 * (15 + 16) / 2  # sessions 6 to 25
 
 
+def test_the_mean_of_twenty_sessions_is_the_same_number_wherever_the_bars_begin():
+    """A sum of floats that is carried on would not be: 0.1 + 1e15 - 1e15 is 0.125."""
+    volumes = [1e15 if n < 12 else 0.3 + n for n in range(40)]
+    bars = [bar(AAA, session, close=7.0001, volume=volume) for session, volume in zip(SESSIONS[:40], volumes, strict=True)]
+    means = of(panel(bars=bars), "mean_dollar_volume_20d")
+    parts = [round(7.0001 * volume * 10_000) for volume in volumes]
+    assert means[0] is None  # a dollar volume of 7e15 is no market's
+    assert means[-1] == sum(parts[15:35]) / 200_000
+    assert [mean is None for mean in means] == [True] * 6 + [False] * 4
+    for n, session in enumerate(DAYS[6:], start=6):
+        late = panel(bars=[b for b in bars if b["session"] > XNYS.offset(session, -LIQUIDITY_WINDOW)], sessions=[session])
+        assert of(late, "mean_dollar_volume_20d") == [means[n]]
+
+
 def test_a_gap_breaks_the_window_until_twenty_sessions_have_passed():
     gap = SESSIONS[10]
     bars = [bar(AAA, session) for session in SESSIONS[:40] if session != gap]
     rows = panel(bars=bars)
-    assert of(rows, "median_dollar_volume_20d") == [None] * 5 + [10_000.0] * 5  # session 30 is the first after sessions 11..30
+    for column in ("median_dollar_volume_20d", "mean_dollar_volume_20d"):
+        assert of(rows, column) == [None] * 5 + [10_000.0] * 5  # session 30 is the first after sessions 11..30
     assert XNYS.offset(DAYS[5], -(LIQUIDITY_WINDOW - 1)) == SESSIONS[11]
 
 

@@ -125,9 +125,9 @@ def test_nothing_launched_by_hand_reaches_an_engine_and_the_live_path_does(confi
         everything = [*FACTS, *live_keys()]
         sessions = [str(day) for day in bot.calendar.sessions(date(2026, 6, 29), SESSION)]
         backfill = person.server.launch_backfill([key.split("/") for key in everything], sessions, "everything")
-        old = person.launch(everything, date(2026, 6, 30), {})
-        person.wait_for(old)
-        person.wait_for(person.launch(everything, SESSION, {}))
+        old, current = (person.launch(everything, session, {}) for session in (date(2026, 6, 30), SESSION))
+        for run_id in (old, current):
+            person.wait_for(run_id)
         forged = person.launch(live_keys(), SESSION, {PERMIT_TAG: f"{SESSION}@2026-07-01T23:00:00+00:00"})
         scheduled = person.launch(live_keys(), SESSION, {"dagster/schedule_name": "decide_after_the_close"})
         repeated = person.launch_again(old)

@@ -1,15 +1,16 @@
 """The panel: what a decision of a session could know of each security, one row per session and security.
 
-Columns: session, security_id, symbol, cik, open, high, low, close (raw USD), volume (shares), median_dollar_volume_20d (USD;
-null unless each of the last 20 sessions
-has a bar), period_end, fundamentals_known_at, fundamentals_age_days, form, accession, and every figure of model.fundamentals (USD)
-as its filing states it; how the company has reported so far (REPORTING_COLUMNS of quant/reporting.py, for the data checks); then, on
-the session's own share basis: split_factor (since the day on whose basis shares are stated), shares (all of the issuer), shares_rule
-(which count that is; see SHARES_RULES), eps (eps_diluted_ttm), and market_cap (USD). The market value is the issuer's, whichever of
-its share classes the row is about: shares x close / shares_per_listed.
+Columns: session, security_id, symbol, cik, open, high, low, close (raw USD), volume (shares), median_dollar_volume_20d and
+mean_dollar_volume_20d (USD; null unless each of the last 20 sessions has a bar), period_end, fundamentals_known_at,
+fundamentals_age_days, form, accession, and every figure of model.fundamentals (USD) as its filing states it; how the company
+has reported so far (REPORTING_COLUMNS of quant/reporting.py, for the data checks); then, on the session's own share basis:
+split_factor (since the day on whose basis shares are stated), shares (all of the issuer), shares_rule (which count that is; see
+SHARES_RULES), eps (eps_diluted_ttm), and market_cap (USD). The market value is the issuer's, whichever of its share classes the
+row is about: shares x close / shares_per_listed.
 
 Point in time: bars in the version known at their own session's cut-off, filings and actions as known at the row's cut-off.
-A median is used for liquidity because, unlike a running mean, it is the same number bit for bit wherever a window begins.
+A median of dollar volumes is the same number bit for bit wherever a window begins; a running sum of floats is not, so the mean is
+that of whole 1/10,000 dollars.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -30,11 +31,13 @@ from tradebot_core.quant.reporting import REPORTING_COLUMNS, remembered, with_re
 from tradebot_core.quant.share_counts import issuer_shares, shares_rule, split_factors
 
 LIQUIDITY_WINDOW = 20  # sessions
+_PARTS_OF_A_DOLLAR = 10_000  # no US share is quoted in smaller ones
+_MOST_PARTS = 9e18 / LIQUIDITY_WINDOW  # so that a window's sum is a number of 64 bits
 _BASES = ("shares_basis_date", "diluted_basis_date", "eps_basis_date")
 _FILED = ("period_end", "form", "accession", *_BASES, *FIGURES)
 _PER_SHARE = ("shares_outstanding", "shares_diluted", "eps_diluted_ttm")  # what is brought to the session's share basis
 PANEL_COLUMNS = (
-    *("session", "security_id", "open", "high", "low", "close", "volume", "median_dollar_volume_20d"),
+    *("session", "security_id", "open", "high", "low", "close", "volume", "median_dollar_volume_20d", "mean_dollar_volume_20d"),
     *("cik", "symbol", "period_end", "form", "accession", *FIGURES, "fundamentals_known_at", "fundamentals_age_days"),
     *REPORTING_COLUMNS,
     *("shares_per_listed", "split_factor", "shares", "shares_rule", "eps", "market_cap"),
@@ -80,19 +83,23 @@ class Panels:
 
         self._calendar = calendar
         self.columns = [column for column in PANEL_COLUMNS if column in _SHOWN or figures is None or column in figures]
-        self.liquidity = "median_dollar_volume_20d" in self.columns
+        self._liquidity = [column for column in _LIQUIDITY if column in self.columns]
         self._valued = bool(looked_at(_VALUED))
         compared = looked_at(REPORTING_COLUMNS)
         dated = ("period_end",) if "fundamentals_age_days" in self.columns else ()
         read = {*looked_at(_FILED), *_SHOWN, *dated, *(_PER_SHARE + _BASES if self._valued else ())}
         self._filings = _as_reported(fundamentals, [c for c in _FILED if c in read], compared)
         self._securities, self._actions = securities, actions
-        prices = {"close", "volume"} if self.liquidity or self._valued else set()
+        prices = {"close", "volume"} if self._liquidity or self._valued else set()
         self.unread = [c for c in BARS.content if c not in self.columns and c not in prices]  # of BARS
+
+    def first_bar(self, session: date) -> date:
+        """The session of the oldest bar that the panel of `session` looks at."""
+        return first_bar_needed(session, self._calendar) if self._liquidity else session
 
     def of(self, bars: pl.DataFrame, sessions: Sequence[date], among: pl.DataFrame | None = None) -> pl.DataFrame:
         """The panel of consecutive sessions; see build_panel. Of those rows only whose session and security_id are `among`."""
-        rows = _known_bars(bars, sessions, self._calendar, self.liquidity)
+        rows = _known_bars(bars, sessions, self._calendar, self._liquidity)
         if among is not None:
             rows = rows.join(among, on=["session", "security_id"], how="semi", maintain_order="left")
         rows = _with_identity(rows, self._securities).pipe(_with_fundamentals, self._filings)
@@ -148,12 +155,24 @@ def _numbered(sessions: Sequence[date], calendar: TradingCalendar) -> pl.DataFra
 
 def median_dollar_volume() -> pl.Expr:
     """Of rows in the order of security and session with `number`; null unless each of the last 20 sessions has a bar."""
+    return _unbroken((pl.col("close") * pl.col("volume")).rolling_median(LIQUIDITY_WINDOW))
+
+
+def mean_dollar_volume() -> pl.Expr:
+    """The same of the mean. Null where a session's dollar volume is beyond what can be counted in whole 1/10,000 dollars (4.5e13)."""
+    value = pl.col("close") * pl.col("volume") * _PARTS_OF_A_DOLLAR
+    parts = pl.when(value.abs() < _MOST_PARTS).then(value).round().cast(pl.Int64)
+    return _unbroken(parts.rolling_sum(LIQUIDITY_WINDOW) / (LIQUIDITY_WINDOW * _PARTS_OF_A_DOLLAR))
+
+
+def _unbroken(of_window: pl.Expr) -> pl.Expr:
+    """Computed over all rows at once: a window that reaches into another security is not unbroken."""
     back = LIQUIDITY_WINDOW - 1
-    unbroken = (pl.col("security_id") == pl.col("security_id").shift(back)) & (
-        pl.col("number") - pl.col("number").shift(back) == back
-    )
-    # Over all rows at once: a window that reaches into another security is not unbroken.
-    return pl.when(unbroken).then((pl.col("close") * pl.col("volume")).rolling_median(LIQUIDITY_WINDOW))
+    same = pl.col("security_id") == pl.col("security_id").shift(back)
+    return pl.when(same & (pl.col("number") - pl.col("number").shift(back) == back)).then(of_window)
+
+
+_LIQUIDITY = {"median_dollar_volume_20d": median_dollar_volume, "mean_dollar_volume_20d": mean_dollar_volume}
 
 
 class MedianVolumes:
@@ -172,10 +191,12 @@ class MedianVolumes:
         return self._made[security_id].get(session)
 
 
-def _known_bars(bars: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar, liquidity: bool) -> pl.DataFrame:
+def _known_bars(
+    bars: pl.DataFrame, sessions: Sequence[date], calendar: TradingCalendar, liquidity: Sequence[str]
+) -> pl.DataFrame:
     first = first_bar_needed(sessions[0], calendar) if liquidity else sessions[0]
     rows = known_bars(bars, calendar.sessions(first, sessions[-1]), calendar)
-    added = {"median_dollar_volume_20d": median_dollar_volume()} if liquidity else {}
+    added = {column: _LIQUIDITY[column]() for column in liquidity}
     unused = ("number", "known_at", "ingested_at", "source")
     return rows.with_columns(**added).filter(pl.col("session") >= sessions[0]).drop(unused, strict=False)
 

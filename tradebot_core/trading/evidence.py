@@ -34,6 +34,7 @@ _SHARES = ("shares_outstanding", "shares_diluted")  # which of them counts, shar
 # Columns of the panel that are made of others.
 _MADE_OF = {"shares": _SHARES, "market_cap": ("close", *_SHARES), "eps": ("eps_diluted_ttm",), **COMPARED}
 _WHY_MISSING = {
+    "mean_dollar_volume_20d": "not every one of the last 20 sessions has a bar",
     "median_dollar_volume_20d": "not every one of the last 20 sessions has a bar",
     "fundamentals_age_days": "no filing was known at the cut-off",
     "split_factor": "no share count was reported, so its split basis is not known",

@@ -238,8 +238,7 @@ class MarketRange:
 
     def inside(self, sessions: Sequence[date], among: pl.DataFrame | None = None) -> pl.DataFrame:
         """The panel of consecutive sessions within the universe; of these only the rows `among`."""
-        first = sessions[0] if not self._panels.liquidity else first_bar_needed(sessions[0], self._markets.calendar)
-        bars = self._bars(first, sessions[-1], self._panels.unread)
+        bars = self._bars(self._panels.first_bar(sessions[0]), sessions[-1], self._panels.unread)
         missing = sorted(set(sessions) - set(bars["session"].unique()))
         if missing:
             raise MissingData(
