@@ -23,10 +23,10 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.fundamentals import FIGURES, Fundamentals
-from tradebot_core.model.keyed_rows import is_last_of, spans
+from tradebot_core.model.keyed_rows import in_order, is_last_of, spans
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
 from tradebot_core.quant.asof import last_places
-from tradebot_core.quant.reporting import REPORTING_COLUMNS, remembered, with_reporting
+from tradebot_core.quant.reporting import REPORTING_COLUMNS, REPORTING_READS, remembered, with_reporting
 from tradebot_core.quant.share_counts import issuer_shares, shares_rule, split_factors
 
 LIQUIDITY_WINDOW = 20  # sessions
@@ -206,7 +206,9 @@ def _with_identity(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame
 
 def _as_reported(fundamentals: pl.DataFrame, columns: Sequence[str], compared: Sequence[str]) -> pl.DataFrame:
     """Sorted by issuer and by when it became known."""
-    known = fundamentals.sort("cik", "known_at", "ingested_at").filter(is_last_of(["cik", "known_at"]))
+    read = {"cik", "known_at", "ingested_at", *columns, *(REPORTING_READS if compared else ())}
+    rows = fundamentals.select(column for column in fundamentals.columns if column in read)
+    known = in_order(rows, ["cik", "known_at", "ingested_at"]).filter(is_last_of(["cik", "known_at"]))
     if compared:
         known = with_reporting(known)
     return known.select("cik", "known_at", *columns, *compared, fundamentals_known_at="known_at")
