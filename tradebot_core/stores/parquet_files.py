@@ -92,8 +92,10 @@ def read_as(path: Path, schema: pl.Schema, columns: Sequence[str] | None = None)
 
 
 def read(path: Path, columns: list[str] | None = None, where: pl.Expr | None = None) -> pl.DataFrame:
-    """The file, or those of its columns that are named and of its rows those for which `where` holds. Raises StoreError naming the file
-    when it is not, byte for byte, the one that was written."""
+    """The file, or those of its columns that are named and of its rows those for which `where` (an expression of these columns) holds.
+
+    Raises StoreError naming the file when it is not, byte for byte, the one that was written.
+    """
     try:
         whole = path.read_bytes()
         at = whole.rfind(_MARK) + len(_MARK)
