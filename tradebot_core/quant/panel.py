@@ -64,6 +64,26 @@ def build_panel(
 _SHOWN = ("session", "security_id", "symbol", "fundamentals_known_at")  # with whatever is looked at
 
 
+def filings_read(figures: Collection[str] | None) -> frozenset[str]:
+    """All columns of FUNDAMENTALS that the panel with these columns is made of."""
+    compared = REPORTING_READS if _any_of(figures, REPORTING_COLUMNS) else ()
+    return frozenset({"cik", "known_at", "ingested_at", *_filed(figures), *compared})
+
+
+def _filed(figures: Collection[str] | None) -> list[str]:
+    """Those of them that stand in its rows until all of its columns are made."""
+    read = set(_FILED if figures is None else figures)
+    if _any_of(figures, ("fundamentals_age_days",)):
+        read.add("period_end")
+    if _any_of(figures, _VALUED):
+        read |= {*_PER_SHARE, *_BASES}
+    return [column for column in _FILED if column in read]
+
+
+def _any_of(figures: Collection[str] | None, columns: Iterable[str]) -> bool:
+    return figures is None or any(column in figures for column in columns)
+
+
 class Panels:
     """Panels of one range of sessions after another, from tables that hold what was known by the last of them."""
 
@@ -82,10 +102,7 @@ class Panels:
         self.columns = [column for column in PANEL_COLUMNS if column in _SHOWN or figures is None or column in figures]
         self.liquidity = "median_dollar_volume_20d" in self.columns
         self._valued = bool(looked_at(_VALUED))
-        compared = looked_at(REPORTING_COLUMNS)
-        dated = ("period_end",) if "fundamentals_age_days" in self.columns else ()
-        read = {*looked_at(_FILED), *_SHOWN, *dated, *(_PER_SHARE + _BASES if self._valued else ())}
-        self._filings = _as_reported(fundamentals, [c for c in _FILED if c in read], compared)
+        self._filings = _as_reported(fundamentals, _filed(figures), looked_at(REPORTING_COLUMNS))
         self._securities, self._actions = securities, actions
         prices = {"close", "volume"} if self.liquidity or self._valued else set()
         self.unread = [c for c in BARS.content if c not in self.columns and c not in prices]  # of BARS
