@@ -155,7 +155,7 @@ class KeptStore(StoreView):
         without: Sequence[str] = (),
     ) -> pl.DataFrame:
         known = pl.col("known_at") <= as_of
-        if table is BARS and self._bars is not None and start is not None and end is not None and not without:
+        if table is BARS and self._bars is not None and start is not None and end is not None:
             first, last, until, bars = self._bars
             if first <= start and end <= last and as_of <= until:
                 return bars.filter(known & pl.col("session").is_between(start, end))
