@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_dagster.resources import Execution, Research
@@ -113,10 +114,19 @@ def sessions_of(context: dg.AssetExecutionContext, calendar: TradingCalendar) ->
 
 
 def _attach(context: dg.AssetExecutionContext, report: Report, key: dg.AssetKey | None = None) -> None:
-    """The summary goes to the last session only: Dagster would copy it, pictures and all, into the events of every one."""
-    for session, numbers in report.sessions.items():
-        context.add_asset_metadata(numbers, asset_key=key, partition_key=session.isoformat())
-    context.add_asset_metadata(report.summary, asset_key=key, partition_key=context.partition_key_range.end)
+    """The summary goes to the last session only: Dagster would copy it, pictures and all, into the events of every one.
+
+    What `add_asset_metadata` does for one session is done here for all of them: it makes the list of the run's partitions and a copy of
+    what it was given before at each call, nine seconds of CPU for three assets and twenty years.
+    """
+    last = context.partition_key_range.end
+    step = context.op_execution_context.get_step_execution_context()
+    given = {session.isoformat(): dict(numbers) for session, numbers in report.sessions.items()}
+    given[last] = {**given.get(last, {}), **report.summary}
+    of = key or context.asset_key
+    attached = {AssetMetadataHandle(asset_key=of, partition_key=session): values for session, values in given.items()}
+    before = step._metadata_accumulator.per_output_metadata
+    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata={**before, **attached})
 
 
 def table(rows: pl.DataFrame) -> dg.MetadataValue:

@@ -24,10 +24,10 @@ import polars as pl
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.event import Event, EventType
 from tradebot_core.model.fundamentals import FIGURES, Fundamentals
-from tradebot_core.model.keyed_rows import is_last_of, spans
+from tradebot_core.model.keyed_rows import in_order, is_last_of, spans
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, SECURITIES
 from tradebot_core.quant.asof import last_places
-from tradebot_core.quant.reporting import REPORTING_COLUMNS, remembered, with_reporting
+from tradebot_core.quant.reporting import REPORTING_COLUMNS, REPORTING_READS, remembered, with_reporting
 from tradebot_core.quant.share_counts import issuer_shares, shares_rule, split_factors
 
 LIQUIDITY_WINDOW = 20  # sessions
@@ -67,6 +67,26 @@ def build_panel(
 _SHOWN = ("session", "security_id", "symbol", "fundamentals_known_at")  # with whatever is looked at
 
 
+def filings_read(figures: Collection[str] | None) -> frozenset[str]:
+    """All columns of FUNDAMENTALS that the panel with these columns is made of."""
+    compared = REPORTING_READS if _any_of(figures, REPORTING_COLUMNS) else ()
+    return frozenset({"cik", "known_at", "ingested_at", *_filed(figures), *compared})
+
+
+def _filed(figures: Collection[str] | None) -> list[str]:
+    """Those of them that stand in its rows until all of its columns are made."""
+    read = set(_FILED if figures is None else figures)
+    if _any_of(figures, ("fundamentals_age_days",)):
+        read.add("period_end")
+    if _any_of(figures, _VALUED):
+        read |= {*_PER_SHARE, *_BASES}
+    return [column for column in _FILED if column in read]
+
+
+def _any_of(figures: Collection[str] | None, columns: Iterable[str]) -> bool:
+    return figures is None or any(column in figures for column in columns)
+
+
 class Panels:
     """Panels of one range of sessions after another, from tables that hold what was known by the last of them."""
 
@@ -85,10 +105,7 @@ class Panels:
         self.columns = [column for column in PANEL_COLUMNS if column in _SHOWN or figures is None or column in figures]
         self._liquidity = [column for column in _LIQUIDITY if column in self.columns]
         self._valued = bool(looked_at(_VALUED))
-        compared = looked_at(REPORTING_COLUMNS)
-        dated = ("period_end",) if "fundamentals_age_days" in self.columns else ()
-        read = {*looked_at(_FILED), *_SHOWN, *dated, *(_PER_SHARE + _BASES if self._valued else ())}
-        self._filings = _as_reported(fundamentals, [c for c in _FILED if c in read], compared)
+        self._filings = _as_reported(fundamentals, _filed(figures), looked_at(REPORTING_COLUMNS))
         self._securities, self._actions = securities, actions
         prices = {"close", "volume"} if self._liquidity or self._valued else set()
         self.unread = [c for c in BARS.content if c not in self.columns and c not in prices]  # of BARS
@@ -227,7 +244,9 @@ def _with_identity(rows: pl.DataFrame, securities: pl.DataFrame) -> pl.DataFrame
 
 def _as_reported(fundamentals: pl.DataFrame, columns: Sequence[str], compared: Sequence[str]) -> pl.DataFrame:
     """Sorted by issuer and by when it became known."""
-    known = fundamentals.sort("cik", "known_at", "ingested_at").filter(is_last_of(["cik", "known_at"]))
+    read = {"cik", "known_at", "ingested_at", *columns, *(REPORTING_READS if compared else ())}
+    rows = fundamentals.select(column for column in fundamentals.columns if column in read)
+    known = in_order(rows, ["cik", "known_at", "ingested_at"]).filter(is_last_of(["cik", "known_at"]))
     if compared:
         known = with_reporting(known)
     return known.select("cik", "known_at", *columns, *compared, fundamentals_known_at="known_at")

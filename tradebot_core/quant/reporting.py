@@ -25,6 +25,10 @@ COMPARED = {
     "shares_scale": ("shares_outstanding", "shares_diluted"),
     "repeated_figures": _REPEATED,
 }
+# What `with_reporting` looks at.
+REPORTING_READS = frozenset(
+    {"cik", "known_at", "period_end", "revenue_ttm", "net_income_ttm", "assets", "shares_outstanding", "shares_diluted"}
+)
 REPORTING_COLUMNS = (*_SCALES, "repeated_figures", "report_spacing_days", "report_lag_days")
 
 

@@ -13,7 +13,7 @@ import heapq
 import json
 from collections.abc import Collection, Iterator, Sequence, Set
 from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -311,7 +311,7 @@ class FileStore:
         }
         frames = []
         for year in sorted(years):
-            frames.append(_read_result(folder / f"{year}.parquet").filter(wanted))
+            frames.append(_read_result(folder / f"{year}.parquet", wanted))
         if not frames:
             return pl.DataFrame(schema=table.schema)
         return pl.concat(frames, how="diagonal_relaxed" if table.open_columns else "vertical")
@@ -399,24 +399,30 @@ def _by_year(sessions: Set[date]) -> dict[int, list[date]]:
 
 def _only(path: Path, sessions: Sequence[date]) -> pl.DataFrame:
     """The rows of these sessions. Others may be there, of a write that broke off before it came to be known."""
-    return _read_result(path).filter(pl.col("session").is_in(pl.Series(sessions, dtype=pl.Date).implode()))
+    return _read_result(path, pl.col("session").is_in(pl.Series(sessions, dtype=pl.Date).implode()))
 
 
-def _read_result(path: Path) -> pl.DataFrame:
+def _read_result(path: Path, wanted: pl.Expr) -> pl.DataFrame:
     if not path.exists():
         raise StoreError(f"{path} is gone, though its sessions were written.", "Materialize them again, or restore it.")
-    return parquet_files.read(path)
+    return parquet_files.read(path, where=wanted)
 
 
 def _sessions_in(path: Path) -> list[date]:
     try:
-        return [date.fromisoformat(day) for day in json.loads(path.read_text())]
+        return list(_days(path.read_text()))
     except FileNotFoundError:
         return []
     except (ValueError, TypeError) as error:
         raise StoreError(
             f"{path} is damaged and was not read ({error}).", "Delete its folder and materialize its sessions again."
         ) from error
+
+
+@lru_cache(maxsize=32)
+def _days(text: str) -> tuple[date, ...]:
+    """Of a strategy's tables nearly all have the same sessions."""
+    return tuple(date.fromisoformat(day) for day in json.loads(text))
 
 
 def _moment(event: Event) -> tuple[datetime, int, str]:

@@ -10,9 +10,11 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import polars as pl
 
@@ -89,9 +91,11 @@ def read_as(path: Path, schema: pl.Schema, columns: Sequence[str] | None = None)
     return found.with_columns(absent).select(wanted)
 
 
-def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """The file, or those of its columns that are named. Raises StoreError naming the file when it is not, byte for byte, the one
-    that was written."""
+def read(path: Path, columns: list[str] | None = None, where: pl.Expr | None = None) -> pl.DataFrame:
+    """The file, or those of its columns that are named and of its rows those for which `where` (an expression of these columns) holds.
+
+    Raises StoreError naming the file when it is not, byte for byte, the one that was written.
+    """
     try:
         whole = path.read_bytes()
         at = whole.rfind(_MARK) + len(_MARK)
@@ -101,13 +105,55 @@ def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
         digest.update(content[at + len(_BLANK) :])
         if digest.hexdigest().encode() != whole[at : at + len(_BLANK)]:
             raise OSError(errno.EIO, "its content does not match its checksum")
-        there = columns and pl.read_parquet_schema(io.BytesIO(whole))
-        return pl.read_parquet(io.BytesIO(whole), columns=columns and [name for name in columns if name in there])
+        if len(whole) <= _SMALL:
+            found = _SMALL_FILES.get(digest.digest(), columns, lambda: _decoded(whole, columns))
+            return found if where is None else found.filter(where)
+        return _decoded(whole, columns, where)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StoreError(
             f"{path} is damaged and was not read ({error}).",
             "Restore it from a backup; or delete it and materialize its sessions again.",
         ) from error
+
+
+def _decoded(whole: bytes, columns: list[str] | None, where: pl.Expr | None = None) -> pl.DataFrame:
+    """Of rows that are not wanted only what `where` looks at is decoded."""
+    there = columns and pl.read_parquet_schema(io.BytesIO(whole))
+    wanted = columns and [name for name in columns if name in there]
+    if where is None:
+        return pl.read_parquet(io.BytesIO(whole), columns=wanted)
+    rows = pl.scan_parquet(io.BytesIO(whole)).filter(where)
+    return (rows.select(wanted) if wanted else rows).collect()
+
+
+class _Kept:
+    """The last small files that were decoded, by their content: one session of a strategy reads each year of its book a dozen
+    times, and to decode a small file takes fifty times as long as to read and verify it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._frames: OrderedDict[tuple[bytes, tuple[str, ...] | None], pl.DataFrame] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def get(self, digest: bytes, columns: list[str] | None, decode: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        key = digest, None if columns is None else tuple(columns)
+        with self._lock:
+            if key in self._frames:
+                self._frames.move_to_end(key)
+                return self._frames[key]
+        found = decode()
+        with self._lock:
+            if key not in self._frames:
+                self._frames[key] = found
+                self._bytes += found.estimated_size()
+            while self._bytes > self._most_bytes:
+                self._bytes -= self._frames.popitem(last=False)[1].estimated_size()
+        return found
+
+
+_SMALL = 256 * 1024
+_SMALL_FILES = _Kept(most_bytes=32 * 1024 * 1024)
 
 
 def link(source: Path, target: Path) -> None:

@@ -155,7 +155,7 @@ class KeptStore(StoreView):
         without: Sequence[str] = (),
     ) -> pl.DataFrame:
         known = pl.col("known_at") <= as_of
-        if table is BARS and self._bars is not None and start is not None and end is not None and not without:
+        if table is BARS and self._bars is not None and start is not None and end is not None:
             first, last, until, bars = self._bars
             if first <= start and end <= last and as_of <= until:
                 return bars.filter(known & pl.col("session").is_between(start, end))
@@ -167,11 +167,14 @@ class KeptStore(StoreView):
         return rows.filter(known if end is None else known & (pl.col("session") <= end))
 
     def whole(self, table: FactTable, without: Sequence[str] = ()) -> pl.DataFrame:
-        """All that was known at `until`."""
-        key = table.name, tuple(sorted(without))
-        if key not in self._whole:
-            self._whole[key] = self._store.read_versions(table, as_of=self._until, without=without)
-        return self._whole[key]
+        """All that was known at `until`. What was read already with more columns is given with them."""
+        for (name, left_out), rows in self._whole.items():
+            if name == table.name and set(left_out) <= set(without):
+                return rows
+        rows = self._whole[table.name, tuple(sorted(without))] = self._store.read_versions(
+            table, as_of=self._until, without=without
+        )
+        return rows
 
     def _needed(self, table: FactTable, without: tuple[str, ...], as_of: datetime) -> pl.DataFrame:
         whole = self.whole(table, without)

@@ -18,7 +18,7 @@ from tradebot_core.model.keyed_rows import joined_in_order
 from tradebot_core.model.market import ActionType, CorporateAction
 from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
-from tradebot_core.quant.panel import MedianVolumes, Panels, first_bar_needed, known_bars
+from tradebot_core.quant.panel import MedianVolumes, Panels, filings_read, first_bar_needed, known_bars
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import LateWord, late_words
@@ -307,5 +307,7 @@ class MarketRange:
 
     @cached_property
     def _panels(self) -> Panels:
-        filings = self._markets.store.read_versions(FUNDAMENTALS, as_of=self._until, without=("provenance",))
+        read = filings_read(self._figures)
+        unread = [column for column in FUNDAMENTALS.columns if column not in read]
+        filings = self._markets.store.read_versions(FUNDAMENTALS, as_of=self._until, without=unread)
         return Panels(self._actions, self._securities, filings, self._markets.calendar, self._figures)
