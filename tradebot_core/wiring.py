@@ -443,6 +443,7 @@ class Tradebot:
             self.markets.members(),
             self.config.benchmark,
             self.coverage(book),
+            self.selection(name, book[0], book[-1]),
         )
 
     def write_tear_sheet(self, report: Report, path: Path | None = None) -> Path:

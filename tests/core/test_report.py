@@ -184,6 +184,18 @@ def test_there_is_no_report_without_a_backtest(tmp_path: Path):
         tradebot(tmp_path).report(NAME)
 
 
+def test_all_trials_of_the_idea_are_counted_beside_the_result(tmp_path: Path):
+    bot = backtested(tmp_path)
+    alone = bot.report(NAME)
+    assert (alone.selection.trials, alone.selection.runs, alone.selection.lucky_sharpe) == (1, 1, 0.0)
+    assert alone.selection.overfitting is None and set(alone.selection.notes) <= set(alone.doubts)
+    bot.sweep([f"{NAME}@max_positions=1"], list(RANGE))
+    among = bot.report(NAME)
+    assert (among.selection.trials, among.selection.runs) == (2, 2)
+    assert among.selection == bot.selection(NAME)
+    assert "<td>2 / 2</td>" in tear_sheet.page(among)
+
+
 # The tear sheet
 
 
@@ -201,7 +213,7 @@ def test_the_tear_sheet_shows_the_figures_and_every_doubt(report: Report):
     assert "50,188" in cells and "0.4 %" in cells and "−2.0 %" in cells
     for doubt in report.doubts:
         assert doubt.replace("'", "&#x27;") in page
-    for name in ("Sharpe", "Sortino", "Calmar", "Beta", "Hit rate", "Turnover, a year"):
+    for name in ("Sharpe", "Sortino", "Calmar", "Beta", "Hit rate", "Turnover, a year", "Probability of overfitting"):
         assert name in cells
     assert "FADE" in cells and "held" in cells and "111.34" in cells  # USD that FADE earned
 

@@ -17,6 +17,7 @@ from tradebot_core.quant.trades import Attribution, TradeFigures, attribute, fig
 from tradebot_core.trading.coverage import Coverage
 from tradebot_core.trading.market_review import review, verdicts_at
 from tradebot_core.trading.order_trail import BACKTEST
+from tradebot_core.trading.trials import Selection
 
 _TWO_SIDED = 1.96  # a t beyond which 95 % confidence speaks
 UNIVERSE = "the universe, equal-weighted"
@@ -39,6 +40,7 @@ class Report:
     layers: tuple[LayerValue, ...]
     capacity: Capacity
     coverage: Coverage
+    selection: Selection
     doubts: tuple[str, ...]
     curve: pl.DataFrame
 
@@ -53,8 +55,10 @@ def make_report(
     members: pl.DataFrame | None,
     benchmark: str | None,
     coverage: Coverage,
+    selection: Selection,
 ) -> Report:
-    """`sessions` are those of the book, from its opening on. `benchmark` is a symbol, or None for the universe."""
+    """`sessions` are those of the book, from its opening on. `benchmark` is a symbol, or None for the universe. `selection` is of all
+    trials of the strategy's idea."""
 
     def rows(table: ResultTable, start: date = sessions[0]) -> pl.DataFrame:
         return store.read_results(table, strategy, BACKTEST, start, sessions[-1])
@@ -83,7 +87,8 @@ def make_report(
         tuple(layer_value(layer, horizon, market.snapshots, judged[layer]) for layer in layers for horizon in HORIZONS),
         capacity(fills),
         coverage,
-        (*_power(performance, fills), *doubts, *_of_costs(costs), *coverage.warnings, *coverage.caveats),
+        selection,
+        (*_power(performance, fills), *selection.notes, *doubts, *_of_costs(costs), *coverage.warnings, *coverage.caveats),
         _curve(equity, capital, against),
     )
 

@@ -106,7 +106,7 @@ def _doubts(report: Report) -> str:
 
 
 def _figures(report: Report) -> str:
-    p, trades = report.performance, report.trades
+    p, trades, luck = report.performance, report.trades, report.selection
     interval = _NONE if p.sharpe_low is None else f"{_number(p.sharpe_low)} to {_number(p.sharpe_high)}"
     groups = (
         (
@@ -128,6 +128,12 @@ def _figures(report: Report) -> str:
             ("Alpha, a year", _share(p.alpha, 2)),
             ("t of alpha (Newey-West)", _number(p.alpha_t)),
             ("Beta", _number(p.beta)),
+        ),
+        (
+            ("Trials of the idea / runs", f"{luck.trials:,} / {luck.runs:,}"),
+            ("Sharpe of the luckiest without merit", _number(luck.lucky_sharpe)),
+            ("Probability of merit (deflated Sharpe)", _share(luck.deflated_sharpe)),
+            ("Probability of overfitting", _share(luck.overfitting)),
         ),
         (
             ("Invested, mean", _share(p.exposure)),

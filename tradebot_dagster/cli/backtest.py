@@ -67,14 +67,13 @@ def backtest(
     written = [bot.tear_sheet(strategy) if made else bot.write_tear_sheet(results)]
     written += [bot.write_tear_sheet(results, sheet)] if sheet else []
     note = _replaced(bot, strategy, end)
-    chosen = bot.selection(strategy, book[0], end)
     document = {
         "strategy": strategy,
         "start": results.start,
         "end": end,
         **_figures(results.performance),
         "coverage": asdict(results.coverage),
-        "selection": asdict(chosen),
+        "selection": asdict(results.selection),
         "run_id": run_id,
         "note": note,
         "round_trips": results.trades,
@@ -88,7 +87,7 @@ def backtest(
         "doubts": results.doubts,
         "tear_sheet": written[-1],
     }
-    shown = [page(results), *lines_of(chosen), f"  run {run_id}", f"  tear sheet {written[-1]}", note]
+    shown = [page(results), *lines_of(results.selection), f"  run {run_id}", f"  tear sheet {written[-1]}", note]
     emit(document, "\n".join(filter(None, shown)))
     return 0
 

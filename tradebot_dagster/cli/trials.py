@@ -46,7 +46,8 @@ def trials(config_path: Path, strategy: str) -> int:
             f"  {trial.trial:<18}{trial.first_run:%Y-%m-%d}  {trial.runs:>5}{len(trial.returns):>10,}"
             f"{'-' if sharpe is None else f'{sharpe:.2f}':>8}  {trial.strategy}: {words}{note}"
         )
-    emit(document, "\n".join([*lines, *(lines_of(chosen) if chosen is not None else [])]))
+    left = [*lines_of(chosen), *(f"  ! {note}" for note in chosen.notes)] if chosen is not None else []
+    emit(document, "\n".join([*lines, *left]))
     return 0
 
 
@@ -61,7 +62,6 @@ def lines_of(chosen: Selection) -> list[str]:
         f"  trials          {chosen.trials:>20,} in {chosen.runs:,} runs; the best of so many without merit: Sharpe {lucky}",
         f"  deflated Sharpe {share(chosen.deflated_sharpe):>20} probability that there is merit",
         f"  overfitting     {share(chosen.overfitting):>20} probability, told from {chosen.compared:,} trials",
-        *(f"  ! {note}" for note in chosen.notes),
     ]
 
 
