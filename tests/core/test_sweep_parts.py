@@ -73,13 +73,13 @@ def test_variants_of_one_market_stay_together(in_one):
 def test_the_parts_in_any_order_leave_the_bytes_of_the_sweep_and_evaluate_each_layer_once(tmp_path, monkeypatch, in_one, order):
     folder, whole, counts = in_one
     bot, evaluated = bot_in(tmp_path), []
-    walk = StoredMarkets.layer_by_year
+    evaluate = StoredMarkets.layers_by_year
 
-    def counted(markets, strategy, layer, sessions):
-        evaluated.append((strategy.name, layer))
-        return walk(markets, strategy, layer, sessions)
+    def counted(markets, strategy, layers, sessions):
+        evaluated.extend((strategy.name, layer) for layer in layers)
+        return evaluate(markets, strategy, layers, sessions)
 
-    monkeypatch.setattr(StoredMarkets, "layer_by_year", counted)
+    monkeypatch.setattr(StoredMarkets, "layers_by_year", counted)
     bot.sweep_common(NAMES, RANGE, 3)
     for part in order:
         bot.sweep_part(NAMES, RANGE, 3, part)
