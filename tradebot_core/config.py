@@ -301,6 +301,7 @@ class Config(Settings):
     # The symbol that backtests are measured against, dividends reinvested; without it the universe in equal parts.
     benchmark: str | None = None
     allowed_packages: tuple[str, ...] = ("tradebot_core",)  # where class paths may point
+    dagster_settings: Path | None = None  # a dagster.yaml in place of the project's own (docs/scale-out.md)
 
     @property
     def withholding(self) -> Decimal:
@@ -458,8 +459,12 @@ def _resolve_paths(config: Config, base: Path) -> Config:
     sample = config.sample_market
     if sample is not None:
         sample = sample.model_copy(update={"path": resolve_path(sample.path, base)})
+    dagster = config.dagster_settings
+    if dagster is not None:
+        dagster = resolve_path(dagster, base)
     return config.model_copy(
         update={
+            "dagster_settings": dagster,
             "data_store": store,
             "universe": universe,
             "sample_market": sample,

@@ -73,7 +73,7 @@ from tradebot_core.trading.simulated_account import SimulatedAccount
 from tradebot_core.trading.sleeves import Sleeve, sleeve_of
 from tradebot_core.trading.stored_book import StoredBook
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
-from tradebot_core.trading.sweep import share_layers, walk_together
+from tradebot_core.trading.sweep import Division, divided, share_layers, walk_together
 from tradebot_core.trading.training import Models
 from tradebot_core.trading.trials import Selection, Trial, idea_of, selection, trial_run, trials_of
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
@@ -218,8 +218,7 @@ class Tradebot:
         for part in by_year(sessions):
             walk.through(part, known.history(sleeve.strategy, part))
         result = walk.result()
-        for table in BACKTEST_TABLES:
-            self.store.write_results(table, name, BACKTEST, sessions, result.table(table))
+        self._keep(name, sessions, result)
         self._remember_trial(sleeve, result, opening, deposit)
         return result.tables
 
@@ -235,23 +234,62 @@ class Tradebot:
 
         `stored` names a strategy whose verdicts of these sessions are in the store and are those of its present definition.
         """
-        tested = {one.name: one for one in map(self.tested, names)}
+        tested = self._variants_of(names)
+        base = [self.sleeve(stored).strategy] if stored is not None else []
+        strategies = [*base, *(one.strategy for one in tested)]
+        counts = share_layers(self.markets, self.store, strategies, sessions, base, progress)
+        self._walk(tested, sessions, progress)
+        return counts
+
+    def divide_sweep(self, names: Sequence[str], parts: int) -> Division:
+        """How a sweep of these variants is divided into at most so many parts: for the same names and code always in the same way."""
+        return divided(self._variants_of(names), parts)
+
+    def sweep_common(
+        self, names: Sequence[str], sessions: Sequence[date], parts: int, progress: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """What comes before the parts of a sweep: the layers that several parts have in common, each computed once."""
+        division = self.divide_sweep(names, parts)
+        strategies = [one.strategy for part in division.parts for one in part]
+        share_layers(self.markets, self.store, strategies, sessions, progress=progress, wanted=division.common)
+
+    def sweep_part(
+        self,
+        names: Sequence[str],
+        sessions: Sequence[date],
+        parts: int,
+        part: int,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """One part (from 0 on) of a sweep of all these variants, after `sweep_common`: its own layers, its backtests and their trials.
+        Parts write nothing in common but the record of trials and may run at the same time. After all of them the store holds what
+        `sweep` leaves; only the order of the trials is that in which they ended."""
+        division = self.divide_sweep(names, parts)
+        strategies = [one.strategy for one in division.parts[part]]
+        share_layers(self.markets, self.store, strategies, sessions, progress=progress, wanted=division.own[part])
+        self._walk(division.parts[part], sessions, progress)
+
+    def _variants_of(self, names: Sequence[str]) -> list[Sleeve]:
         for name in names:
             if SEPARATOR not in name:
                 raise UsageError(f"{name} is no variant.", f"{variant_name(name, AS_IS)} is the strategy unchanged.")
-        base = [self.sleeve(stored).strategy] if stored is not None else []
-        strategies = [*base, *(one.strategy for one in tested.values())]
-        counts = share_layers(self.markets, self.store, strategies, sessions, base, progress)
+        return list({one.name: one for one in map(self.tested, names)}.values())
 
+    def _walk(self, tested: Sequence[Sleeve], sessions: Sequence[date], progress: Callable[[str], None]) -> None:
         def walk_of(one: Sleeve) -> BacktestWalk:
             return self.backtest_walk(one, BookState.empty(one.fingerprint), usd(one.capital))
 
-        for one, result in walk_together(self.markets, [*tested.values()], sessions, walk_of):
-            for table in BACKTEST_TABLES:
-                self.store.write_results(table, one.name, BACKTEST, sessions, result.table(table))
+        for one, result in walk_together(self.markets, tested, sessions, walk_of):
+            self._keep(one.name, sessions, result)
             self._remember_trial(one, result, BookState.empty(one.fingerprint), usd(one.capital))
             progress(f"{one.name}: {len(result.tables['fills']):,} fills.")
-        return counts
+
+    def _keep(self, name: str, sessions: Sequence[date], result: Backtest) -> None:
+        """The book goes first and comes last: while it is there, the tables beside it are those it was made with. A process that is
+        killed in between leaves no book."""
+        self.store.forget_results(BOOKS, name, BACKTEST, sessions)
+        for table in BACKTEST_TABLES:
+            self.store.write_results(table, name, BACKTEST, sessions, result.table(table))
 
     def side_by_side(self, name: str, progress: Callable[[str], None] = lambda _: None) -> SideBySide:
         """The latest book of the strategy beside its variants, which are run over its sessions, on its stored verdicts."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from ruamel.yaml import YAML
 
 from tradebot_core.config import Config, load_config
 from tradebot_core.errors import TradebotError
@@ -14,27 +13,8 @@ from tradebot_core.trading.report import Report
 from tradebot_dagster.defs import definitions_of
 from tradebot_dagster.defs.jobs import backtest_job_name
 from tradebot_dagster.defs.sensors import why_failed
+from tradebot_dagster.home import dagster_home
 from tradebot_dagster.resources import Research, tradebot_of
-
-_SETTINGS = Path(__file__).resolve().parent.parent / "dagster.yaml"
-_WRITTEN_BASE = Path("data/dagster")  # what the base_dirs in dagster.yaml begin with
-
-
-def dagster_home(config: Config) -> Path:
-    """The DAGSTER_HOME of a configuration: a folder of its store, with the project's dagster.yaml made to point into it."""
-    home = config.data_store.path / "dagster"
-    yaml = YAML()
-    settings = yaml.load(_SETTINGS.read_text(encoding="utf-8"))
-    for block in settings.values():
-        given = block.get("config", {})
-        if "base_dir" in given:
-            given["base_dir"] = str(home / Path(given["base_dir"]).relative_to(_WRITTEN_BASE))
-    home.mkdir(parents=True, exist_ok=True)
-    fresh = home / "dagster.yaml.new"
-    with fresh.open("w", encoding="utf-8") as file:
-        yaml.dump(settings, file)
-    fresh.replace(home / "dagster.yaml")
-    return home
 
 
 def instance(config: Config) -> dg.DagsterInstance:

@@ -80,6 +80,14 @@ class Research:
     def side_by_side(self, strategy: str, progress: Callable[[str], None]) -> SideBySide:
         return self._tradebot.side_by_side(strategy, progress)
 
+    def sweep(
+        self, variants: Sequence[str], sessions: Sequence[date], parts: int, part: int | None, progress: Callable[[str], None]
+    ) -> None:
+        if part is None:
+            self._tradebot.sweep_common(variants, sessions, parts, progress)
+        else:
+            self._tradebot.sweep_part(variants, sessions, parts, part, progress)
+
     def performance(self, strategy: str, until: date) -> Performance:
         return self._tradebot.performance(strategy, end=until)
 

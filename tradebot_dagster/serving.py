@@ -14,7 +14,7 @@ from pathlib import Path
 from tradebot_core.config import Config
 from tradebot_core.errors import ExecutionError, UsageError
 from tradebot_dagster.config_file import PROJECT_ROOT
-from tradebot_dagster.instance import dagster_home
+from tradebot_dagster.home import dagster_home
 
 LOOPBACK = "127.0.0.1"
 _BROKER_PATIENCE_S = 60

@@ -24,6 +24,15 @@ query ($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename
   ... on PartitionBackfill { status error { message } } ... on PythonError { message } ... on BackfillNotFoundError { message } } }
 """
 _FINISHED = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
+_AT_A_TIME = "query { instance { runQueueConfig { maxConcurrentRuns } } }"
+_REPOSITORY = "query { repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }"
+_LAUNCH_RUN = """
+mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
+  ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } ... on UnauthorizedError { message }
+  ... on RunConfigValidationInvalid { errors { message } } } }
+"""
+_RUN = "query ($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
+_RUN_ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,41 @@ class Webserver:
             if found and found["__typename"] == "PythonError":
                 raise UsageError(f"The code location {entry['name']} does not load: {found['message']}")
         return bool(entries) and all(entry["loadStatus"] == "LOADED" for entry in entries)
+
+    def runs_at_a_time(self) -> int | None:
+        """None where there is no limit."""
+        queue = self.query(_AT_A_TIME)["instance"]["runQueueConfig"] or {}
+        most = queue.get("maxConcurrentRuns")
+        return most if most is not None and most > 0 else None
+
+    def launch_run(self, job: str, config: dict[str, object]) -> str:
+        """Starts a run of a job; returns its id."""
+        (repository,) = self.query(_REPOSITORY)["repositoriesOrError"]["nodes"]
+        selector = {
+            "repositoryLocationName": repository["location"]["name"],
+            "repositoryName": repository["name"],
+            "jobName": job,
+        }
+        answer = self.query(_LAUNCH_RUN, {"params": {"selector": selector, "runConfigData": config}})["launchRun"]
+        if answer["__typename"] != "LaunchRunSuccess":
+            told = [answer.get("message"), *(error["message"] for error in answer.get("errors", ()))]
+            raise ExecutionError(f"The run was not launched: {'; '.join(filter(None, told)) or answer['__typename']}")
+        return answer["run"]["runId"]
+
+    def wait_for_runs(self, run_ids: Sequence[str], timeout_s: float) -> None:
+        """Returns when all have succeeded. Raises ExecutionError when all have ended and one of them not well, or when it took too long."""
+        deadline, ended = time.monotonic() + timeout_s, dict[str, str]()
+        while len(ended) < len(run_ids) and time.monotonic() < deadline:
+            for run_id in run_ids:
+                found = self.query(_RUN, {"id": run_id})["runOrError"]
+                status = found.get("status", found["__typename"])
+                if status in _RUN_ENDED or "status" not in found:
+                    ended[run_id] = status
+            time.sleep(0.2)
+        if bad := [f"run {run_id} ended as {status}" for run_id, status in ended.items() if status != "SUCCESS"]:
+            raise ExecutionError(f"Of {len(run_ids)} runs, {len(bad)} failed: {', '.join(bad)}.", f"Open {self.url}/runs")
+        if len(ended) < len(run_ids):
+            raise ExecutionError(f"After {timeout_s:.0f} s not all runs were finished.", f"Open {self.url}/runs")
 
     def launch_backfill(self, assets: Sequence[Sequence[str]], partitions: Sequence[str], title: str) -> str:
         """Starts a backfill of the assets (key paths) over the partitions; returns its id."""

@@ -63,6 +63,7 @@ def test_the_jobs_schedules_and_sensors_have_these_names(config: Path) -> None:
         "submit_orders",
         "record_fills",
         "shadow_backtest",
+        "sweep",
         "backtest_value_investor",
         "backtest_quality_growth",
         "__ASSET_JOB",
@@ -85,6 +86,14 @@ def test_the_desk_has_one_place(config: Path) -> None:
     defs = definitions_of(load(config))
     pools = {key.path[-1]: asset.op.pool for key, asset in defs.get_repository_def().assets_defs_by_key.items()}
     assert {step for step, pool in pools.items() if pool == "broker"} == LIVE
+
+
+def test_what_touches_the_ledger_has_a_queue_of_its_own_and_goes_first(config: Path) -> None:
+    jobs = definitions_of(load(config)).get_repository_def().get_all_jobs()
+    tagged = {job.name: (job.tags.get("dagster-celery/queue"), job.tags.get("dagster/priority")) for job in jobs}
+    at_the_desk = {name for name, tags in tagged.items() if tags == ("trading", "1")}
+    assert at_the_desk == {"decide", "submit_orders", "record_fills"}
+    assert {tags for name, tags in tagged.items() if name not in at_the_desk} == {(None, None)}
 
 
 def test_run_configuration_carries_nothing_but_restart(config: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,26 @@ def test_a_failed_run_leaves_a_line_for_people_and_machines(small: Project, tmp_
     assert (line["run_id"], line["failed"]) == (result.run_id, ["value_investor__layers"])
     assert "Materialize value_investor/screen for them first." in line["why"]
     assert line["session"] == str(SESSIONS[30])
+
+
+@pytest.mark.parametrize("place", ["celery", "kubernetes"])
+def test_the_settings_for_several_machines_keep_the_limits_of_the_project(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is executed where: one run at the desk, nothing retried, everything ended at last, nothing told to anyone."""
+    written = ROOT / "deploy" / place / "dagster.yaml"
+    for name in re.findall(r"env: (\w+)", written.read_text()):
+        monkeypatch.setenv(name, "redis://127.0.0.1:9/0")
+    home = dagster_home(markets.tradebot(tmp_path, text=markets.CONFIG + f"dagster_settings: {written}\n").config)
+    found, _ = dagster_instance_config(str(home))
+    own, _ = dagster_instance_config(str(ROOT))
+    for block in ("telemetry", "nux", "run_retries", "retention"):
+        assert found[block] == own[block]
+    assert found["concurrency"]["pools"] == own["concurrency"]["pools"]
+    monitoring = found["run_monitoring"]
+    assert monitoring["max_resume_run_attempts"] == 0
+    assert {name: monitoring[name] for name in own["run_monitoring"]} == own["run_monitoring"]
+    assert found["compute_logs"]["config"]["base_dir"] == str(home / "logs")
 
 
 @pytest.mark.parametrize("step", ["orders", "positions"])

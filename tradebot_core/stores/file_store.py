@@ -11,6 +11,7 @@ quarantine.parquet · ledger.sqlite (and ledger.sqlite.made: there is one) · HA
 import hashlib
 import heapq
 import json
+import os
 from collections.abc import Collection, Iterator, Sequence, Set
 from datetime import date, datetime
 from functools import cached_property, lru_cache
@@ -298,20 +299,15 @@ class FileStore:
         end: date | None = None,
         layer: str = "",
     ) -> pl.DataFrame:
-        wanted = pl.lit(True)
-        if start is not None:
-            wanted &= pl.col("session") >= start
-        if end is not None:
-            wanted &= pl.col("session") <= end
         folder = self._results(table, strategy, book, layer)
-        years = {
-            session.year
+        written = [
+            session
             for session in self.result_sessions(table, strategy, book, layer)
             if (start is None or session >= start) and (end is None or session <= end)
-        }
+        ]
         frames = []
-        for year in sorted(years):
-            frames.append(_read_result(folder / f"{year}.parquet", wanted))
+        for year, sessions in groupby(written, lambda session: session.year):
+            frames.append(_only(folder / f"{year}.parquet", list(sessions)))
         if not frames:
             return pl.DataFrame(schema=table.schema)
         return pl.concat(frames, how="diagonal_relaxed" if table.open_columns else "vertical")
@@ -335,7 +331,8 @@ class FileStore:
         source, target = self._results(table, giver, book, layer), self._results(table, taker, book, layer)
         if source == target:
             return
-        with parquet_files.exclusive(source), parquet_files.exclusive(target):
+        first, second = sorted((source, target))  # two who copy there and back would wait for each other
+        with parquet_files.exclusive(first), parquet_files.exclusive(second):
             for old in target.glob("*.parquet"):
                 old.unlink()
             for file in sorted(source.glob("*.parquet")):
@@ -365,9 +362,7 @@ class FileStore:
     def _check_kind(self, kind: str) -> None:
         path = self._path / "holds"
         with parquet_files.storage_errors(self._path):
-            if not path.exists():
-                path.write_text(kind)
-            found = path.read_text()
+            found = _written_once(path, kind)
         if found != kind:
             raise ConfigurationError(
                 f"The store {self._path} holds {found}, the configuration speaks of {kind}.",
@@ -378,9 +373,7 @@ class FileStore:
         path = self._path / "schema_version"
         with parquet_files.storage_errors(self._path):
             self._path.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                path.write_text(str(SCHEMA_VERSION))
-            written = path.read_text()
+            written = _written_once(path, str(SCHEMA_VERSION))
         if not written.strip().isdigit():
             raise StoreError(f"{path} does not hold a version number ({written!r}).", f"Write {SCHEMA_VERSION} into it.")
         found = int(written)
@@ -406,6 +399,21 @@ def _read_result(path: Path, wanted: pl.Expr) -> pl.DataFrame:
     if not path.exists():
         raise StoreError(f"{path} is gone, though its sessions were written.", "Materialize them again, or restore it.")
     return parquet_files.read(path, where=wanted)
+
+
+def _written_once(path: Path, text: str) -> str:
+    """What the file holds; `text` where there was none. Whole, whoever else opens the store at this moment."""
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        fresh.write_text(text)
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass  # somebody else's, which counts
+        except OSError:
+            fresh.replace(path)  # a disk without links
+        fresh.unlink(missing_ok=True)
+    return path.read_text()
 
 
 def _sessions_in(path: Path) -> list[date]:

@@ -39,6 +39,7 @@ from tradebot_core.trading.stored_book import StoredBook
 
 _LOOKED_BACK = timedelta(days=30)  # more than a sale takes to settle
 
+# In the order in which they are stored: the book is last, for while it is there the others are complete.
 BACKTEST_TABLES = (DECISIONS, ORDERS, ORDER_STATES, FILLS, ENTRIES, POSITIONS, EQUITY, BOOKS)
 
 

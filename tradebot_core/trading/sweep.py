@@ -3,10 +3,15 @@
 A layer that two of them share (trading/layer_identity.py) is evaluated for the first, and its verdicts stand under the name of the
 other as well. Variants whose layers are all the same are walked through one market, laid out once: a further variant of the decide
 step costs its walk and its tables. Every variant gets the rows that it would get alone.
+
+A sweep can be divided into parts for processes of their own: what several parts have in common is evaluated before them, once, and
+each part does the rest of its variants.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from typing import Protocol
 
 from tradebot_core.interfaces import DataStore
@@ -32,6 +37,40 @@ class Tested(Protocol):
     def stress(self) -> Stress: ...
 
 
+@dataclass(frozen=True)
+class Division:
+    """Variants in parts. `common` are the digests of layers that variants of several parts share."""
+
+    parts: Sequence[Sequence[Tested]]
+    common: Set[str]
+
+    @property
+    def own(self) -> Sequence[Set[str]]:
+        """By part: the digests of the layers that no other part has."""
+        return [_digests(part) - self.common for part in self.parts]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many layers are evaluated and how many are shared when all parts are done: as many as in one process."""
+        layers = [digest for part in self.parts for one in part for digest in layer_digests(one.strategy).values()]
+        return {"evaluated": len(set(layers)), "shared": len(layers) - len(set(layers))}
+
+
+def divided(tested: Sequence[Tested], parts: int) -> Division:
+    """At most `parts` parts of as equal numbers as there can be; variants of one market stay together as far as that allows."""
+    in_order = [one for together in _of_one_market(tested) for one in together]
+    parts = min(parts, len(in_order))
+    ends = [len(in_order) * n // parts for n in range(parts + 1)]
+    made = [in_order[start:end] for start, end in pairwise(ends)]
+    seen = [_digests(part) for part in made]
+    common = {digest for digests in seen for digest in digests if sum(digest in others for others in seen) > 1}
+    return Division(made, common)
+
+
+def _digests(tested: Sequence[Tested]) -> set[str]:
+    return {digest for one in tested for digest in layer_digests(one.strategy).values()}
+
+
 def share_layers(
     markets: StoredMarkets,
     store: DataStore,
@@ -39,10 +78,12 @@ def share_layers(
     sessions: Sequence[date],
     stored: Sequence[Strategy] = (),
     progress: Callable[[str], None] = lambda _: None,
+    wanted: Container[str] | None = None,
 ) -> Mapping[str, int]:
     """Stores the verdicts of all layers of `strategies`; returns how many layers were evaluated and how many were shared.
 
-    `stored` are strategies whose verdicts are in the store already, of these sessions, by their present definitions.
+    `stored` are strategies whose verdicts are in the store already, of these sessions, by their present definitions. With `wanted`, layers
+    of other digests are left alone: a part of a sweep has them in the store already, or they are the parts' own.
     """
     owners: dict[str, str] = {}
     for strategy in stored:
@@ -51,6 +92,8 @@ def share_layers(
     counts = {"evaluated": 0, "shared": 0}
     for strategy in strategies:
         for layer, digest in layer_digests(strategy).items():
+            if wanted is not None and digest not in wanted:
+                continue
             owner = owners.setdefault(digest, strategy.name)
             if owner != strategy.name:
                 store.copy_results(LAYERS, layer, MARKET, owner, strategy.name)

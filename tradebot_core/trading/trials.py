@@ -153,7 +153,8 @@ class Selection:
 
 def selection(runs: Sequence[TrialRun], sessions: Sequence[date], returns: Sequence[float]) -> Selection:
     """Of the book with these `returns` per session, among all `runs` of its idea."""
-    counted = [trial for trial in trials_of(runs) if trial.counts]
+    # In an order that does not depend on who ended first: sums of floats do.
+    counted = sorted((trial for trial in trials_of(runs) if trial.counts), key=lambda trial: trial.trial)
     number = max(1, len(counted))
     own = moments(np.array(returns, float))
     sharpes = [sharpe for trial in counted if (sharpe := trial.sharpe) is not None]

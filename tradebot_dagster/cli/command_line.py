@@ -31,6 +31,7 @@ CONFIG, JSON = "tradebot.config", "tradebot.json"
 _COMMANDS = {
     "demo": ("demo", "The sample market: backtests, then live paper sessions, each explained."),
     "up": ("up", "Start the Dagster UI and daemon on 127.0.0.1."),
+    "worker": ("worker", "Execute runs of the instance, beside other workers."),
     "backtest": ("backtest", "Backtest a strategy over a range of sessions."),
     "sweep": ("sweep", "Backtest variants of a strategy side by side."),
     "compare": ("compare", "Where the decisions of two backtests differ, and why."),

@@ -1,5 +1,6 @@
 """`tradebot sweep`: variants of a strategy over the same sessions, what they have in common computed once."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
@@ -15,8 +16,11 @@ from tradebot_core.wiring import Tradebot, load
 from tradebot_dagster.cli.arguments import DAY, past_sessions
 from tradebot_dagster.cli.output import emit, progress
 from tradebot_dagster.cli.trials import lines_of
+from tradebot_dagster.webserver import Webserver
 
 _MOST = 500  # variants of one sweep
+_RUNS = 4  # of an instance without a limit
+_REMOTE_PATIENCE_S = 6 * 3600
 
 
 class _Windows(click.ParamType):
@@ -42,6 +46,9 @@ class _Windows(click.ParamType):
 @click.option(
     "--by", "figure", type=click.Choice(sorted(FIGURES)), default="sharpe", show_default=True, help="What the choice is by."
 )
+@click.option("--remote", is_flag=True, help="Let the running instance do it, in several runs side by side.")
+@click.option("--runs", type=click.IntRange(min=1), help="How many, for --remote.  [default: as many as it executes at a time]")
+@click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="The running instance, for --remote.")
 @click.pass_obj
 def sweep(
     config_path: Path,
@@ -51,6 +58,9 @@ def sweep(
     params: tuple[str, ...],
     windows: tuple[int, int] | None,
     figure: str,
+    remote: bool,
+    runs: int | None,
+    url: str,
 ) -> int:
     """Backtest variants of STRATEGY side by side, on the facts that are in the store.
 
@@ -68,13 +78,29 @@ def sweep(
     if windows is not None:
         bot.require_windows(sessions, *windows)
     progress(f"{len(names)} variants of {strategy} over {len(sessions)} sessions from {start} to {end} ...")
-    layers = bot.sweep(names, sessions, progress=progress)
+    if remote:
+        layers = _by_instance(bot, names, sessions, runs, Webserver(url.rstrip("/")))
+    else:
+        layers = bot.sweep(names, sessions, progress=progress)
     rows = [_row(bot, name, start, end) for name in names]
     forward = bot.walk_forward(names, start, end, *windows, figure) if windows is not None else None
     document = {"strategy": strategy, "start": start, "end": end, "layers": layers, "variants": rows}
     document["walk_forward"] = asdict(forward) if forward is not None else None
     emit(document, "\n".join(_page(rows, layers, forward, figure)))
     return 0
+
+
+def _by_instance(
+    bot: Tradebot, names: Sequence[str], sessions: Sequence[date], runs: int | None, server: Webserver
+) -> Mapping[str, int]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tradebot_dagster.defs.sweeps import launched  # noqa: PLC0415  loads Dagster
+
+    division = bot.divide_sweep(names, runs or server.runs_at_a_time() or _RUNS)
+    progress(f"{len(division.parts)} runs, after one for what they have in common: {server.url}/runs")
+    launched(names, sessions, len(division.parts), server.launch_run, lambda ids: server.wait_for_runs(ids, _REMOTE_PATIENCE_S))
+    return division.counts
 
 
 def _names(bot: Tradebot, strategy: str, params: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from tradebot_dagster.defs.live import live_assets
 from tradebot_dagster.defs.schedules import session_schedules
 from tradebot_dagster.defs.sensors import failure_sensor, order_sensor
 from tradebot_dagster.defs.strategies import layer_assets
+from tradebot_dagster.defs.sweeps import sweep
 from tradebot_dagster.defs.variants import variants_asset
 from tradebot_dagster.partitions import session_partitions
 from tradebot_dagster.resources import Execution, Research
@@ -33,7 +34,7 @@ def definitions_of(tradebot: Tradebot, research: Research | None = None) -> dg.D
         sensors.append(fills_sensor(tradebot))
     return dg.Definitions(
         assets=assets,
-        jobs=[*session_jobs(tradebot, partitions), record_fills],
+        jobs=[*session_jobs(tradebot, partitions), record_fills, sweep],
         schedules=session_schedules(tradebot, partitions),
         sensors=sensors,
         resources={"research": research or Research(tradebot), "execution": Execution(tradebot)},

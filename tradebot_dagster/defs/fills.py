@@ -7,6 +7,7 @@ import dagster as dg
 
 from tradebot_core.errors import MissingData
 from tradebot_core.wiring import Tradebot
+from tradebot_dagster.defs.jobs import AT_THE_DESK
 from tradebot_dagster.resources import Execution
 
 RECORD_FILLS = "record_fills"
@@ -18,7 +19,7 @@ def ask_for_fills(context: dg.OpExecutionContext, execution: dg.ResourceParam[Ex
         context.log.info(f"{strategy}: {fills} orders reached a final state")
 
 
-@dg.job(name=RECORD_FILLS, description="After the open: asks the engine for fills. It sends nothing.")
+@dg.job(name=RECORD_FILLS, tags=AT_THE_DESK, description="After the open: asks the engine for fills. It sends nothing.")
 def record_fills() -> None:
     ask_for_fills()
 
