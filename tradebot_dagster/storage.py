@@ -1,4 +1,4 @@
-"""Dagster's event log in SQLite and in PostgreSQL, made for ranges of sessions.
+"""Dagster's event log in SQLite, made for ranges of sessions (and what postgres_storage.py shares with it).
 
 Dagster keeps two events for each asset and partition. Its own storage opens, commits and closes two databases for each of
 them, some 20 ms; a backtest of twenty years would spend twelve minutes on it. Written together they cost half a millisecond.
@@ -18,13 +18,11 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import PostgresEventLogStorage
-from dagster_postgres.utils import pg_url_from_config
 
 _EVENTS_AT_ONCE = "1000"
 
 
-class _Batched(SqlEventLogStorage):
+class Batched(SqlEventLogStorage):
     """A stock storage, except that the asset events of a batch are written together, and checks are planned once.
 
     Should a batch fail, Dagster writes its events again one by one.
@@ -36,14 +34,14 @@ class _Batched(SqlEventLogStorage):
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         of_assets = [event for event in events if _is_of_asset(event)]
         for run_id in dict.fromkeys(event.run_id for event in of_assets):
-            self._store_together(run_id, [event for event in of_assets if event.run_id == run_id])
+            of_run = [event for event in of_assets if event.run_id == run_id]
+            self._store_together(run_id, of_run, [self._event_to_row(event) for event in of_run])
         for event in events:
             if not _is_of_asset(event):
                 self.store_event(event)
 
-    def _store_together(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
-        """Of one run."""
-        rows = [self._event_to_row(event) for event in events]
+    def _store_together(self, run_id: str, events: Sequence[EventLogEntry], rows: Sequence[Mapping[str, Any]]) -> None:
+        """`rows` of the events of one run."""
         numbered = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
         with self.index_transaction() as connection:
             ids = connection.execute(numbered, rows).scalars().all()
@@ -54,11 +52,11 @@ class _Batched(SqlEventLogStorage):
                 self._store_asset_event(connection, events[n], ids[n])
 
 
-class BatchedSqliteEventLogStorage(_Batched, SqliteEventLogStorage):
+class BatchedSqliteEventLogStorage(Batched, SqliteEventLogStorage):
     """A batch is one transaction in each of the two databases: the run's own, and the index of all."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        _hand_out_batches()
+        hand_out_batches()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -67,29 +65,13 @@ class BatchedSqliteEventLogStorage(_Batched, SqliteEventLogStorage):
     ) -> "BatchedSqliteEventLogStorage":
         return cls(inst_data=inst_data, **config_value)
 
-    def _store_together(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
+    def _store_together(self, run_id: str, events: Sequence[EventLogEntry], rows: Sequence[Mapping[str, Any]]) -> None:
         with self.run_connection(run_id) as connection:
-            connection.execute(SqlEventLogStorageTable.insert(), [self._event_to_row(event) for event in events])
-        super()._store_together(run_id, events)
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
+        super()._store_together(run_id, events, rows)
 
 
-class BatchedPostgresEventLogStorage(_Batched, PostgresEventLogStorage):
-    """For runs on several workers: SQLite is for the processes of one machine, and few of them."""
-
-    def __init__(
-        self, postgres_url: str, should_autocreate_tables: bool = True, inst_data: ConfigurableClassData | None = None
-    ) -> None:
-        _hand_out_batches()
-        super().__init__(postgres_url, should_autocreate_tables, inst_data)
-
-    @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> "BatchedPostgresEventLogStorage":
-        return cls(pg_url_from_config(config_value), config_value.get("should_autocreate_tables", True), inst_data)
-
-
-def _hand_out_batches() -> None:
+def hand_out_batches() -> None:
     """Dagster does so only where it is told to, in every process that writes events."""
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", _EVENTS_AT_ONCE)
 

@@ -92,7 +92,7 @@ def test_batches_are_written_together(tmp_path: Path, batch_size: None, monkeypa
     monkeypatch.setattr(
         BatchedSqliteEventLogStorage,
         "_store_together",
-        lambda s, run, events: (sizes.append(len(events)), write(s, run, events)),
+        lambda s, run, events, rows: (sizes.append(len(events)), write(s, run, events, rows)),
     )
     with materialized(tmp_path, BATCHED):
         assert sum(sizes) == 2 * 2 * 40  # planned and materialized, two assets

@@ -9,7 +9,7 @@ import pytest
 
 from tests.dagster_project.test_storage import STOCK, TAGS, answers, materialized, prices, verdicts
 from tests.scale_out.servers import new_database
-from tradebot_dagster.storage import BatchedPostgresEventLogStorage
+from tradebot_dagster.postgres_storage import BatchedPostgresEventLogStorage
 
 
 @pytest.fixture
@@ -19,7 +19,11 @@ def database(postgres: str, request: pytest.FixtureRequest) -> str:
 
 @contextmanager
 def in_postgres(url: str) -> Iterator[dg.DagsterInstance]:
-    block = {"module": "tradebot_dagster.storage", "class": "BatchedPostgresEventLogStorage", "config": {"postgres_url": url}}
+    block = {
+        "module": "tradebot_dagster.postgres_storage",
+        "class": "BatchedPostgresEventLogStorage",
+        "config": {"postgres_url": url},
+    }
     with dg.instance_for_test(overrides={"event_log_storage": block}) as instance:
         assert dg.materialize([prices, verdicts], instance=instance, tags=TAGS).success
         yield instance
@@ -32,7 +36,7 @@ def test_batched_answers_equal_stock_answers(tmp_path: Path, database: str, monk
     monkeypatch.setattr(
         BatchedPostgresEventLogStorage,
         "_store_together",
-        lambda storage, run, events: (sizes.append(len(events)), write(storage, run, events)),
+        lambda storage, run, events, rows: (sizes.append(len(events)), write(storage, run, events, rows)),
     )
     with materialized(tmp_path / "stock", STOCK) as stock, in_postgres(database) as batched:
         assert isinstance(batched.event_log_storage, BatchedPostgresEventLogStorage)
