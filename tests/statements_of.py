@@ -1,6 +1,5 @@
 """Rows of the panel's figures from published statements: by hand, of financetoolkit's examples, and of SimFin's files."""
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.real_data import REAL_DATA
 from tradebot_core.model.fundamentals import FIGURES
 
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MARKET = ("market_cap",)
 YEARS = ("2020", "2021", "2022", "2023")
 

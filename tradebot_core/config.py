@@ -68,7 +68,7 @@ class Mode(StrEnum):
 
 
 class DataStoreSettings(Settings):
-    backend: Literal["file", "postgres"] = "file"
+    backend: Literal["file"] = "file"
     path: Path = Path("./data")
 
 
@@ -338,8 +338,6 @@ class Config(Settings):
                     f"strategy {unlimited[0]} has orders market_open, whose purchases a gap may make dearer than the cash that is "
                     "there: they need ibkr.account_type margin"
                 )
-        if self.data_store.backend == "postgres":
-            raise ValueError("data_store.backend postgres is not built yet; use file")
         return self
 
 

@@ -103,7 +103,7 @@ class ComparingCollector(Collector, Protocol):
 
 
 class DataStore(Protocol):
-    """Facts with two times, results per strategy and book, strategy state, and the ledger. Two backends, one promise."""
+    """Facts with two times, results per strategy and book, strategy state, and the ledger."""
 
     def append(self, batch: Batch, ingested_at: datetime) -> int:
         """Keeps every row that is new or differs from its latest version; returns how many. Same rows again: 0.

@@ -77,13 +77,12 @@ def session_asset(
 def session_assets(
     name: str,
     specs: Sequence[dg.AssetSpec],
-    work: Callable[[dg.AssetExecutionContext, Any, Sequence[date], Sequence[dg.AssetKey]], Mapping[dg.AssetKey, Report]],
-    resource: type[Research] | type[Execution],
+    work: Callable[[dg.AssetExecutionContext, Research, Sequence[date], Sequence[dg.AssetKey]], Mapping[dg.AssetKey, Report]],
     partitions: dg.PartitionsDefinition,
     checks: Sequence[dg.AssetCheckSpec] = (),
 ) -> dg.AssetsDefinition:
-    """Assets of which any are made together: `work` makes those that a run asks for, for all its sessions at once, in one step."""
-    resource_name = resource.__name__.lower()
+    """Assets of which any are made together: `work` makes those that a run asks for, for all its sessions at once, in one step. It may
+    leave out some, which count as not made. Only research is done so: at the desk stands one asset at a time (session_asset)."""
 
     @dg.multi_asset(
         name=name,
@@ -91,14 +90,14 @@ def session_assets(
         check_specs=checks,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        required_resource_keys={resource_name},
+        required_resource_keys={"research"},
         can_subset=True,
     )
     def assets(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-        given = getattr(context.resources, resource_name)
+        given = context.resources.research
         wanted = [spec.key for spec in specs if spec.key in context.selected_asset_keys]
         reports = work(context, given, sessions_of(context, given.calendar), wanted)
-        for key in wanted:
+        for key in (key for key in wanted if key in reports):
             _attach(context, reports[key], key)
             asked = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
             results = [result for result in reports[key].checks if result.check_name in asked]

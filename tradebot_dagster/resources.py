@@ -14,6 +14,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.interfaces import DataStore, Ledger
+from tradebot_core.model.tables import LAYERS
 from tradebot_core.quant.performance import Performance
 from tradebot_core.trading.account_comparison import Line
 from tradebot_core.trading.collection import Collected
@@ -22,7 +23,7 @@ from tradebot_core.trading.holdings import valued_book
 from tradebot_core.trading.live import Decided, Submission
 from tradebot_core.trading.report import Report
 from tradebot_core.trading.session import sleeve_equity
-from tradebot_core.trading.stored_markets import LayerPart
+from tradebot_core.trading.stored_markets import MARKET, LayerPart
 from tradebot_core.trading.trials import Selection
 from tradebot_core.wiring import SideBySide, Tradebot, load
 from tradebot_dagster.lookahead_check import leaks_of
@@ -64,6 +65,10 @@ class Research:
 
     def layers_by_year(self, strategy: str, layers: Sequence[str], sessions: Sequence[date]) -> Iterator[LayerPart]:
         return self._tradebot.markets.layers_by_year(self._tradebot.sleeve(strategy).strategy, layers, sessions)
+
+    def forget_layers(self, strategy: str, layers: Sequence[str], sessions: Sequence[date]) -> None:
+        for layer in layers:
+            self.store.forget_results(LAYERS, strategy, MARKET, sessions, layer=layer)
 
     def backtest(self, strategy: str, sessions: Sequence[date], restart: bool) -> dict[str, pl.DataFrame]:
         return self._tradebot.backtest(strategy, sessions, restart)

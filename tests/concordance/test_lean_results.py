@@ -5,7 +5,6 @@ Four are reproduced to the cent; for the fifth the difference is stated with its
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -28,8 +27,8 @@ from tests.concordance.lean_desk import (
     total_view,
     trade,
 )
+from tests.real_data import REAL_DATA
 
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 D = Decimal
 SEVEN = ("AAPL", "IBM", "FB", "SPY", "AIG", "BAC", "BNO")
 GOOGLE = "symbol,cik,name,share_class,valid_from,valid_to\nGOOG,1,A,0,2004-08-19,2014-04-02\nGOOGL,1,A,0,2014-04-03,\n"

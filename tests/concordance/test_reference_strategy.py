@@ -110,7 +110,9 @@ def test_every_fill_is_the_reference_s_in_session_security_side_and_price(ours, 
     assert (ours.fills["price"] - theirs["price"]).abs().max() <= 0.00005 + 1e-9  # half of 1/100 cent
 
 
-def test_the_number_of_shares_differs_by_one_where_the_last_of_the_money_is_spent_and_nowhere_else(ours, reference):
+def test_the_number_of_shares_differs_by_one_in_a_few_purchases_that_take_the_last_of_the_money_and_in_their_sales(
+    ours, reference
+):
     both = ours.fills.join(reference.fills, on=["t", "sid"], suffix="_theirs")
     other = both.filter(pl.col("n") != pl.col("n_theirs"))
     assert (other["n"] - other["n_theirs"]).abs().to_list() == [1] * len(other)

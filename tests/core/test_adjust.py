@@ -1,8 +1,6 @@
 """Adjusted views: what prices look like in the shares, and with the dividends, of the reader's session."""
 
-import os
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.markets import XNYS
+from tests.real_data import REAL_DATA
 from tests.scripted import SESSIONS, act, quote, scripted
 from tests.scripted import security_of as scripted_id
 from tradebot_core.errors import DataError
@@ -166,7 +165,6 @@ def test_the_end_of_a_range_hides_no_dividend_that_adjusts_it(tmp_path):
 
 # Real prices
 
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 LAST = date(2020, 5, 22)
 
 

@@ -1,6 +1,5 @@
 """A data check stops purchases of one company in one session, for every strategy; what is held is kept, and the others go on."""
 
-import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 
 from tests.core.test_parity import RANGE, make, replayed, result_files, run
 from tests.markets import CONFIG, SESSIONS, START, XNYS, at, bar, filing, fill_store, run_layers, tradebot
+from tests.real_data import REAL_DATA
 from tests.scripted import append
 from tradebot_core.config import load_config
 from tradebot_core.errors import ConfigurationError, UsageError
@@ -359,7 +359,6 @@ def test_a_rate_is_not_taken_of_a_handful_of_companies_nor_where_it_is_off(tmp_p
 
 # Real companies
 
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 EXAMPLE = Path(__file__).parents[2] / "examples" / "large_companies.yaml"
 
 
@@ -369,7 +368,7 @@ def large(tmp_path_factory) -> Tradebot:
         pytest.skip(f"no real data at {REAL_DATA}; set TRADEBOT_REAL_DATA")
     folder = tmp_path_factory.mktemp("large")
     text = EXAMPLE.read_text().replace("./data/large_companies", str(folder / "store"))
-    text = text.replace("${TRADEBOT_REAL_DATA:-../../shared/data}", str(REAL_DATA))
+    text = text.replace("${TRADEBOT_REAL_DATA}", str(REAL_DATA))
     (folder / "config.yaml").write_text(text)
     bot = at(build(load_config(folder / "config.yaml"), folder / "config.yaml"), datetime(2026, 6, 30, tzinfo=UTC))
     for name in ("contract_details", "fundamentals"):

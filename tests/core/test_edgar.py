@@ -1,7 +1,6 @@
 """Company facts as the SEC writes them: what enters, what is refused and why, and from which instant each fact was known."""
 
 import json
-import os
 import zipfile
 from datetime import UTC, date, datetime
 from hashlib import sha256
@@ -10,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.real_data import REAL_DATA
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.errors import CorruptInput, DataError
@@ -309,8 +309,6 @@ def test_unreadable_submissions_cost_the_times_and_not_the_facts(tmp_path, conte
 
 
 # The SEC's own files ------------------------------------------------------------------------------------------------------
-
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.fixture(scope="module")

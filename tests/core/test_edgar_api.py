@@ -1,7 +1,6 @@
 """Filings fetched from the SEC over HTTP, end to end: the store ends as it does with the same files on disk."""
 
 import json
-import os
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -12,6 +11,7 @@ import pytest
 
 from tests import markets
 from tests.markets import XNYS
+from tests.real_data import REAL_DATA
 from tests.sec_server import UNDECLARED, FakeTime, Fault, SecServer, sec_server
 from tradebot_core.clock import FixedClock
 from tradebot_core.collectors.edgar import EdgarFacts
@@ -219,7 +219,6 @@ def test_the_daily_collection_fetches_only_the_company_that_filed(tmp_path, mark
     assert evening(date(2026, 10, 30)) == [listed, reported]
 
 
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 AMD, APPLE, MICROSOFT, NVIDIA = 2488, 320193, 789019, 1045810
 
 

@@ -1,10 +1,8 @@
 """Facts read as columns are the facts a JSON parser reads; whatever is not in the SEC's own layout is left to the parser."""
 
 import json
-import os
 import zipfile
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from tests.real_data import REAL_DATA
 from tradebot_core.collectors import fact_layout
 from tradebot_core.collectors.company_facts import CompanyFile, Wanted, _by_types, _raw, facts_of
 from tradebot_core.collectors.fact_layout import NO_DATE, NO_YEAR, accession_of, read_columns, text_of
@@ -217,8 +216,6 @@ def test_a_file_in_another_layout_is_read_by_the_parser_and_its_neighbours_as_ev
 
 
 # The SEC's own files
-
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def test_every_file_of_the_sec_is_in_its_layout_and_read_as_the_parser_reads_it():

@@ -1,12 +1,12 @@
 """Bars, corporate actions and the security master from a person's own files."""
 
-import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tests.real_data import REAL_DATA
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.file_actions import FileActions
 from tradebot_core.collectors.file_bars import FileBars
@@ -307,8 +307,6 @@ def test_a_security_written_twice_differently_is_refused(tmp_path):
 
 
 # A market -----------------------------------------------------------------------------------------------------------------
-
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.fixture(scope="module")

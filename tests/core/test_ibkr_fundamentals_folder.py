@@ -1,6 +1,5 @@
 """Fundamental reports from a folder, without a gateway: whose they are and of when stands in the files."""
 
-import os
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +8,7 @@ import polars as pl
 import pytest
 
 from tests.ibkr.reports import CIK, SUMMARY, annual, snapshot
+from tests.real_data import REAL_DATA
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.ibkr_fundamentals import IbkrFundamentals
 from tradebot_core.collectors.report_archive import ReportArchive
@@ -18,7 +18,7 @@ from tradebot_core.interfaces import Batch
 from tradebot_core.model.tables import FACTS, INSTANT
 from tradebot_core.stores.file_store import FileStore
 
-REAL = Path(os.environ.get("TRADEBOT_REAL_DATA", "../shared/data"))
+REAL = REAL_DATA
 DAY = date(2024, 6, 28)
 AT = datetime(2024, 3, 1, 23, 0, 5, tzinfo=UTC)
 

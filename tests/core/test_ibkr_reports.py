@@ -1,8 +1,6 @@
 """IBKR's reports as records and as rows of FACTS: units, signs, periods, and since when each number was known."""
 
-import os
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ibkr.reports import CIK, SUMMARY, annual, period, snapshot, statement, statements
+from tests.real_data import REAL_DATA
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.ibkr.reports.facts import Seen, fact_rows
@@ -25,7 +24,7 @@ from tradebot_core.schemas import validate
 from tradebot_core.stores.file_store import FileStore
 from tradebot_core.trading.collection import refresh_fundamentals
 
-REAL = Path(os.environ.get("TRADEBOT_REAL_DATA", "../shared/data"))
+REAL = REAL_DATA
 CAT_FILE, AMD_FILE = REAL / "ibkr/CAT_ReportsFinStatements_2020-11.xml", REAL / "ibkr/AMD_ReportSnapshot_2025-08.xml"
 needs_real_reports = pytest.mark.skipif(not CAT_FILE.exists(), reason=f"no real reports in {REAL}/ibkr (TRADEBOT_REAL_DATA)")
 M = 1_000_000

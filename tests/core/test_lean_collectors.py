@@ -1,6 +1,5 @@
 """LEAN's data folder as a source: whose each bar is, and which actions the factor files are made of."""
 
-import os
 import zipfile
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.real_data import REAL_DATA
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.file_securities import FileSecurities
 from tradebot_core.collectors.lean_actions import FactorRow, LeanActions, changes, shortest_decimal, simple_ratio
@@ -270,8 +270,6 @@ def test_dividends_have_as_few_decimals_as_the_rounding_allows(value, known_to, 
 
 
 # The real folder
-
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.fixture(scope="module")

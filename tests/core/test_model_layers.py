@@ -337,7 +337,7 @@ def test_without_the_extra_the_mend_is_named(tmp_path, monkeypatch):
         raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
 
     monkeypatch.setattr(model_strategies.Foretold, "train", absent)
-    with pytest.raises(StrategyError, match=r"Install the extra: pip install 'tradebot\[models\]'"):
+    with pytest.raises(StrategyError, match="Run `make setup`, which installs scikit-learn"):
         run_layers(bot, "foretelling", APRIL[:1])
 
 

@@ -1,7 +1,6 @@
 """What a later filing changed under stored decisions: found, judged again on the session's own data, and nothing stored touched."""
 
 import hashlib
-import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.markets import CONFIG, XNYS, at, run_layers, tradebot
+from tests.real_data import REAL_DATA
 from tests.restated_market import AMENDMENT, ANNUAL_REPORT, CIK, CORRECTED, DECIDED, correct, fill, report
 from tradebot_core.config import load_config
 from tradebot_core.model.decision import Action
@@ -21,7 +21,7 @@ from tradebot_core.trading.live import issue_permit
 from tradebot_core.trading.restatements import Affected, Issuer, Reviewer, corrections, issuers
 from tradebot_core.wiring import Tradebot, build
 
-REAL = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+REAL = REAL_DATA
 HOUR = timedelta(hours=1)
 SPLIT = ((date(2024, 4, 15), 2.0),)
 

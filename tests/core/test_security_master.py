@@ -1,7 +1,6 @@
 """The security master: symbols with dates from map files, the SEC's list, and several sources that feed one master."""
 
 import json
-import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.markets import CONFIG as PLAIN_CONFIG
 from tests.markets import SESSIONS, tradebot
+from tests.real_data import REAL_DATA
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.lean_map_files import LeanMapFiles
 from tradebot_core.collectors.sec_tickers import SecTickers
@@ -106,7 +106,6 @@ def test_a_missing_issuer_list_or_folder_is_named(tmp_path):
         list(LeanMapFiles(params, xnys()).collect(NOBODY, SESSIONS[0], TODAY))
 
 
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 # Invented CIKs where the company is of no matter; real ones where it is.
 ISSUERS = """permtick,cik,share_class,name
 aaa.1,900001,0,Altana

@@ -1,9 +1,7 @@
 """Market value is the issuer's, on one share basis, whichever class a row is about; which count stood for it is said."""
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,6 +10,7 @@ import pytest
 from tests.core.test_panel import AAA, DAYS, bar, filing, name, of, split, table
 from tests.core.test_panel import panel as panel_of
 from tests.markets import SESSIONS, XNYS
+from tests.real_data import REAL_DATA
 from tests.scripted import DAY, append, quote, scripted, walk
 from tests.scripted import SESSIONS as MARCH
 from tradebot_core.calendar import xnys
@@ -149,7 +148,6 @@ def test_the_class_that_is_not_bought_is_a_decision_with_its_reason(tmp_path):
 
 # Companies ----------------------------------------------------------------------------------------------------------------
 
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 APPLE = 320193
 
 

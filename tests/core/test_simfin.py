@@ -1,6 +1,5 @@
 """SimFin's annual statements: from when a restated value counts, whose they are, what is refused, and the figures made of them."""
 
-import os
 import zipfile
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.real_data import REAL_DATA
 from tests.simfin_files import write_simfin, write_statement, year
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.file_securities import FileSecurities
@@ -20,7 +20,7 @@ from tradebot_core.quant.statements import normalise, provenance_of
 from tradebot_core.trading.evidence import filing_link
 from tradebot_core.wiring import build
 
-REAL = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+REAL = REAL_DATA
 real_data = pytest.mark.skipif(not (REAL / "simfin").is_dir(), reason=f"no real data at {REAL} (TRADEBOT_REAL_DATA)")
 CIK = 4242
 START, END = date(2009, 1, 2), date(2022, 1, 3)

@@ -1,17 +1,16 @@
 """What fundamentals are made of: known at which instant, from which facts, and missing for which reason."""
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.real_data import REAL_DATA
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.model.fundamentals import FIGURES
@@ -940,7 +939,6 @@ def test_facts_known_later_never_change_rows_known_earlier(filings):
 
 # Companies ----------------------------------------------------------------------------------------------------------------
 
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 AAPL, AMD, PG, KO, XOM, CAT, TMUS = 320193, 2488, 80424, 21344, 34088, 18230, 1283699
 NVDA, MSFT, ANET, HD = 1045810, 789019, 1596532, 354950
 

@@ -1,6 +1,5 @@
 """What a dollar in a security became: dividends reinvested, splits, gaps, delistings, in whatever pieces it is computed."""
 
-import os
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -13,11 +12,11 @@ from hypothesis import strategies as st
 
 from tests.concordance.lean_desk import raw, securities
 from tests.markets import SESSIONS, XNYS
+from tests.real_data import REAL_DATA
 from tradebot_core.model.tables import ENTRIES, EQUITY, FILLS
 from tradebot_core.quant.performance import Benchmark, summarise
 from tradebot_core.quant.total_return import Levels, TotalReturns
 
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 DAYS = SESSIONS[:8]
 
 

@@ -4,15 +4,14 @@ SimFin keeps of a year the version of one filing, so the filings are asked as of
 company that both have. `python -m tests.core.test_vendor_agreement` prints the table and every disagreement.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tests.real_data import REAL_DATA
 from tradebot_core.calendar import xnys
 from tradebot_core.collectors.edgar import EdgarFacts
 from tradebot_core.collectors.file_securities import FileSecurities
@@ -25,7 +24,7 @@ from tradebot_core.quant.periods import nearest
 from tradebot_core.quant.trailing import Figure, figure_at
 from tradebot_core.quant.vintages import Vintages, in_order_of_knowledge
 
-REAL = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+REAL = REAL_DATA
 pytestmark = pytest.mark.skipif(
     not ((REAL / "simfin").is_dir() and (REAL / "edgar").is_dir()), reason=f"no real data at {REAL} (TRADEBOT_REAL_DATA)"
 )

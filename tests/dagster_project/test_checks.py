@@ -1,4 +1,3 @@
-import os
 from datetime import date
 from pathlib import Path
 
@@ -11,10 +10,12 @@ from tests.core.test_data_gate import with_many_companies
 from tests.core.test_lookahead import LEAKING
 from tests.dagster_project.project import Project, new_york, on_sample_market, project
 from tests.markets import SESSIONS
+from tests.real_data import REAL_DATA
 from tests.scripted import append
 from tradebot_core.errors import DataError
-from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, ENTRIES, FACTS, FILLS, FUNDAMENTALS
+from tradebot_core.model.tables import ACTIONS, BARS, BOOKS, ENTRIES, FACTS, FILLS, FUNDAMENTALS, LAYERS
 from tradebot_core.trading import audit
+from tradebot_core.trading.stored_markets import MARKET
 from tradebot_core.wiring import BACKTEST, Tradebot
 from tradebot_dagster.defs.checks import of_collector
 from tradebot_dagster.resources import Research
@@ -39,6 +40,22 @@ def test_a_sound_backtest_passes_every_check(small: Project) -> None:
         "cash_balances": (True, "ERROR"),
         "look_ahead_gate": (True, "ERROR"),
     }
+
+
+def test_layers_that_rest_on_what_was_not_known_are_not_made_and_nothing_comes_after(small: Project, monkeypatch) -> None:
+    assert small.run(*BACKTESTED, first=FIRST, last=LAST).success
+    monkeypatch.setattr("tradebot_core.trading.audit.known_too_late", lambda *_: pl.DataFrame({"symbol": ["GOOD"]}))
+    result = small.run(*BACKTESTED, first=FIRST, last=LAST)
+    assert checks(result) == {"no_look_ahead": (False, "ERROR")} and done(result) == set()
+    made = {
+        event.asset_key.to_user_string() for event in result.all_events if event.event_type_value == "ASSET_MATERIALIZATION"
+    }
+    assert made == {"value_investor/screen"}
+    stored = small.bot.store.result_sessions
+    assert (len(stored(LAYERS, "value_investor", MARKET, "screen")), stored(LAYERS, "value_investor", MARKET, "analyze")) == (
+        36,
+        [],
+    )
 
 
 @pytest.mark.parametrize("last", [LAST, FIRST])
@@ -264,9 +281,6 @@ def test_a_recorded_split_that_the_prices_do_not_show_is_named_too() -> None:
 def test_a_split_during_days_without_trading_explains_the_move_over_them() -> None:
     halted = bars_of((100.0, 100.0, 50.0)).filter(pl.col("session") != SESSIONS[1])
     assert audit.unexplained_moves(halted, splits_of((1, SESSIONS[1], 2.0))).is_empty()
-
-
-REAL_DATA = Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def test_in_eleven_years_of_31_companies_every_split_is_found_by_its_ratio_and_nothing_else_is() -> None:

@@ -16,7 +16,6 @@ insurers and property trusts, and where a part may be left out.
 """
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,16 +24,13 @@ from pathlib import Path
 import pytest
 
 from tests.golden.statement_lines import Filing, label_value, quarterly_filings
+from tests.real_data import REAL_DATA
 from tradebot_core.quant.concepts import concept_map
 from tradebot_core.quant.statements import read_facts
 from tradebot_core.quant.trailing import Figure, Length, figure_at
 from tradebot_core.quant.vintages import Vintages
 
-ARCHIVE = (
-    Path(os.environ.get("TRADEBOT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    / "edgar"
-    / "financial_statement_data_set_2009q3.zip"
-)
+ARCHIVE = REAL_DATA / "edgar" / "financial_statement_data_set_2009q3.zip"
 REVIEWED = Path(__file__).with_name("reviewed_2009q3.csv")
 # What value_investor and quality_growth look at, market data aside; share counts stand on no statement.
 FIGURES_CHECKED = (

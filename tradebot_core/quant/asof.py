@@ -2,6 +2,8 @@
 
 import polars as pl
 
+_MOST = 2**62  # of a number of 64 bits
+
 
 def last_places(group: pl.Series, time: pl.Series, of: pl.Series, at: pl.Series) -> pl.Series:
     """For each group `of` and instant `at`, the place among the known rows (`group` and `time`, sorted by both) of the last one of that
@@ -18,6 +20,10 @@ def last_places(group: pl.Series, time: pl.Series, of: pl.Series, at: pl.Series)
         return pl.repeat(None, len(of), dtype=pl.UInt32, eager=True)
     # Group and time as one number. What was known before the first instant that is asked for counts from then on.
     step = last_asked - first + 2
+    if step * len(groups) > _MOST:  # decades of a whole market to the microsecond: then instants are numbered
+        distinct = moments.unique().sort()
+        instants, moments = _place(instants, distinct), _place(moments, distinct)
+        first, last_asked, step = 0, len(distinct) - 1, len(distinct) + 1
     known = _place(group, groups) * step + (instants.clip(first, last_asked + 1) - first)
     asked = _place_of_runs(of, groups) * step + (moments - first)
     last = known.search_sorted(asked, side="right").cast(pl.Int64) - 1

@@ -233,7 +233,7 @@ def _named(where: str, layer: ModelLayer) -> Iterator[None]:
             f"{where}: it took too long {authors_line(error, layer)}.", "See layers.seconds_to_train and seconds_per_session."
         ) from None
     except ModuleNotFoundError as error:
-        mend = "Install the extra: pip install 'tradebot[models]'." if error.name == "sklearn" else ""
+        mend = "Run `make setup`, which installs scikit-learn." if error.name == "sklearn" else ""
         raise StrategyError(f"{where}: {error}.", mend) from error
     except Exception as error:
         raise StrategyError(f"{where}: {type(error).__name__}: {error} {authors_line(error, layer)}.") from error

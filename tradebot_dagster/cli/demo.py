@@ -110,10 +110,18 @@ class SampleRun:
 
 
 @click.command()
-@click.option("--sessions", default=3, show_default=True, help="Live paper sessions to run after the backtests.")
+@click.option(
+    "--sessions",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Live paper sessions to run after the backtests.",
+)
 @click.option("--stay", is_flag=True, help="Leave the Dagster UI up; the sample market goes on, a session every five minutes.")
 @click.option("--fresh", is_flag=True, help="Forget the sample market's history and begin anew.")
-@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1."
+)
 @click.pass_obj
 def demo(config_path: Path, sessions: int, stay: bool, fresh: bool, port: int) -> None:
     """The sample market: backtests by backfill, then live paper sessions, each explained.

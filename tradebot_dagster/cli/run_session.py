@@ -98,8 +98,10 @@ def _run_sleeve(bot: Tradebot, sleeve: Sleeve, session: date, permit: Permit, to
     try:
         first, *_ = keys = layer_keys(sleeve)
         layers = [key.path[-1] for key in keys]
-        told = told_by(bot.markets.layers_by_year(strategy, layers, [session]), bot.calendar)
+        told = told_by(bot.markets.layers_by_year(strategy, layers[:1], [session]), bot.calendar)
         checks.of_first_layer(first).require(told[layers[0]], [session])
+        if layers[1:]:
+            told_by(bot.markets.layers_by_year(strategy, layers[1:], [session]), bot.calendar)
         run_id = f"run-session:{permit.permit_id}"
         decided = desk.decide(strategy, sleeve.capital, session, permit.permit_id, run_id, bot.clock.now())
         checks.of_positions(positions_key(name), name).require(Execution(bot), [session])

@@ -22,7 +22,9 @@ from tradebot_dagster.serving import (
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1."
+)
 @click.pass_obj
 def up(config_path: Path, port: int) -> None:
     """Check the set-up, then start the Dagster UI and daemon on 127.0.0.1 and stay until Ctrl-C.

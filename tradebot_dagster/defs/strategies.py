@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import dagster as dg
@@ -36,19 +36,18 @@ def layer_assets(sleeve: Sleeve, tradebot: Tradebot, partitions: dg.PartitionsDe
     ) -> dict[dg.AssetKey, Report]:
         parts = research.layers_by_year(name, [key.path[-1] for key in wanted], sessions)
         told = told_by(parts, research.calendar, context.log.info)
-        return {
-            key: Report(
-                told[key.path[-1]].summary(sessions),
-                told[key.path[-1]].counts,
-                soundness.results(told[key.path[-1]], sessions) if key == keys[0] else (),
-            )
-            for key in wanted
-        }
+        judged = soundness.results(told[keys[0].path[-1]], sessions) if keys[0] in wanted else []
+        made = wanted
+        if not all(result.passed for result in judged):  # what rests on data that fails a blocking check is not made
+            made = keys[:1]
+            research.forget_layers(name, [key.path[-1] for key in wanted[1:]], sessions)
+        reports = {key: Report(told[key.path[-1]].summary(sessions), told[key.path[-1]].counts) for key in made}
+        return {key: replace(report, checks=judged) if key == keys[0] else report for key, report in reports.items()}
 
     specs = [
         _layer_spec(sleeve, key, deps) for key, deps in zip(keys, [subscribed, *([key] for key in keys[:-1])], strict=True)
     ]
-    return [session_assets(f"{name}__layers", specs, run_layers, Research, partitions, soundness.specs)]
+    return [session_assets(f"{name}__layers", specs, run_layers, partitions, soundness.specs)]
 
 
 def _layer_spec(sleeve: Sleeve, key: dg.AssetKey, deps: Sequence[dg.AssetKey]) -> dg.AssetSpec:
@@ -63,6 +62,7 @@ def _layer_spec(sleeve: Sleeve, key: dg.AssetKey, deps: Sequence[dg.AssetKey]) -
         kinds={"polars", "parquet"},
         owners=["team:research"],
         code_version=sleeve.fingerprint,
+        skippable=True,
     )
 
 
