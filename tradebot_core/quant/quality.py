@@ -257,7 +257,6 @@ RULES: Sequence[QualityRule] = (
     ),
 )
 RULES_BY_NAME = {rule.name: rule for rule in RULES}
-COLUMNS = frozenset(column for rule in RULES for column in rule.columns)  # of the panel, that the rules read
 
 
 def in_force(settings: QualitySettings, *kinds: Kind) -> list[tuple[QualityRule, float]]:
