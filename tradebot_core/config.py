@@ -374,10 +374,15 @@ def load_config(path: Path, only: Collection[str] | None = None) -> Config:
     return _resolve_paths(config, path.resolve().parent)
 
 
-def settings_error(error: ValidationError, path: Path, within: tuple[str | int, ...]) -> ConfigurationError:
-    """The ConfigurationError for parameters validated later (by a strategy or collector), with the line in `path`."""
+def settings_error(
+    error: ValidationError, path: Path, within: tuple[str | int, ...], known: Collection[str]
+) -> ConfigurationError:
+    """The ConfigurationError for parameters validated later (by a strategy or collector, which has the `known` ones), with the line in
+    `path`."""
     document = YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8"))
-    return ConfigurationError(_describe(error, path, document, within))
+    strange = any(problem["type"] == "extra_forbidden" for problem in error.errors())
+    mend = f"There is {', '.join(known) or 'none'}." if strange else ""
+    return ConfigurationError(_describe(error, path, document, within), mend)
 
 
 def line_of(path: Path, location: tuple[str | int, ...]) -> int:

@@ -128,7 +128,7 @@ def _params(params: type[Settings], path: Path, location: tuple[str | int, ...],
     try:
         return params.model_validate(given)
     except ValidationError as error:
-        raise settings_error(error, path, location) from None
+        raise settings_error(error, path, location, params.model_fields) from None
 
 
 def _wrong(path: Path, location: tuple[str | int, ...], what: str) -> ConfigurationError:

@@ -3,8 +3,9 @@
     .venv/bin/python -m benchmarks.backtests S M --reference FOLDER
 
 FOLDER (default: TRADEBOT_REFERENCE_BENCH, else ../shared/bench) holds the reference: gen.py makes a market of a size, ref_polars.py
-is the hand-tuned implementation. Ours is `tradebot backtest`: the Dagster backfill of every session, with its whole audit trail. What is
-made is deleted at the end. See README.md in the folder above.
+is the hand-tuned implementation, peer_NAME.py the same strategy in a library that people use, which --peer NAME=PYTHON runs with the
+interpreter of an environment that has it. Ours is `tradebot backtest`: the Dagster backfill of every session, with its whole audit
+trail. What is made is deleted at the end. See README.md in the folder above.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -38,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("sizes", nargs="+", help="S, M, L, XL or NAMESxYEARS")
     parser.add_argument("--reference", type=Path, default=REFERENCE)
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="beside it, as often as wanted")
     parser.add_argument("--folder", type=Path, help="where markets and stores are made  [default: a temporary folder]")
     args = parser.parse_args()
     if not (args.reference / "ref_polars.py").exists():
@@ -45,10 +48,10 @@ def main() -> None:
     print("| size | | wall s | cpu s | peak MiB | cpu against the reference |\n|---|---|---|---|---|---|")
     for size in args.sizes:
         with tempfile.TemporaryDirectory(dir=args.folder, prefix="backtests_") as made:
-            measure(size, Path(made), args.reference)
+            measure(size, Path(made), args.reference, [peer.split("=", 1) for peer in args.peer])
 
 
-def measure(size: str, folder: Path, reference: Path) -> None:
+def measure(size: str, folder: Path, reference: Path, peers: Sequence[Sequence[str]]) -> None:
     market, store = folder / "market", folder / "store"
     run([sys.executable, str(reference / "gen.py"), size, str(market)])
     fill(store, market)
@@ -59,7 +62,16 @@ def measure(size: str, folder: Path, reference: Path) -> None:
     theirs = run([sys.executable, str(reference / "ref_polars.py"), str(market), str(folder / "reference")])
     days = ["--start", first.isoformat(), "--end", last.isoformat()]
     ours = run([str(Path(sys.executable).with_name("tradebot")), "--config", str(config), "backtest", "qv20", *days], folder)
-    for name, taken in (("reference, polars", theirs), ("tradebot backtest", ours)):
+    # Zipline reads prices from a bundle of its own, which is made first.
+    steps = [(name, python, step) for name, python in peers for step in (["ingest", "run"] if name == "zipline" else [""])]
+    others = [
+        (
+            f"{name} {step}".strip(),
+            run([python, str(reference / f"peer_{name}.py"), *filter(None, [step]), str(market)], cwd=folder),
+        )
+        for name, python, step in steps
+    ]
+    for name, taken in (("reference, polars", theirs), ("tradebot backtest", ours), *others):
         ratio = f"{taken.cpu_s / theirs.cpu_s:.1f}"
         print(f"| {size} | {name} | {taken.wall_s:.1f} | {taken.cpu_s:.1f} | {taken.peak_mib:.0f} | {ratio} |", flush=True)
 
@@ -92,14 +104,14 @@ def settings(store: Path, first: date) -> dict[str, object]:
     }
 
 
-def run(command: list[str], home: Path | None = None) -> Taken:
+def run(command: list[str], home: Path | None = None, cwd: Path | None = None) -> Taken:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     if home is not None:
         environment["DAGSTER_HOME"] = str(home / "dagster")
         Path(environment["DAGSTER_HOME"]).mkdir()
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT, cwd=cwd)
         _, status, used = os.wait4(process.pid, 0)  # of the process and those it waited for
         if status:
             said.seek(0)

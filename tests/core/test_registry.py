@@ -73,6 +73,7 @@ def test_an_unknown_parameter_of_a_strategy_names_its_line(tmp_path):
         tmp_path, VALUE.replace("params: {{max_positions: 4}}", "params:\n      max_positions: 4\n      min_roe: 1")
     )
     assert f"{tmp_path / 'config.yaml'}, line 8: strategies.0.params.min_roe: no such setting" in message
+    assert "There is max_positions, " in message
 
 
 @pytest.mark.parametrize("value", ["0", "many", ".nan", "true", "2.5"])

@@ -120,7 +120,7 @@ class SampleRun:
 @click.option("--stay", is_flag=True, help="Leave the Dagster UI up; the sample market goes on, a session every five minutes.")
 @click.option("--fresh", is_flag=True, help="Forget the sample market's history and begin anew.")
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1."
+    "--port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1."
 )
 @click.pass_obj
 def demo(config_path: Path, sessions: int, stay: bool, fresh: bool, port: int) -> None:

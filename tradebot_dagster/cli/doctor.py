@@ -143,12 +143,13 @@ def _sources(config: Config) -> Iterator[Finding]:
         if _FETCHED_INTO in given:
             yield _fetched_files(block.name, given[_FETCHED_INTO])
         elif missing:
+            sample = config.sample_market
             mend = (
                 "Run `tradebot demo` once."
-                if config.sample_market
+                if sample is not None and missing[0].is_relative_to(sample.path)
                 else "Correct the path in the configuration, or put the file there."
             )
-            if not config.sample_market and ".edgar." in block.class_path:
+            if sample is None and ".edgar." in block.class_path:
                 mend += " edgar_api.EdgarApi and edgar_bulk.EdgarBulk fetch the SEC's files themselves."
             yield Finding(FAIL, block.name, f"{missing[0]} does not exist.", mend)
         else:

@@ -15,7 +15,7 @@ from tradebot_dagster.serving import LOOPBACK, require_free
 
 
 @click.command("simulate-tws")
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: the port of the ibkr block, else 7497.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: the port of the ibkr block, else 7497.")
 @click.option("--cash", type=float, default=100_000.0, show_default=True, help="USD in the account when it is opened.")
 @click.option("--read-only", is_flag=True, help="Refuse orders, as the gateway's setting does.")
 @click.option(

@@ -23,7 +23,7 @@ from tradebot_dagster.serving import (
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1."
+    "--port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="Port of the Dagster UI on 127.0.0.1."
 )
 @click.pass_obj
 def up(config_path: Path, port: int) -> None:
