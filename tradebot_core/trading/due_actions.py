@@ -6,7 +6,7 @@ from datetime import date
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.errors import ReconciliationError
 from tradebot_core.model.portfolio import Book, Entry, EntryKind, fold_order
-from tradebot_core.trading.late_actions import Earlier, late_entries
+from tradebot_core.trading.late_actions import OF_COST, Earlier, late_entries
 from tradebot_core.trading.session import action_entries
 from tradebot_core.trading.stored_markets import StoredMarkets
 
@@ -39,7 +39,8 @@ def due_entries(markets: StoredMarkets, calendar: TradingCalendar, entries: Sequ
             due += late_entries(
                 words, earlier, held.apply_all(due), lambda of, last=last: last[of].price if of in last else None
             )
-        made += [entry for entry in due if entry.key not in known]
+        # The two lines of a split and its cost are one: an older ledger has the first alone.
+        made += [entry for entry in due if entry.key not in known and entry.key.removesuffix(OF_COST) not in known]
     return tuple(made)
 
 
