@@ -46,15 +46,24 @@ class Entry:
     symbol: str = ""
 
 
-def split_day(split: Entry) -> date:
-    """The ex-date of an entry of a split, which may have been entered later: its key is split:security:ex-date, and of a corrected one
-    the session of the correction."""
-    return date.fromisoformat(split.key.split(":")[2])
+TRADES = (EntryKind.TRADE, EntryKind.COMMISSION, EntryKind.CORRECTION)  # what an order did
 
 
-def fold_order(entry: Entry) -> tuple[date, bool]:
-    """Corporate actions take effect before the open, so they come before the session's trades, whenever they were entered."""
-    return entry.session, entry.kind in (EntryKind.TRADE, EntryKind.COMMISSION, EntryKind.CORRECTION)
+def action_day(action: Entry) -> date:
+    """The ex-date of an entry of a corporate action, which may have been entered later: its key is kind:security:ex-date, and of a
+    corrected one the session of the correction."""
+    return date.fromisoformat(action.key.split(":")[2])
+
+
+def is_given_back(entry: Entry) -> bool:
+    """Whether it gives back what an action took of shares that were sold (trading/oversold.py): no shares move at the broker."""
+    return entry.quantity > 0 and ":oversold:" in entry.key
+
+
+def fold_order(entry: Entry) -> tuple[date, int]:
+    """Corporate actions take effect before the open, so they come before the session's trades, whenever they were entered; first what
+    adds shares, so that no order of entry makes the book short."""
+    return entry.session, 2 if entry.kind in TRADES else 0 if entry.quantity > 0 else 1
 
 
 @dataclass(frozen=True, slots=True)

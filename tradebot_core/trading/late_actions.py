@@ -14,7 +14,7 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.market import ActionType
-from tradebot_core.model.portfolio import Book, Entry, EntryKind, split_day, usd
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, action_day, is_given_back, usd
 from tradebot_core.model.tables import ACTIONS, INSTANT
 
 _DUST = Decimal("1e-9")  # of a share: what floats leave of a ratio
@@ -114,9 +114,9 @@ def late_entries(
 
 def _comes_before(split: Entry, word: LateWord) -> bool:
     """Splits come before what else has their ex-date."""
-    ex_date = split_day(split)
+    ex_date = action_day(split)
     of_the_day = ex_date == word.ex_date and word.type is not ActionType.SPLIT
-    return split.security_id == word.security_id and (ex_date < word.ex_date or of_the_day)
+    return not is_given_back(split) and split.security_id == word.security_id and (ex_date < word.ex_date or of_the_day)
 
 
 def _due(word: LateWord, then: int, owned: int) -> tuple[int, Decimal, EntryKind, Decimal]:
@@ -138,8 +138,8 @@ def _due(word: LateWord, then: int, owned: int) -> tuple[int, Decimal, EntryKind
 
 
 def _cost_brought(word: LateWord, then: int, owned: int, cost: Decimal) -> Decimal:
-    """What the shares that a split adds bring of the cost, USD: sales since the ex-date took it away by the number of shares that the book had,
-    and would have taken less of it by the number that there were.
+    """What the shares that a split adds bring of the cost, USD: sales since the ex-date took it away by the number of shares
+    that the book had, and would have taken less of it by the number that there were.
 
     Shares bought since are taken for some of those that were not sold.
     """
