@@ -297,6 +297,7 @@ def test_a_dividend_before_a_split_of_the_same_evening_is_about_the_shares_of_it
         ("split:1:{1}:{4}", 4, 100),  # a correction of one
         ("split:1:{3}", 3, 50),  # of a day after it
         ("split:2:{2}", 2, 50),  # of another security
+        ("split:1:{2}:oversold:{3}:0", 3, 50),  # given back, for they were sold: it is none
     ],
 )
 def test_a_late_dividend_is_paid_on_the_shares_that_splits_entered_before_had_made_by_its_day(key, entered, paid):
