@@ -74,6 +74,17 @@ def test_a_row_collected_sessions_after_the_sale_is_settled_in_the_session_of_th
     assert [e.session for e in desk.ledger.entries("scripted") if is_given_back(e)] == [day(5)]
 
 
+def test_a_row_that_was_wrong_and_is_corrected_leaves_no_shares_that_nobody_bought(tmp_path):
+    desk = reversed_desk(tmp_path, *SOLD_ON_EX)
+    nights(desk, range(4))
+    act(desk.bot, "AAA", EX, "split", 0.1)
+    nights(desk, [4])
+    act(desk.bot, "AAA", EX, "split", 1.0, known_at=XNYS.cutoff(day(6)))
+    nights(desk, [5, 6, 7])
+    assert entered(desk) == [*BOUGHT_BACK, (day(6), "cash_in_lieu", 0, usd(45_000))]
+    assert (desk.holding(day(7)), desk.cash(day(7))) == (0, Decimal(55_000))
+
+
 def test_a_ledger_that_was_left_without_a_book_gets_one_by_further_lines_alone(tmp_path):
     desk = reversed_desk(tmp_path, *SOLD_ON_EX)
     nights(desk, range(4))

@@ -92,6 +92,9 @@ def late_entries(
         ) + sum(split.quantity for split in earlier.splits_since(word.ex_date) if _comes_before(split, word))
         held_then, held_now = then.quantity + of_splits, owned.quantity if owned else 0
         shares, cash, kind, fraction = _due(word, held_then, held_now)
+        if kind is EntryKind.SPLIT and shares > 0:  # first those that were bought back because of the word before, at the close
+            undone = min(shares, _given_back(earlier, word))
+            shares, fraction = shares - undone, fraction + undone
         value = Decimal(str(word.value))
         cash += fraction * (price if price is not None else then.cost / (then.quantity * value))
         key = f"{word.security_id}:{word.ex_date}" + ("" if word.before is None else f":{word.session}")
@@ -110,6 +113,15 @@ def late_entries(
         elif shares or cash:
             entries.append(entry(kind, cash, shares))
     return tuple(entries)
+
+
+def _given_back(earlier: Earlier, word: LateWord) -> int:
+    """Shares that this very action gave back, for they had been sold (trading/oversold.py)."""
+    return sum(
+        split.quantity
+        for split in earlier.splits_since(word.ex_date)
+        if is_given_back(split) and (split.security_id, action_day(split)) == (word.security_id, word.ex_date)
+    )
 
 
 def _comes_before(split: Entry, word: LateWord) -> bool:
