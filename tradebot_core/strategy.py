@@ -157,9 +157,9 @@ class Holding:
     verdict: Verdict | None  # the verdict that stopped it, or the last one; None when no layer saw it (it did not trade)
 
     @property
-    def gain(self) -> float:
-        """Price over average cost, minus one."""
-        return self.price / self.average_cost - 1
+    def gain(self) -> float | None:
+        """Price over average cost, minus one; None where the book knows no cost of the shares."""
+        return self.price / self.average_cost - 1 if self.average_cost > 0 else None
 
     @property
     def blocked(self) -> bool:
@@ -201,7 +201,8 @@ class SessionView:
 
 
 def keep_or_sell(view: SessionView, holding: Holding, stop_loss: float, exits: Sequence[Rule]) -> Decision:
-    """Sells when one of `exits` failed on a figure that is known, or at `stop_loss` below average cost; holds otherwise.
+    """Sells when one of `exits` failed on a figure that is known, or at `stop_loss` below average cost; holds otherwise, and where no
+    cost is known.
 
     Put the exits first in the first layer, with if_missing="pass": of the rules that fail only the first is the verdict, so an
     exit after a rule on price, liquidity or the age of the report would be hidden whenever that rule fails too.
@@ -209,7 +210,10 @@ def keep_or_sell(view: SessionView, holding: Holding, stop_loss: float, exits: S
     names, verdict = {rule.name for rule in exits}, holding.verdict
     if verdict is not None and not verdict.passed and verdict.rule in names and verdict.value is not None:
         return view.sell(holding, verdict)
-    stop = Verdict(holding.gain > -stop_loss, "stop_loss", holding.gain, -stop_loss)
+    gain = holding.gain
+    if gain is None:
+        return view.hold(holding, Verdict(False, "stop_loss", None, -stop_loss))
+    stop = Verdict(gain > -stop_loss, "stop_loss", gain, -stop_loss)
     return view.hold(holding, stop) if stop.passed else view.sell(holding, stop)
 
 

@@ -75,6 +75,8 @@ def test_quantity_and_commission_are_corrected_as_well(ledger):
         ((40, "12"), (40, "12.5"), (usd("9498"), 60, usd("600"))),
         ((40, "12"), (50, "12"), (usd("9598"), 50, usd("500"))),
         ((100, "12"), (100, "11"), (usd("10098"), 0, Decimal(0))),
+        ((100, "12"), (98, "12"), (usd("10174"), 2, usd("20"))),  # all were sold, and two are back with what they cost
+        ((100, "12"), (98, "11"), (usd("10076"), 2, usd("20"))),
     ],
 )
 def test_a_corrected_sale_leaves_the_cost_of_what_is_held(ledger, sold, corrected, book):
@@ -83,6 +85,35 @@ def test_a_corrected_sale_leaves_the_cost_of_what_is_held(ledger, sold, correcte
     ledger.record_fill("s", a_fill(Side.SELL, *corrected, version=2))
     assert book_of(ledger) == book
     assert trades_without_their_fill(ledger.fills("s"), ledger.entries("s")).is_empty()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=5), st.booleans())
+def test_however_often_a_sale_is_corrected_what_is_left_costs_its_average(sold, in_parts):
+    with TemporaryDirectory() as folder:
+        ledger = made(Path(folder))
+        ledger.record_fill("s", a_fill(Side.BUY, 300, "10"))
+        kept = 100
+        if in_parts:
+            ledger.record_fill("s", replace(a_fill(Side.SELL, 200, "12"), execution_id="first"))
+        else:
+            kept = 300
+        for version, quantity in enumerate([100, *sold], start=1):
+            ledger.record_fill("s", a_fill(Side.SELL, quantity, "12", version=version))
+        left = kept - sold[-1]
+        cash, quantity, cost = book_of(ledger)
+        assert (quantity, cost) == (left, usd(10 * left))
+        assert cash == 10_000 - 3_001 + (2_399 if in_parts else 0) + 12 * sold[-1] - 1
+        position = ledger.book("s", DAY).positions.get(7)
+        assert position is None or position.opened == DAY
+
+
+def test_shares_that_come_back_were_opened_when_they_were_bought(ledger):
+    bought = replace(a_fill(Side.BUY, 100, "10"), session=BEFORE)
+    for fill in (bought, a_fill(Side.SELL, 100, "12"), a_fill(Side.SELL, 90, "12", version=2)):
+        ledger.record_fill("s", fill)
+    assert ledger.book("s", DAY).positions[7].opened == BEFORE
+    assert ledger.book("s", DAY).positions[7].average_cost == 10
 
 
 def test_a_purchase_is_corrected_after_the_same_shares_were_sold(ledger):

@@ -11,6 +11,7 @@ from tradebot_core.model.decision import Action, Decision, Verdict
 from tradebot_core.model.fundamentals import FIGURES
 from tradebot_core.quant.panel import PANEL_COLUMNS
 from tradebot_core.strategy import Holding, SessionView
+from tradebot_core.trading import reasoning
 from tradebot_core.trading.layers import evaluate_layers
 
 SOUND = filing("GOOD", date(2023, 12, 31), datetime(2024, 1, 15, tzinfo=UTC))
@@ -59,6 +60,15 @@ def test_deterioration_sells_even_where_price_liquidity_and_report_fail_too(tmp_
 def test_what_is_not_known_and_what_the_market_does_is_no_reason_to_sell(tmp_path, strategy, changed):
     decision = decided(tmp_path, strategy, cost=2.0, **changed)
     assert (decision.action, decision.rule) == (Action.HOLD, "stop_loss")
+
+
+@pytest.mark.parametrize("strategy", ["value_investor", "quality_growth"])
+def test_the_stop_is_not_judged_where_no_cost_is_known_and_an_exit_still_is(tmp_path, strategy):
+    held = decided(tmp_path, strategy, cost=0.0)
+    assert (held.action, held.rule, held.value) == (Action.HOLD, "stop_loss", None)
+    assert "cost is not known" in reasoning.of_decision(Verdict(False, held.rule, held.value, held.threshold))
+    sold = decided(tmp_path, strategy, cost=0.0, net_income_ttm=-1.0, equity=-1.0)
+    assert (sold.action, sold.rule.startswith("exit_")) == (Action.SELL, True)
 
 
 @pytest.mark.parametrize("strategy", ["value_investor", "quality_growth"])

@@ -5,6 +5,8 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.core.test_live import BUY, Desk, a_desk, day, entered, evening, nights
 from tests.core.test_parity import replayed, result_files
@@ -111,6 +113,41 @@ def test_a_new_book_owes_nothing_for_what_an_older_one_held(desk):
     assert booked(walk(desk.bot, STORY[4:], restart=True)) == []
 
 
+def sold_before_a_split(made: Desk) -> None:
+    """All of AAA is sold on day 3, the ex-date of a split that is heard of on day 5."""
+    act(made.bot, "AAA", day(3), "split", 2.0, known_at=XNYS.cutoff(day(5)))
+
+
+SOLD = (BUY, f"{day(2)} sell AAA")
+
+
+def test_what_a_split_leaves_of_shares_that_were_sold_has_a_cost_live_as_in_a_range_as_session_by_session(tmp_path):
+    live, whole, single = (a_desk(tmp_path / name, *SOLD) for name in ("live", "whole", "single"))
+    for made in (live, whole, single):
+        sold_before_a_split(made)
+    nights(live, range(9))
+    simulated = walk(whole.bot, STORY)
+    for session in STORY:
+        walk(single.bot, [session])
+    assert result_files(single.bot) == result_files(whole.bot)
+    assert replayed(whole.bot, "scripted", STORY[2:]).differences == ()
+    last = simulated["positions"].filter(session=day(8)).select("quantity", "cost").row(0)
+    assert last == (500, "2500.0000")
+    position = live.ledger.book("scripted", day(8)).positions[AAA]
+    assert (position.quantity, str(position.cost)) == last
+    assert str(live.cash(day(8))) == simulated["equity"]["cash"][-1] == "10000.0000"
+
+
+def test_an_older_ledger_that_entered_such_a_split_without_its_cost_is_left_as_it_is(tmp_path):
+    made = a_desk(tmp_path, *SOLD)
+    nights(made, range(5))
+    made.ledger.post("scripted", [Entry(f"split:{AAA}:{day(3)}", day(5), EntryKind.SPLIT, Decimal(0), 500, AAA, "AAA")])
+    sold_before_a_split(made)
+    nights(made, range(5, 8))
+    position = made.ledger.book("scripted", day(7)).positions[AAA]
+    assert (position.quantity, position.cost, made.cash(day(7))) == (500, 0, Decimal(10_000))
+
+
 def test_a_word_about_shares_that_were_sold_since_is_still_paid_to_who_held_them(tmp_path):
     made = a_desk(tmp_path, BUY, f"{day(2)} sell AAA")
     act(made.bot, "AAA", day(2), "dividend", 0.5, known_at=XNYS.cutoff(day(5)))
@@ -155,6 +192,54 @@ def due(kind: ActionType, value: float, before: float | None, then: int, now: in
 )
 def test_what_is_due_is_the_effect_of_the_word_less_that_of_the_word_before(kind, value, before, then, now, expected):
     assert due(kind, value, before, then, now) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "before", "then", "now", "cost"),
+    [
+        (2.0, None, 100, 0, "500"),  # 200 were bought for 1000, and half of them sold
+        (2.0, None, 100, 50, "250"),  # 150 are left; the book had 500 of the cost
+        (3.0, 2.0, 100, 50, "250"),  # of 200, 150 were sold
+        (2.0, None, 100, 100, "0"),  # none was sold
+        (2.0, None, 100, 130, "0"),  # more were bought
+        (0.5, None, 100, 80, "0"),  # it adds no shares
+    ],
+)
+def test_shares_that_a_split_adds_late_bring_back_the_cost_that_sales_took_with_too_few_shares(value, before, then, now, cost):
+    word = LateWord(day(5), 1, day(2), ActionType.SPLIT, value, before)
+    entries = late_entries([word], always(then), held(now, "700"), lambda security: Decimal(7))
+    assert sum(entry.cash for entry in entries) == 0
+    after = held(now, "700").apply_all(entries).positions[1]
+    assert after.cost == (usd(cost) + 700 if now else usd(cost))
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 500),
+    st.lists(st.integers(1, 500), max_size=4),
+    st.lists(st.sampled_from([2, 3, 4, 10]), min_size=1, max_size=2),
+    st.integers(1, 1_000_000),
+)
+def test_a_split_heard_late_leaves_the_shares_and_cost_that_it_would_have_left_in_time(shares, sales, ratios, cents):
+    """Splits on day 2 and 3, sales on day 4, the words on day 5."""
+    in_time = late = Book(positions={1: Position(1, "AAA", shares, usd(Decimal(cents) / 100), day(0))})
+    opening = late
+
+    def sell(book: Book, quantity: int) -> Book:
+        return book.apply(Entry("", day(4), EntryKind.TRADE, Decimal(1), -quantity, 1, "AAA"))
+
+    for ratio in ratios:
+        more = in_time.positions[1].quantity * (ratio - 1)
+        in_time = in_time.apply(Entry("", day(2), EntryKind.SPLIT, Decimal(0), more, 1, "AAA"))
+    for quantity in sales:
+        if 1 in late.positions and quantity <= late.positions[1].quantity:
+            in_time, late = sell(in_time, quantity), sell(late, quantity)
+    words = [LateWord(day(5), 1, day(2 + n), ActionType.SPLIT, float(ratio), None) for n, ratio in enumerate(ratios)]
+    before = Earlier(lambda session: opening, lambda since: [])
+    late = late.apply_all(late_entries(words, before, late, lambda security: Decimal(3)))
+    assert late.cash == in_time.cash
+    assert late.positions[1].quantity == in_time.positions[1].quantity
+    assert abs(late.positions[1].cost - in_time.positions[1].cost) <= Decimal("0.0005") * (len(sales) + 2)
 
 
 def test_a_fraction_without_a_price_is_worth_its_cost():
@@ -212,6 +297,7 @@ def test_a_dividend_before_a_split_of_the_same_evening_is_about_the_shares_of_it
         ("split:1:{1}:{4}", 4, 100),  # a correction of one
         ("split:1:{3}", 3, 50),  # of a day after it
         ("split:2:{2}", 2, 50),  # of another security
+        ("split:1:{2}:oversold:{3}:0", 3, 50),  # given back, for they were sold: it is none
     ],
 )
 def test_a_late_dividend_is_paid_on_the_shares_that_splits_entered_before_had_made_by_its_day(key, entered, paid):

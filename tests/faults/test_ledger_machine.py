@@ -130,7 +130,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def correct(self, data: st.DataObject, price: Decimal) -> None:
         order = data.draw(st.sampled_from([order for order in self.orders.values() if order.executions]))
         versions = data.draw(st.sampled_from(order.executions))
-        versions.append(replace(versions[-1], price=price, version=versions[-1].version + 1))
+        last = versions[-1]
+        # A sale may turn out smaller, and some of its shares come back; what was bought may have been sold since.
+        quantity = data.draw(st.integers(1, last.quantity)) if last.side is Side.SELL else last.quantity
+        versions.append(replace(last, price=price, quantity=quantity, version=last.version + 1))
 
     @precondition(lambda self: self.orders)
     @rule(data=st.data())
@@ -240,6 +243,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 held[fill.security_id] = held.get(fill.security_id, 0) + signed
         book = ledger.book(S, SESSIONS[-1])
         assert book.cash == cash
+        assert all(position.cost > 0 for position in book.positions.values())  # no price is below a dollar
         assert {of: position.quantity for of, position in book.positions.items()} == {of: n for of, n in held.items() if n}
 
 

@@ -24,6 +24,7 @@ from tradebot_core.stores.sqlite_ledger import SqliteLedger
 from tradebot_core.trading.account_comparison import Line
 from tradebot_core.trading.account_reconciliation import BASELINE, AccountReconciler, broken, of_account
 from tradebot_core.trading.expiring import expire
+from tradebot_core.trading.oversold import given_back
 from tradebot_core.trading.session import send, take_status
 
 D = Decimal
@@ -490,3 +491,22 @@ def test_an_order_that_the_broker_has_no_trace_of_is_expired_with_who_said_so(de
     assert desk.ledger.orders("value")["detail"].item() == (
         "By hand, anna: it never traded. The broker, asked, shows nothing of it today."
     )
+
+
+def test_shares_sold_before_a_reverse_split_was_heard_of_break_their_security_alone_and_no_sleeve_is_in_the_way(desk):
+    """Its ledger makes no book until what the split took is given back; the account is compared all the same."""
+    desk.hold("AAA", 100)
+    of = SECURITY_IDS["AAA"]
+    split = Entry(f"split:{of}:{THURSDAY}", THURSDAY, EntryKind.SPLIT, D(0), -90, of, "AAA")
+    sale = Entry("fill:sale", THURSDAY, EntryKind.TRADE, D(1700), -100, of, "AAA")
+    desk.ledger.post("value", [split, sale])
+    desk.gateway.clock.set(at(THURSDAY, 10))
+    with pytest.raises(ReconciliationError, match="-100 shares of AAA with 10 held"):
+        desk.ledger.book("value", THURSDAY)
+    desk.actions += given_back(desk.ledger.entries("value"), lambda security, session: D(17))
+    for entered in (False, True):
+        if entered:
+            desk.ledger.post("value", desk.actions)
+        (line,) = [line for line in desk.lines() if line.con_id == 101]
+        assert (line.ledger, line.broker, line.passed, line.waits) == ("0", "100", False, False)
+    assert desk.ledger.book("value", THURSDAY).positions == {}

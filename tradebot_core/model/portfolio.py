@@ -46,15 +46,24 @@ class Entry:
     symbol: str = ""
 
 
-def split_day(split: Entry) -> date:
-    """The ex-date of an entry of a split, which may have been entered later: its key is split:security:ex-date, and of a corrected one
-    the session of the correction."""
-    return date.fromisoformat(split.key.split(":")[2])
+TRADES = (EntryKind.TRADE, EntryKind.COMMISSION, EntryKind.CORRECTION)  # what an order did
 
 
-def fold_order(entry: Entry) -> tuple[date, bool]:
-    """Corporate actions take effect before the open, so they come before the session's trades, whenever they were entered."""
-    return entry.session, entry.kind in (EntryKind.TRADE, EntryKind.COMMISSION, EntryKind.CORRECTION)
+def action_day(action: Entry) -> date:
+    """The ex-date of an entry of a corporate action, which may have been entered later: its key is kind:security:ex-date, and of a
+    corrected one the session of the correction."""
+    return date.fromisoformat(action.key.split(":")[2])
+
+
+def is_given_back(entry: Entry) -> bool:
+    """Whether it gives back what an action took of shares that were sold (trading/oversold.py): no shares move at the broker."""
+    return entry.quantity > 0 and ":oversold:" in entry.key
+
+
+def fold_order(entry: Entry) -> tuple[date, int]:
+    """Corporate actions take effect before the open, so they come before the session's trades, whenever they were entered; first what
+    adds shares, so that no order of entry makes the book short."""
+    return entry.session, 2 if entry.kind in TRADES else 0 if entry.quantity > 0 else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +83,23 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What a sleeve holds: the fold of its entries, in `fold_order`. `last_sold` is when a security was last sold out."""
+    """What a sleeve holds: the fold of its entries, in `fold_order`. `last_sold` is when a security was last sold out.
+
+    `sold_out` is what was held before the entry that sold the last share, for a correction that gives some back. It is known within
+    one fold only: a correction is of the session of its execution, and folded with it.
+    """
 
     cash: Decimal = Decimal(0)
     positions: Mapping[int, Position] = field(default_factory=lambda: MappingProxyType({}))
     last_sold: Mapping[int, date] = field(default_factory=lambda: MappingProxyType({}))
+    sold_out: Mapping[int, Position] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
 
     def apply(self, entry: Entry) -> "Book":
-        """The book after one more entry. Raises ValueError when it would leave a negative position."""
+        """The book after one more entry. Raises ValueError when it would leave a negative position.
+
+        Shares that a corrected sale gives back bring their cost back. A split leaves the cost as it is, but for what its own line
+        says: what a late word makes of the cost that sales took away before it (trading/late_actions.py).
+        """
         book = replace(self, cash=self.cash + entry.cash)
         if entry.quantity == 0:
             return book
@@ -94,14 +112,21 @@ class Book:
         positions = dict(self.positions)
         if after == 0:
             del positions[entry.security_id]
-            sold = MappingProxyType({**self.last_sold, entry.security_id: entry.session})
-            return replace(book, positions=MappingProxyType(positions), last_sold=sold)
+            assert held is not None
+            return replace(
+                book,
+                positions=MappingProxyType(positions),
+                last_sold=MappingProxyType({**self.last_sold, entry.security_id: entry.session}),
+                sold_out=MappingProxyType({**self.sold_out, entry.security_id: held}),
+            )
         cost = held.cost if held else Decimal(0)
-        if entry.kind is EntryKind.TRADE:
-            cost = cost - entry.cash if entry.quantity > 0 else usd(cost * after / before)
-        elif entry.kind is EntryKind.CORRECTION:
-            cost = cost - entry.cash if entry.cash or not before else usd(cost * after / before)
         opened = held.opened if held else entry.session
+        of_shares = entry.kind is EntryKind.CORRECTION and not entry.cash  # of a corrected sale
+        if of_shares or (entry.kind is EntryKind.TRADE and entry.quantity < 0):
+            of = held or self.sold_out.get(entry.security_id)
+            cost, opened = (usd(of.cost * after / of.quantity), of.opened) if of else (cost, opened)
+        elif entry.kind in (EntryKind.TRADE, EntryKind.CORRECTION, EntryKind.SPLIT):
+            cost -= entry.cash
         positions[entry.security_id] = Position(entry.security_id, entry.symbol, after, cost, opened)
         return replace(book, positions=MappingProxyType(positions))
 

@@ -13,7 +13,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 from itertools import combinations, product
 
-from tradebot_core.model.portfolio import Entry, EntryKind
+from tradebot_core.model.portfolio import Entry, EntryKind, is_given_back
 
 TOLERANCE = Decimal("0.01")  # USD: the ledger keeps four decimals, the broker states two
 # How long after the ex-date the broker may take; companies pay dividends within weeks, a delisting's cash may take longer.
@@ -115,7 +115,12 @@ def share_dues(entered: Iterable[Entry], missing: Iterable[Entry]) -> list[Share
     symbols: dict[int, str] = {}
     for which, entries in enumerate((entered, missing)):
         for entry in entries:
-            if entry.kind in SHARES_FOLLOW_WITHIN and entry.quantity and entry.security_id is not None:
+            if (
+                entry.kind in SHARES_FOLLOW_WITHIN
+                and entry.quantity
+                and entry.security_id is not None
+                and not is_given_back(entry)
+            ):
                 sums.setdefault((entry.kind, entry.security_id, entry.session), [0, 0])[which] += entry.quantity
                 symbols[entry.security_id] = entry.symbol
     found = [

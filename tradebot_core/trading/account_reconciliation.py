@@ -25,7 +25,7 @@ from tradebot_core.interfaces import (
     Settlement,
 )
 from tradebot_core.model.order import TERMINAL_STATES, OrderState
-from tradebot_core.model.portfolio import Entry, EntryKind, usd
+from tradebot_core.model.portfolio import Entry, EntryKind, is_given_back, usd
 from tradebot_core.trading.account_comparison import (
     Line,
     LineKind,
@@ -46,6 +46,7 @@ from tradebot_core.trading.account_dues import (
 )
 from tradebot_core.trading.account_sides import KnownAction, LedgerExecution, LedgerSide
 from tradebot_core.trading.broker_cash import broker_cash
+from tradebot_core.trading.oversold import shares_of
 
 BASELINE = "held before the bot first traded"
 ITSELF = "tradebot"  # who ends a break that is gone
@@ -259,15 +260,16 @@ class AccountReconciler:
             # A split takes effect at the broker in the night before its session.
             due = self.due(everything, self.calendar.first_after(today))
             missing += [entry for entry in due if entry.session <= today or entry.quantity]
-            book = self.ledger.book(name, today)
-            cash += book.cash
+            # Sums, not a book: what one sleeve's entries cannot explain must not keep the account from being compared.
+            held_shares = shares_of([*entries, *(entry for entry in due if is_given_back(entry))])
+            cash += sum((entry.cash for entry in entries), Decimal(0))
             deposits += sum((entry.cash for entry in entries if entry.kind is EntryKind.DEPOSIT), Decimal(0))
-            for security, held in book.positions.items():
+            for security, (symbol, shares_held) in held_shares.items():
                 if security in con_ids:
-                    positions[con_ids[security]] = positions.get(con_ids[security], 0) + held.quantity
+                    positions[con_ids[security]] = positions.get(con_ids[security], 0) + shares_held
                 else:
                     reason = "the security master knows no con_id of it, so the broker's position cannot be told"
-                    unlisted.append(Line(LineKind.POSITION, held.symbol, str(held.quantity), "unknown", False, reason))
+                    unlisted.append(Line(LineKind.POSITION, symbol, str(shares_held), "unknown", False, reason))
             open_orders |= {self.reference(intent.key) for intent, state in self.ledger.open_orders(name) if state in _SENT}
             for key, state in self.ledger.orders(name, since).select("order_key", "state").iter_rows():
                 if state in TERMINAL_STATES and state != OrderState.REFUSED:

@@ -14,10 +14,11 @@ import polars as pl
 
 from tradebot_core.calendar import TradingCalendar
 from tradebot_core.model.market import ActionType
-from tradebot_core.model.portfolio import Book, Entry, EntryKind, split_day, usd
+from tradebot_core.model.portfolio import Book, Entry, EntryKind, action_day, is_given_back, usd
 from tradebot_core.model.tables import ACTIONS, INSTANT
 
 _DUST = Decimal("1e-9")  # of a share: what floats leave of a ratio
+OF_COST = ":cost"  # ends the key of the line that balances the cost which a split's own line names
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,11 @@ def late_entries(
         of_splits = sum(
             made for split, made in splits if split.security_id == word.security_id and split.ex_date <= word.ex_date
         ) + sum(split.quantity for split in earlier.splits_since(word.ex_date) if _comes_before(split, word))
-        shares, cash, kind, fraction = _due(word, then.quantity + of_splits, owned.quantity if owned else 0)
+        held_then, held_now = then.quantity + of_splits, owned.quantity if owned else 0
+        shares, cash, kind, fraction = _due(word, held_then, held_now)
+        if kind is EntryKind.SPLIT and shares > 0:  # first those that were bought back because of the word before, at the close
+            undone = min(shares, _given_back(earlier, word))
+            shares, fraction = shares - undone, fraction + undone
         value = Decimal(str(word.value))
         cash += fraction * (price if price is not None else then.cost / (then.quantity * value))
         key = f"{word.security_id}:{word.ex_date}" + ("" if word.before is None else f":{word.session}")
@@ -101,18 +106,29 @@ def late_entries(
 
         if kind is EntryKind.SPLIT:
             splits.append((word, shares))
-            entries += [entry(kind, Decimal(0), shares)] if shares else []
+            cost = _cost_brought(word, held_then, held_now, then.cost) if shares > 0 else Decimal(0)
+            entries += [entry(kind, -cost, shares)] if shares else []
+            entries += [entry(kind, cost, 0, f"{key}{OF_COST}")] if usd(cost) else []
             entries += [entry(EntryKind.CASH_IN_LIEU, cash, 0)] if cash else []
         elif shares or cash:
             entries.append(entry(kind, cash, shares))
     return tuple(entries)
 
 
+def _given_back(earlier: Earlier, word: LateWord) -> int:
+    """Shares that this very action gave back, for they had been sold (trading/oversold.py)."""
+    return sum(
+        split.quantity
+        for split in earlier.splits_since(word.ex_date)
+        if is_given_back(split) and (split.security_id, action_day(split)) == (word.security_id, word.ex_date)
+    )
+
+
 def _comes_before(split: Entry, word: LateWord) -> bool:
     """Splits come before what else has their ex-date."""
-    ex_date = split_day(split)
+    ex_date = action_day(split)
     of_the_day = ex_date == word.ex_date and word.type is not ActionType.SPLIT
-    return split.security_id == word.security_id and (ex_date < word.ex_date or of_the_day)
+    return not is_given_back(split) and split.security_id == word.security_id and (ex_date < word.ex_date or of_the_day)
 
 
 def _due(word: LateWord, then: int, owned: int) -> tuple[int, Decimal, EntryKind, Decimal]:
@@ -131,6 +147,17 @@ def _due(word: LateWord, then: int, owned: int) -> tuple[int, Decimal, EntryKind
     shares = whole - entered
     missing = max(0, -shares - owned)
     return shares + missing, Decimal(0), EntryKind.SPLIT, fraction - paid - missing
+
+
+def _cost_brought(word: LateWord, then: int, owned: int, cost: Decimal) -> Decimal:
+    """What the shares that a split adds bring of the cost, USD: sales since the ex-date took it away by the number of shares
+    that the book had, and would have taken less of it by the number that there were.
+
+    Shares bought since are taken for some of those that were not sold.
+    """
+    had, were = (_split(then, ratio)[0] for ratio in (Decimal(str(word.before or 1)), Decimal(str(word.value))))
+    sold = max(0, had - owned)
+    return sold * (cost / had - cost / were) if sold and were else Decimal(0)
 
 
 def _split(shares: int, ratio: Decimal) -> tuple[int, Decimal]:

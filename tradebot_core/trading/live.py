@@ -34,14 +34,14 @@ from tradebot_core.interfaces import (
 )
 from tradebot_core.model.decision import Decision
 from tradebot_core.model.order import TERMINAL_STATES, OrderIntent, OrderState, RiskVerdict, Side
-from tradebot_core.model.portfolio import Entry, EntryKind, usd
+from tradebot_core.model.portfolio import Entry, EntryKind, action_day, is_given_back, usd
 from tradebot_core.model.tables import DECISIONS, LAYERS
 from tradebot_core.strategy import Strategy
 from tradebot_core.trading import rows
 from tradebot_core.trading.account_reconciliation import AccountReconciler, is_of_account, of_account
 from tradebot_core.trading.digest import digest_of
 from tradebot_core.trading.doubt import IN_DOUBT, settle_doubt
-from tradebot_core.trading.due_actions import due_entries
+from tradebot_core.trading.due_actions import due_entries, due_of_sales
 from tradebot_core.trading.fresh_prices import FreshPrices, as_sized
 from tradebot_core.trading.rebalance import Carried, carried
 from tradebot_core.trading.session import (
@@ -247,8 +247,7 @@ class LiveDesk:
                 if intent.session < session:
                     self._settle(name, engine, intent)
         remarks = self._look_again(name, now, of_today=True)
-        self._post_actions(name, ledger.entries(name), session)
-        return remarks
+        return [*remarks, *self._post(name, due_entries(self.markets, self.calendar, ledger.entries(name), session))]
 
     def _look_again(self, strategy: str, now: datetime, *, of_today: bool = False) -> list[str]:
         """Asks once more about orders that have ended, and returns what turned out differently. With `of_today` all whose day of filling
@@ -300,10 +299,21 @@ class LiveDesk:
                 self._settle(strategy, engine, intent)
         for key in self.orders_without_commission(strategy, now):
             take_late(self.store.ledger, strategy, key, self.engine_factory().get_order_status(key), now)
+        self._post(strategy, due_of_sales(self.markets, self.store.ledger.entries(strategy)))
         return len(due) - len(self.orders_past_their_open(strategy, now))
 
-    def _post_actions(self, strategy: str, entries: Sequence[Entry], until: date) -> None:
-        self.store.ledger.post(strategy, due_entries(self.markets, self.calendar, entries, until))
+    def _post(self, strategy: str, due: Sequence[Entry]) -> list[str]:
+        """Enters what corporate actions do. Returns what a person should see of it."""
+        self.store.ledger.post(strategy, due)
+        remarks = [
+            f"{back.symbol}: the {back.kind} of {action_day(back)} took {back.quantity} shares that were sold, and gives them back "
+            f"({back.key}). See `tradebot reconcile` and the broker's statement: the account may be short of them."
+            for back in due
+            if is_given_back(back)
+        ]
+        for remark in remarks:
+            _log.error("%s", remark)
+        return remarks
 
     def submit(self, strategy: Strategy, session: date, permit_id: str | None, run_id: str, now: datetime) -> Submission:
         """Sends the orders of the session's live decisions, each at most once, however often the live path asks."""
@@ -340,6 +350,7 @@ class LiveDesk:
         if any(intent.session < session for intent, _ in ledger.open_orders(name)):
             self.record_fills(name, now)
         self._look_again(name, now)
+        self._post(name, due_of_sales(self.markets, ledger.entries(name)))
         doubtful = [intent.key for intent, _ in ledger.open_orders(name) if intent.session < session]
         if doubtful:
             return Submission(

@@ -18,6 +18,7 @@ _DECISIONS = {
 }
 
 _WITHOUT_NUMBERS = {
+    "stop_loss": "what its shares cost is not known, so the stop is not judged, and it is held",
     "other_class_held": "another share class of the issuer is held",
     "more_liquid_class": "another share class of the issuer was chosen, and the volume of one of them is not known",
 }

@@ -34,6 +34,7 @@ from tradebot_core.strategy import Holding, SessionView, Strategy, check_decisio
 from tradebot_core.time_limit import OutOfTime, stopped_after
 from tradebot_core.trading.fresh_prices import FreshPrice, as_sized
 from tradebot_core.trading.late_actions import Earlier, LateWord, late_entries
+from tradebot_core.trading.oversold import given_back_in
 from tradebot_core.trading.rebalance import Carried, plan_orders, spendable
 from tradebot_core.trading.share_classes import of_one_class
 
@@ -113,6 +114,10 @@ def settle(
         entries += late_entries(close.late, earlier, held.apply_all(entries), lambda of: _price(close.prices, of))
     if of_account is not None:
         entries = (*entries, *of_account(held, entries, close))
+    entries = (
+        *entries,
+        *given_back_in(close.session, held, entries, journal, engine, strategy, lambda of, _: _price(close.prices, of)),
+    )
     journal.post(strategy, entries)
     take_fills(journal, engine, strategy, close.session, now)
 

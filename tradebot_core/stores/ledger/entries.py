@@ -32,8 +32,9 @@ class Entries(LedgerFile):
         except ValueError as error:
             raise ReconciliationError(
                 f"The ledger of {strategy} makes an impossible book: {error}.",
-                "Nothing is decided until it is explained: compare the broker's statement with `tradebot export fills` and the "
-                "corporate actions; a missing action, once collected, completes it.",
+                "A corporate action that was heard of after the sale is settled by the next session's run: `tradebot run-session`. If this "
+                "stands after it, nothing of this sleeve is decided until it is explained: compare the broker's statement with `tradebot "
+                "export fills` and `tradebot export actions`.",
             ) from None
 
 
