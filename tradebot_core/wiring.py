@@ -55,7 +55,7 @@ from tradebot_core.trading.account_sides import KnownAction
 from tradebot_core.trading.arming import Arming, arming_of
 from tradebot_core.trading.backtest import BACKTEST_TABLES, Backtest, BacktestWalk
 from tradebot_core.trading.book_state import BookState
-from tradebot_core.trading.code_version import code_version
+from tradebot_core.trading.code_version import code_version, idea_of
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
 from tradebot_core.trading.comparison import Comparison, compare
 from tradebot_core.trading.coverage import Coverage, coverage
@@ -75,7 +75,7 @@ from tradebot_core.trading.stored_book import StoredBook
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
 from tradebot_core.trading.sweep import Division, divided, share_layers, walk_together
 from tradebot_core.trading.training import Models
-from tradebot_core.trading.trials import Selection, Trial, idea_of, selection, trial_run, trials_of
+from tradebot_core.trading.trials import Selection, Trial, selection, trial_run, trials_of
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
 from tradebot_core.trading.variants import AS_IS, NO_STRESS, SEPARATOR, STRESSES, variant_name
 
@@ -209,7 +209,7 @@ class Tradebot:
         """Walks the sleeve's simulated book through `sessions` and stores the result tables, which it returns.
 
         It continues the book of the session before; where there is none, or with `restart`, a new book is opened with the
-        allocated capital. A book made with other settings is not continued: UsageError.
+        allocated capital. A book made with other settings, or by other code of the strategy, is not continued: UsageError.
         """
         sleeve = self.sleeve(name)
         opening, deposit = self._opening(sleeve, sessions[0], restart)
@@ -306,7 +306,7 @@ class Tradebot:
         before = deposit if deposit is not None else sleeve_equity(opening.book, opening.prices)
         run = trial_run(
             sleeve.strategy,
-            sleeve.fingerprint,
+            sleeve.settings,
             sleeve.stress == NO_STRESS,
             result.tables["equity"],
             float(before),
@@ -376,13 +376,14 @@ class Tradebot:
         book = self.backtest_sessions(sleeve.name, end)
         if not book:
             raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
-        made = BookState.from_json(self.store.read_results(BOOKS, sleeve.name, BACKTEST, book[-1], book[-1])["state"][0])
-        if made.fingerprint != sleeve.fingerprint:
-            raise UsageError(
-                f"The backtest of {name} was made with other parameters, limits, data checks, costs or capital than are in force.",
-                _how_to_test(name),
-            )
+        self._require_made_as_it_is(sleeve, book, _how_to_test(name))
         return book
+
+    def _require_made_as_it_is(self, sleeve: Sleeve, book: Sequence[date], mend: str) -> None:
+        made = self._book(sleeve.name).state(book[-1])
+        assert made is not None
+        if otherwise := sleeve.made_otherwise(made.fingerprint):
+            raise UsageError(f"The backtest of {sleeve.name} was made with {otherwise}: not with what is in force.", mend)
 
     def backtest_walk(self, sleeve: Sleeve, opening: BookState, deposit: Decimal | None) -> BacktestWalk:
         def engine_at(clock: Clock, market: OpeningMarket) -> ExecutionEngine:
@@ -414,10 +415,12 @@ class Tradebot:
         state = None if restart else self._book(sleeve.name).state(before)
         if state is None:
             return BookState.empty(sleeve.fingerprint), usd(sleeve.capital)
-        if state.fingerprint != sleeve.fingerprint:
+        if otherwise := sleeve.made_otherwise(state.fingerprint):
+            opened = (self.backtest_sessions(sleeve.name, before) or [before])[0]
             raise UsageError(
-                f"The backtest of {sleeve.name} up to {before} was made with other parameters, limits, data checks, costs or capital.",
-                f"Run it again from its first session, or start a new book on {first} (restart).",
+                f"The backtest of {sleeve.name} up to {before} was made with {otherwise}, and is not continued.",
+                f"Run it again from its first session, `tradebot backtest {sleeve.name} --start {opened} --end ...`, "
+                f"or start a new book on {first} (restart; on the command line, without --continue).",
             )
         return state, None
 
@@ -455,12 +458,7 @@ class Tradebot:
             raise MissingData(
                 f"There is no backtest of {name} there.", f"Run `tradebot backtest {name} --start ... --end ...`."
             )
-        made = BookState.from_json(self.store.read_results(BOOKS, name, BACKTEST, book[-1], book[-1])["state"][0]).fingerprint
-        if made != sleeve.fingerprint:
-            raise UsageError(
-                f"The backtest of {name} was made with other parameters, limits, data checks, costs or capital than are in force.",
-                "Run it again; then look at what it saw.",
-            )
+        self._require_made_as_it_is(sleeve, book, f"{_how_to_test(name)} Then look at what it saw.")
         chosen = sample(self.store, self.calendar, name, sessions, most, seed)
         gate = LookAheadGate(sleeve.strategy, self.markets, usd(sleeve.capital), partial(self.backtest_walk, sleeve))
         return gate.check(chosen, sessions)
@@ -575,8 +573,8 @@ class Tradebot:
 
     @property
     def arming(self) -> Arming:
-        fingerprints = {name: sleeve.fingerprint for name, sleeve in self.sleeves.items()}
-        return arming_of(self.config, self.store.ledger, fingerprints, code_version(self.config.allowed_packages))
+        settings = {name: sleeve.settings for name, sleeve in self.sleeves.items()}  # the code is that of all
+        return arming_of(self.config, self.store.ledger, settings, code_version(self.config.allowed_packages))
 
     @property
     def _venue(self) -> str:
