@@ -6,6 +6,7 @@ but the Clock.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -196,6 +197,10 @@ class DataStore(Protocol):
     def forget_results(self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], layer: str = "") -> None:
         """These sessions count as not written, until they are written again: what is about to be replaced step by step is missing when
         that breaks off, and not half old and half new."""
+        ...
+
+    def writing(self, strategy: str, book: str) -> AbstractContextManager[None]:
+        """For writes to several tables of a book that belong together: one process at a time, the others wait. Readers do not."""
         ...
 
     def copy_results(self, table: ResultTable, layer: str, book: str, giver: str, taker: str) -> None:

@@ -1,8 +1,10 @@
 """The composition root: from a configuration to a working Tradebot. Here, and only here, the mode, the clock, the store and
 the execution engine are chosen."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -286,10 +288,12 @@ class Tradebot:
 
     def _keep(self, name: str, sessions: Sequence[date], result: Backtest) -> None:
         """The book goes first and comes last: while it is there, the tables beside it are those it was made with. A process that is
-        killed in between leaves no book."""
-        self.store.forget_results(BOOKS, name, BACKTEST, sessions)
-        for table in BACKTEST_TABLES:
-            self.store.write_results(table, name, BACKTEST, sessions, result.table(table))
+        killed in between leaves no book; another that writes one of the same name waits."""
+        walked = hashlib.sha256("".join(result.table(BOOKS)["after"]).encode()).hexdigest()[:16]
+        with self.store.writing(name, BACKTEST):
+            self.store.forget_results(BOOKS, name, BACKTEST, sessions)
+            for table in BACKTEST_TABLES:
+                self.store.write_results(table, name, BACKTEST, sessions, result.table(table), made_by=walked)
 
     def side_by_side(self, name: str, progress: Callable[[str], None] = lambda _: None) -> SideBySide:
         """The latest book of the strategy beside its variants, which are run over its sessions, on its stored verdicts."""
@@ -327,18 +331,51 @@ class Tradebot:
 
     def returns(self, name: str, start: date | None = None, end: date | None = None) -> tuple[list[date], list[float]]:
         """Of the backtest, per session; `start` and `end` as in `performance`."""
-        start, end = self._book_range(name, start, end)
-        equity = self.store.read_results(EQUITY, name, BACKTEST, start, end)
-        path = [self._equity_before(name, start), *equity["equity"].cast(pl.Float64)]
+        with self._one_book(name, start, end) as book:
+            equity = self.store.read_results(EQUITY, name, BACKTEST, book[0], book[-1])
+            path = [self._equity_before(name, book[0]), *equity["equity"].cast(pl.Float64)]
         return equity["session"].to_list(), [after / before - 1 for before, after in pairwise(path)]
 
-    def _book_range(self, name: str, start: date | None, end: date | None) -> tuple[date, date]:
-        if start is not None and end is not None:
-            return start, end
-        chain = self.backtest_sessions(name, end)
-        if not chain:
+    @contextmanager
+    def _one_book(self, name: str, start: date | None = None, end: date | None = None) -> Iterator[Sequence[date]]:
+        """The sessions from `start` to `end` of `whole_book`, for reading its tables. Raises MissingData as well where it was stored anew
+        meanwhile: what was read may be half of the one and half of the other."""
+        made = self.store.result_makers(BOOKS, name, BACKTEST)
+        book = [session for session in self.whole_book(name, end) if start is None or session >= start]
+        if not book:
+            raise MissingData(f"There is no backtest of {name} from {start} on.", _how_to_test(name))
+
+        def require_the_same() -> None:
+            now = self.store.result_makers(BOOKS, name, BACKTEST)
+            if any(now.get(session) != made.get(session) for session in book):
+                raise MissingData(
+                    f"The backtest of {name} was stored anew while it was read.", "Ask again when its run has ended."
+                )
+
+        try:
+            yield book
+        except Exception:
+            require_the_same()  # which explains whatever went wrong
+            raise
+        require_the_same()
+
+    def whole_book(self, name: str, until: date | None = None) -> Sequence[date]:
+        """The sessions of the latest unbroken book (up to `until`), from the one in which it was opened. Raises MissingData where there is
+        none, or where it went on from a book that was replaced, or of which not all tables were stored."""
+        book, opened = self._book(name).chain(until)
+        if not book:
+            if self.store.result_sessions(EQUITY, name, BACKTEST) and not self.store.result_sessions(BOOKS, name, BACKTEST):
+                raise MissingData(
+                    f"The backtest of {name} was not stored whole: its run broke off, or is storing it now.", _how_to_test(name)
+                )
             raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
-        return start or chain[0], end or chain[-1]
+        if not opened:
+            went_on = f"`tradebot backtest {name} --continue --start {book[0]} --end {book[-1]}`"
+            raise MissingData(
+                f"The sessions of {name} from {book[0]} to {book[-1]} went on from a book that was replaced since, or not stored whole.",
+                f"Go on from the one that is there, {went_on}, or run it again from its first session.",
+            )
+        return book
 
     def walk_forward(
         self, names: Sequence[str], start: date, end: date, train_years: int, test_years: int, figure: str
@@ -368,14 +405,13 @@ class Tradebot:
                 f"The backtests of {one} and {other} have no session in common there.",
                 "Run both over the same sessions: `tradebot sweep` does, with as_is as the strategy unchanged.",
             )
-        return compare(self.store, self.tested(one).strategy, self.tested(other).strategy, common)
+        with self._one_book(one, start, end), self._one_book(other, start, end):
+            return compare(self.store, self.tested(one).strategy, self.tested(other).strategy, common)
 
     def _present_book(self, name: str, end: date | None) -> Sequence[date]:
         """The sessions of its latest unbroken book. Raises where there is none, or where it was made with other settings."""
         sleeve = self.tested(name)
-        book = self.backtest_sessions(sleeve.name, end)
-        if not book:
-            raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
+        book = self.whole_book(sleeve.name, end)
         self._require_made_as_it_is(sleeve, book, _how_to_test(name))
         return book
 
@@ -414,6 +450,13 @@ class Tradebot:
         before = self.calendar.previous(first)
         state = None if restart else self._book(sleeve.name).state(before)
         if state is None:
+            if not restart and any(before in self.store.result_sessions(t, sleeve.name, BACKTEST) for t in BACKTEST_TABLES):
+                raise MissingData(
+                    f"The backtest of {sleeve.name} up to {before} was not stored whole (its run broke off, or is storing it now), "
+                    "and is not continued.",
+                    f"Run it again from its first session, `tradebot backtest {sleeve.name} --start ... --end ...`, "
+                    f"or start a new book on {first} (restart; on the command line, without --continue).",
+                )
             return BookState.empty(sleeve.fingerprint), usd(sleeve.capital)
         if otherwise := sleeve.made_otherwise(state.fingerprint):
             opened = (self.backtest_sessions(sleeve.name, before) or [before])[0]
@@ -433,15 +476,13 @@ class Tradebot:
 
     def performance(self, name: str, start: date | None = None, end: date | None = None) -> Performance:
         """Figures of the backtest from `start` to `end`; both default to the latest unbroken book's."""
-        chain = self.backtest_sessions(name, end)
-        if not chain:
-            raise MissingData(f"There is no backtest of {name}.", f"Run `tradebot backtest {name} --start ... --end ...`.")
-        start, end = start or chain[0], end or chain[-1]
-        tables = {
-            table: self.store.read_results(RESULT_TABLES[table], name, BACKTEST, start, end)
-            for table in ("equity", "fills", "entries")
-        }
-        return summarise(tables["equity"], tables["fills"], tables["entries"], self._equity_before(name, start))
+        with self._one_book(name, start, end) as book:
+            tables = {
+                table: self.store.read_results(RESULT_TABLES[table], name, BACKTEST, book[0], book[-1])
+                for table in ("equity", "fills", "entries")
+            }
+            before = self._equity_before(name, book[0])
+        return summarise(tables["equity"], tables["fills"], tables["entries"], before)
 
     def lookahead(
         self, name: str, start: date | None = None, end: date | None = None, most: int | None = None, seed: int = 0
@@ -466,21 +507,19 @@ class Tradebot:
     def report(self, name: str, end: date | None = None) -> Report:
         """Everything there is to say of the latest unbroken book up to `end`, from its opening on. Reads all bars and verdicts of the
         range, year by year."""
-        book = self.backtest_sessions(name, end)
-        if not book:
-            raise MissingData(f"There is no backtest of {name}.", f"Run `tradebot backtest {name} --start ... --end ...`.")
-        return make_report(
-            self.store,
-            self.calendar,
-            name,
-            [layer.name for layer in self.sleeve(name).strategy.layers()],
-            book,
-            self._equity_before(name, book[0]),
-            self.markets.members(),
-            self.config.benchmark,
-            self.coverage(book),
-            self.selection(name, book[0], book[-1]),
-        )
+        with self._one_book(name, end=end) as book:
+            return make_report(
+                self.store,
+                self.calendar,
+                name,
+                [layer.name for layer in self.sleeve(name).strategy.layers()],
+                book,
+                self._equity_before(name, book[0]),
+                self.markets.members(),
+                self.config.benchmark,
+                self.coverage(book),
+                self.selection(name, book[0], book[-1]),
+            )
 
     def write_tear_sheet(self, report: Report, path: Path | None = None) -> Path:
         """One HTML file; without a `path` it is at `tear_sheet`. Returns where it is."""

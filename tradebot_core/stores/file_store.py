@@ -13,6 +13,7 @@ import heapq
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
 from datetime import date, datetime
 from functools import cached_property, lru_cache
 from itertools import groupby
@@ -333,10 +334,11 @@ class FileStore:
         with parquet_files.exclusive(folder):
             written, gone = _written_in(folder / "sessions.json"), set(sessions)
             kept = {session: by for session, by in written.items() if session not in gone}
+            # The rows stay where they are: nobody is shown them, and the next write leaves them out.
             self._set_sessions(folder, kept)
-            # In years of which some are kept, the rows stay where they are: they are not read, and the next write leaves them out.
-            for year in {session.year for session in sessions} - {session.year for session in kept}:
-                (folder / f"{year}.parquet").unlink(missing_ok=True)
+
+    def writing(self, strategy: str, book: str) -> AbstractContextManager[None]:
+        return parquet_files.exclusive(self._path / "results" / strategy / book)
 
     def copy_results(self, table: ResultTable, layer: str, book: str, giver: str, taker: str) -> None:
         source, target = self._results(table, giver, book, layer), self._results(table, taker, book, layer)

@@ -5,6 +5,7 @@ store comes back through it; it has no ledger, and no way to the store's own res
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime
 from typing import Literal
 
@@ -125,6 +126,9 @@ class StoreView:
 
     def result_makers(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Mapping[date, str]:
         return {on: made_by for on, (made_by, _) in self._results.get((table.name, strategy, book, layer), {}).items()}
+
+    def writing(self, strategy: str, book: str) -> AbstractContextManager[None]:
+        return nullcontext()  # nobody else knows the view
 
     @property
     def ledger(self) -> Ledger:
