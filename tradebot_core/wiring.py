@@ -1,7 +1,6 @@
 """The composition root: from a configuration to a working Tradebot. Here, and only here, the mode, the clock, the store and
 the execution engine are chosen."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -289,11 +288,10 @@ class Tradebot:
     def _keep(self, name: str, sessions: Sequence[date], result: Backtest) -> None:
         """The book goes first and comes last: while it is there, the tables beside it are those it was made with. A process that is
         killed in between leaves no book; another that writes one of the same name waits."""
-        walked = hashlib.sha256("".join(result.table(BOOKS)["after"]).encode()).hexdigest()[:16]
         with self.store.writing(name, BACKTEST):
             self.store.forget_results(BOOKS, name, BACKTEST, sessions)
             for table in BACKTEST_TABLES:
-                self.store.write_results(table, name, BACKTEST, sessions, result.table(table), made_by=walked)
+                self.store.write_results(table, name, BACKTEST, sessions, result.table(table))
 
     def side_by_side(self, name: str, progress: Callable[[str], None] = lambda _: None) -> SideBySide:
         """The latest book of the strategy beside its variants, which are run over its sessions, on its stored verdicts."""
@@ -340,14 +338,13 @@ class Tradebot:
     def _one_book(self, name: str, start: date | None = None, end: date | None = None) -> Iterator[Sequence[date]]:
         """The sessions from `start` to `end` of `whole_book`, for reading its tables. Raises MissingData as well where it was stored anew
         meanwhile: what was read may be half of the one and half of the other."""
-        made = self.store.result_makers(BOOKS, name, BACKTEST)
         book = [session for session in self.whole_book(name, end) if start is None or session >= start]
         if not book:
             raise MissingData(f"There is no backtest of {name} from {start} on.", _how_to_test(name))
+        made = self._book(name).digests(book)
 
         def require_the_same() -> None:
-            now = self.store.result_makers(BOOKS, name, BACKTEST)
-            if any(now.get(session) != made.get(session) for session in book):
+            if len(made) < len(book) or self._book(name).digests(book) != made:
                 raise MissingData(
                     f"The backtest of {name} was stored anew while it was read.", "Ask again when its run has ended."
                 )

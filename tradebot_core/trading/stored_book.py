@@ -41,6 +41,10 @@ class StoredBook:
                 break
         return chain[::-1], expected == ""
 
+    def digests(self, sessions: Sequence[date]) -> Mapping[date, str]:
+        """Of the books that these consecutive sessions ended with, as far as they are there."""
+        return dict(self._books(sessions[0], sessions[-1]).select("session", "after").iter_rows())
+
     def state(self, session: date) -> BookState | None:
         """At the session's close; None when no book was kept."""
         kept = self._books(session, session)
