@@ -6,6 +6,7 @@ but the Clock.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -162,9 +163,17 @@ class DataStore(Protocol):
         ...
 
     def write_results(
-        self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], rows: pl.DataFrame, layer: str = ""
+        self,
+        table: ResultTable,
+        strategy: str,
+        book: str,
+        sessions: Sequence[date],
+        rows: pl.DataFrame,
+        layer: str = "",
+        made_by: str = "",
     ) -> None:
-        """Replaces the rows of exactly these sessions (a session without rows is remembered as empty)."""
+        """Replaces the rows of exactly these sessions (a session without rows is remembered as empty). `made_by` is a mark of what made
+        them, which is kept with each session."""
         ...
 
     def read_results(
@@ -181,14 +190,22 @@ class DataStore(Protocol):
         """The sessions for which results were written, ascending."""
         ...
 
+    def result_makers(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Mapping[date, str]:
+        """Of each session for which results were written, what made them: `made_by` of the last write, "" where none was given."""
+        ...
+
     def forget_results(self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], layer: str = "") -> None:
         """These sessions count as not written, until they are written again: what is about to be replaced step by step is missing when
         that breaks off, and not half old and half new."""
         ...
 
+    def writing(self, strategy: str, book: str) -> AbstractContextManager[None]:
+        """For writes to several tables of a book that belong together: one process at a time, the others wait. Readers do not."""
+        ...
+
     def copy_results(self, table: ResultTable, layer: str, book: str, giver: str, taker: str) -> None:
-        """Makes the rows and sessions of the strategy `taker` those of the strategy `giver`, without a cost that grows with them. What is
-        written for either afterwards does not change the other."""
+        """Makes the rows, sessions and makers of the strategy `taker` those of the strategy `giver`, without a cost that grows with
+        them. What is written for either afterwards does not change the other."""
         ...
 
     def data_version(self) -> str:

@@ -3,6 +3,7 @@ the execution engine are chosen."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -55,7 +56,7 @@ from tradebot_core.trading.account_sides import KnownAction
 from tradebot_core.trading.arming import Arming, arming_of
 from tradebot_core.trading.backtest import BACKTEST_TABLES, Backtest, BacktestWalk
 from tradebot_core.trading.book_state import BookState
-from tradebot_core.trading.code_version import code_version
+from tradebot_core.trading.code_version import code_version, idea_of
 from tradebot_core.trading.collection import Collected, collect, refresh_fundamentals
 from tradebot_core.trading.comparison import Comparison, compare
 from tradebot_core.trading.coverage import Coverage, coverage
@@ -75,7 +76,7 @@ from tradebot_core.trading.stored_book import StoredBook
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
 from tradebot_core.trading.sweep import Division, divided, share_layers, walk_together
 from tradebot_core.trading.training import Models
-from tradebot_core.trading.trials import Selection, Trial, idea_of, selection, trial_run, trials_of
+from tradebot_core.trading.trials import Selection, Trial, selection, trial_run, trials_of
 from tradebot_core.trading.universe import UniverseEntry, read_universe, unresolved
 from tradebot_core.trading.variants import AS_IS, NO_STRESS, SEPARATOR, STRESSES, variant_name
 
@@ -209,7 +210,7 @@ class Tradebot:
         """Walks the sleeve's simulated book through `sessions` and stores the result tables, which it returns.
 
         It continues the book of the session before; where there is none, or with `restart`, a new book is opened with the
-        allocated capital. A book made with other settings is not continued: UsageError.
+        allocated capital. A book made with other settings, or by other code of the strategy, is not continued: UsageError.
         """
         sleeve = self.sleeve(name)
         opening, deposit = self._opening(sleeve, sessions[0], restart)
@@ -286,10 +287,11 @@ class Tradebot:
 
     def _keep(self, name: str, sessions: Sequence[date], result: Backtest) -> None:
         """The book goes first and comes last: while it is there, the tables beside it are those it was made with. A process that is
-        killed in between leaves no book."""
-        self.store.forget_results(BOOKS, name, BACKTEST, sessions)
-        for table in BACKTEST_TABLES:
-            self.store.write_results(table, name, BACKTEST, sessions, result.table(table))
+        killed in between leaves no book; another that writes one of the same name waits."""
+        with self.store.writing(name, BACKTEST):
+            self.store.forget_results(BOOKS, name, BACKTEST, sessions)
+            for table in BACKTEST_TABLES:
+                self.store.write_results(table, name, BACKTEST, sessions, result.table(table))
 
     def side_by_side(self, name: str, progress: Callable[[str], None] = lambda _: None) -> SideBySide:
         """The latest book of the strategy beside its variants, which are run over its sessions, on its stored verdicts."""
@@ -306,7 +308,7 @@ class Tradebot:
         before = deposit if deposit is not None else sleeve_equity(opening.book, opening.prices)
         run = trial_run(
             sleeve.strategy,
-            sleeve.fingerprint,
+            sleeve.settings,
             sleeve.stress == NO_STRESS,
             result.tables["equity"],
             float(before),
@@ -327,18 +329,50 @@ class Tradebot:
 
     def returns(self, name: str, start: date | None = None, end: date | None = None) -> tuple[list[date], list[float]]:
         """Of the backtest, per session; `start` and `end` as in `performance`."""
-        start, end = self._book_range(name, start, end)
-        equity = self.store.read_results(EQUITY, name, BACKTEST, start, end)
-        path = [self._equity_before(name, start), *equity["equity"].cast(pl.Float64)]
+        with self._one_book(name, start, end) as book:
+            equity = self.store.read_results(EQUITY, name, BACKTEST, book[0], book[-1])
+            path = [self._equity_before(name, book[0]), *equity["equity"].cast(pl.Float64)]
         return equity["session"].to_list(), [after / before - 1 for before, after in pairwise(path)]
 
-    def _book_range(self, name: str, start: date | None, end: date | None) -> tuple[date, date]:
-        if start is not None and end is not None:
-            return start, end
-        chain = self.backtest_sessions(name, end)
-        if not chain:
+    @contextmanager
+    def _one_book(self, name: str, start: date | None = None, end: date | None = None) -> Iterator[Sequence[date]]:
+        """The sessions from `start` to `end` of `whole_book`, for reading its tables. Raises MissingData as well where it was stored anew
+        meanwhile: what was read may be half of the one and half of the other."""
+        book = [session for session in self.whole_book(name, end) if start is None or session >= start]
+        if not book:
+            raise MissingData(f"There is no backtest of {name} from {start} on.", _how_to_test(name))
+        made = self._book(name).digests(book)
+
+        def require_the_same() -> None:
+            if len(made) < len(book) or self._book(name).digests(book) != made:
+                raise MissingData(
+                    f"The backtest of {name} was stored anew while it was read.", "Ask again when its run has ended."
+                )
+
+        try:
+            yield book
+        except Exception:
+            require_the_same()  # which explains whatever went wrong
+            raise
+        require_the_same()
+
+    def whole_book(self, name: str, until: date | None = None) -> Sequence[date]:
+        """The sessions of the latest unbroken book (up to `until`), from the one in which it was opened. Raises MissingData where there is
+        none, or where it went on from a book that was replaced, or of which not all tables were stored."""
+        book, opened = self._book(name).chain(until)
+        if not book:
+            if self.store.result_sessions(EQUITY, name, BACKTEST) and not self.store.result_sessions(BOOKS, name, BACKTEST):
+                raise MissingData(
+                    f"The backtest of {name} was not stored whole: its run broke off, or is storing it now.", _how_to_test(name)
+                )
             raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
-        return start or chain[0], end or chain[-1]
+        if not opened:
+            went_on = f"`tradebot backtest {name} --continue --start {book[0]} --end {book[-1]}`"
+            raise MissingData(
+                f"The sessions of {name} from {book[0]} to {book[-1]} went on from a book that was replaced since, or not stored whole.",
+                f"Go on from the one that is there, {went_on}, or run it again from its first session.",
+            )
+        return book
 
     def walk_forward(
         self, names: Sequence[str], start: date, end: date, train_years: int, test_years: int, figure: str
@@ -368,21 +402,21 @@ class Tradebot:
                 f"The backtests of {one} and {other} have no session in common there.",
                 "Run both over the same sessions: `tradebot sweep` does, with as_is as the strategy unchanged.",
             )
-        return compare(self.store, self.tested(one).strategy, self.tested(other).strategy, common)
+        with self._one_book(one, start, end), self._one_book(other, start, end):
+            return compare(self.store, self.tested(one).strategy, self.tested(other).strategy, common)
 
     def _present_book(self, name: str, end: date | None) -> Sequence[date]:
         """The sessions of its latest unbroken book. Raises where there is none, or where it was made with other settings."""
         sleeve = self.tested(name)
-        book = self.backtest_sessions(sleeve.name, end)
-        if not book:
-            raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
-        made = BookState.from_json(self.store.read_results(BOOKS, sleeve.name, BACKTEST, book[-1], book[-1])["state"][0])
-        if made.fingerprint != sleeve.fingerprint:
-            raise UsageError(
-                f"The backtest of {name} was made with other parameters, limits, data checks, costs or capital than are in force.",
-                _how_to_test(name),
-            )
+        book = self.whole_book(sleeve.name, end)
+        self._require_made_as_it_is(sleeve, book, _how_to_test(name))
         return book
+
+    def _require_made_as_it_is(self, sleeve: Sleeve, book: Sequence[date], mend: str) -> None:
+        made = self._book(sleeve.name).state(book[-1])
+        assert made is not None
+        if otherwise := sleeve.made_otherwise(made.fingerprint):
+            raise UsageError(f"The backtest of {sleeve.name} was made with {otherwise}: not with what is in force.", mend)
 
     def backtest_walk(self, sleeve: Sleeve, opening: BookState, deposit: Decimal | None) -> BacktestWalk:
         def engine_at(clock: Clock, market: OpeningMarket) -> ExecutionEngine:
@@ -413,11 +447,20 @@ class Tradebot:
         before = self.calendar.previous(first)
         state = None if restart else self._book(sleeve.name).state(before)
         if state is None:
+            if not restart and any(before in self.store.result_sessions(t, sleeve.name, BACKTEST) for t in BACKTEST_TABLES):
+                raise MissingData(
+                    f"The backtest of {sleeve.name} up to {before} was not stored whole (its run broke off, or is storing it now), "
+                    "and is not continued.",
+                    f"Run it again from its first session, `tradebot backtest {sleeve.name} --start ... --end ...`, "
+                    f"or start a new book on {first} (restart; on the command line, without --continue).",
+                )
             return BookState.empty(sleeve.fingerprint), usd(sleeve.capital)
-        if state.fingerprint != sleeve.fingerprint:
+        if otherwise := sleeve.made_otherwise(state.fingerprint):
+            opened = (self.backtest_sessions(sleeve.name, before) or [before])[0]
             raise UsageError(
-                f"The backtest of {sleeve.name} up to {before} was made with other parameters, limits, data checks, costs or capital.",
-                f"Run it again from its first session, or start a new book on {first} (restart).",
+                f"The backtest of {sleeve.name} up to {before} was made with {otherwise}, and is not continued.",
+                f"Run it again from its first session, `tradebot backtest {sleeve.name} --start {opened} --end ...`, "
+                f"or start a new book on {first} (restart; on the command line, without --continue).",
             )
         return state, None
 
@@ -430,15 +473,13 @@ class Tradebot:
 
     def performance(self, name: str, start: date | None = None, end: date | None = None) -> Performance:
         """Figures of the backtest from `start` to `end`; both default to the latest unbroken book's."""
-        chain = self.backtest_sessions(name, end)
-        if not chain:
-            raise MissingData(f"There is no backtest of {name}.", f"Run `tradebot backtest {name} --start ... --end ...`.")
-        start, end = start or chain[0], end or chain[-1]
-        tables = {
-            table: self.store.read_results(RESULT_TABLES[table], name, BACKTEST, start, end)
-            for table in ("equity", "fills", "entries")
-        }
-        return summarise(tables["equity"], tables["fills"], tables["entries"], self._equity_before(name, start))
+        with self._one_book(name, start, end) as book:
+            tables = {
+                table: self.store.read_results(RESULT_TABLES[table], name, BACKTEST, book[0], book[-1])
+                for table in ("equity", "fills", "entries")
+            }
+            before = self._equity_before(name, book[0])
+        return summarise(tables["equity"], tables["fills"], tables["entries"], before)
 
     def lookahead(
         self, name: str, start: date | None = None, end: date | None = None, most: int | None = None, seed: int = 0
@@ -455,12 +496,7 @@ class Tradebot:
             raise MissingData(
                 f"There is no backtest of {name} there.", f"Run `tradebot backtest {name} --start ... --end ...`."
             )
-        made = BookState.from_json(self.store.read_results(BOOKS, name, BACKTEST, book[-1], book[-1])["state"][0]).fingerprint
-        if made != sleeve.fingerprint:
-            raise UsageError(
-                f"The backtest of {name} was made with other parameters, limits, data checks, costs or capital than are in force.",
-                "Run it again; then look at what it saw.",
-            )
+        self._require_made_as_it_is(sleeve, book, f"{_how_to_test(name)} Then look at what it saw.")
         chosen = sample(self.store, self.calendar, name, sessions, most, seed)
         gate = LookAheadGate(sleeve.strategy, self.markets, usd(sleeve.capital), partial(self.backtest_walk, sleeve))
         return gate.check(chosen, sessions)
@@ -468,21 +504,19 @@ class Tradebot:
     def report(self, name: str, end: date | None = None) -> Report:
         """Everything there is to say of the latest unbroken book up to `end`, from its opening on. Reads all bars and verdicts of the
         range, year by year."""
-        book = self.backtest_sessions(name, end)
-        if not book:
-            raise MissingData(f"There is no backtest of {name}.", f"Run `tradebot backtest {name} --start ... --end ...`.")
-        return make_report(
-            self.store,
-            self.calendar,
-            name,
-            [layer.name for layer in self.sleeve(name).strategy.layers()],
-            book,
-            self._equity_before(name, book[0]),
-            self.markets.members(),
-            self.config.benchmark,
-            self.coverage(book),
-            self.selection(name, book[0], book[-1]),
-        )
+        with self._one_book(name, end=end) as book:
+            return make_report(
+                self.store,
+                self.calendar,
+                name,
+                [layer.name for layer in self.sleeve(name).strategy.layers()],
+                book,
+                self._equity_before(name, book[0]),
+                self.markets.members(),
+                self.config.benchmark,
+                self.coverage(book),
+                self.selection(name, book[0], book[-1]),
+            )
 
     def write_tear_sheet(self, report: Report, path: Path | None = None) -> Path:
         """One HTML file; without a `path` it is at `tear_sheet`. Returns where it is."""
@@ -575,8 +609,8 @@ class Tradebot:
 
     @property
     def arming(self) -> Arming:
-        fingerprints = {name: sleeve.fingerprint for name, sleeve in self.sleeves.items()}
-        return arming_of(self.config, self.store.ledger, fingerprints, code_version(self.config.allowed_packages))
+        settings = {name: sleeve.settings for name, sleeve in self.sleeves.items()}  # the code is that of all
+        return arming_of(self.config, self.store.ledger, settings, code_version(self.config.allowed_packages))
 
     @property
     def _venue(self) -> str:

@@ -76,6 +76,9 @@ class Research:
     def backtest_sessions(self, strategy: str, until: date) -> Sequence[date]:
         return self._tradebot.backtest_sessions(strategy, until)
 
+    def whole_book(self, strategy: str, until: date) -> Sequence[date]:
+        return self._tradebot.whole_book(strategy, until)
+
     def leaks(self, strategy: str, sessions: Sequence[date]) -> pl.DataFrame:
         return leaks_of(self._tradebot, strategy, sessions)
 

@@ -456,6 +456,34 @@ def test_forgotten_sessions_are_missing_until_they_are_written_again(store, reop
     assert values(store) == [(DAY, "1"), (NEXT, "4")]
 
 
+def test_each_session_keeps_what_made_it(store, reopen):
+    def makers(strategy: str = "s") -> dict[date, str]:
+        return dict(reopen().result_makers(EQUITY, strategy, "live"))
+
+    assert makers() == {}
+    store.write_results(EQUITY, "s", "live", [DAY, THIRD], equity((DAY, "1")), made_by="one")
+    store.write_results(EQUITY, "s", "live", [NEXT], equity((NEXT, "2")))
+    assert list(makers().items()) == [(DAY, "one"), (NEXT, ""), (THIRD, "one")]
+    store.write_results(EQUITY, "s", "live", [NEXT, THIRD], equity((NEXT, "3")), made_by="two")
+    assert makers() == {DAY: "one", NEXT: "two", THIRD: "two"}
+    store.copy_results(EQUITY, "", "live", "s", "t")
+    store.forget_results(EQUITY, "s", "live", [NEXT])
+    assert makers() == {DAY: "one", THIRD: "two"}
+    assert makers("t") == {DAY: "one", NEXT: "two", THIRD: "two"}
+    store.write_results(EQUITY, "s", "live", [DAY, THIRD], equity())
+    assert makers() == {DAY: "", THIRD: ""}
+
+
+def test_rows_that_were_forgotten_do_not_come_back_with_the_next_write(store, reopen):
+    store.write_results(EQUITY, "s", "live", [DAY, NEXT, THIRD], equity((DAY, "1"), (NEXT, "2"), (THIRD, "3")))
+    store.forget_results(EQUITY, "s", "live", [NEXT])
+    assert [session for session, _ in values(store)] == [DAY, THIRD]
+    store.write_results(EQUITY, "s", "live", [THIRD], equity((THIRD, "4")))
+    assert [session for session, _ in values(reopen())] == [DAY, THIRD]
+    store.write_results(EQUITY, "s", "live", [NEXT], equity())
+    assert values(reopen()) == [(DAY, "1"), (THIRD, "4")]
+
+
 def test_results_over_the_turn_of_the_year_read_as_one_table(store):
     store.write_results(EQUITY, "s", "live", YEAR_END[::-1], equity(*[(session, str(session)) for session in YEAR_END[::-1]]))
     assert [session for session, _ in values(store)] == list(YEAR_END)

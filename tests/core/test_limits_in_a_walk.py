@@ -176,10 +176,10 @@ def test_live_an_order_missed_three_times_is_refused(tmp_path):
 
 
 def test_a_limit_at_its_default_leaves_the_books_made_before_it_valid(tmp_path):
-    assert scripted(tmp_path / "as it comes").sleeve("scripted").fingerprint == "2f8ed74906e81a2a"
+    assert scripted(tmp_path / "as it comes").sleeve("scripted").settings == "2f8ed74906e81a2a"
     written = scripted(tmp_path / "written", limits={"max_price_jump": 0.5})
-    assert written.sleeve("scripted").fingerprint == "2f8ed74906e81a2a"
+    assert written.sleeve("scripted").settings == "2f8ed74906e81a2a"
 
 
 def test_a_limit_that_is_set_makes_another_book(tmp_path):
-    assert scripted(tmp_path, limits={"max_price_jump": 0.4}).sleeve("scripted").fingerprint != "2f8ed74906e81a2a"
+    assert scripted(tmp_path, limits={"max_price_jump": 0.4}).sleeve("scripted").settings != "2f8ed74906e81a2a"

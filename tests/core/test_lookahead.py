@@ -345,9 +345,10 @@ def test_without_a_backtest_or_with_other_parameters_it_says_what_to_run(tmp_pat
     with pytest.raises(MissingData, match=r"no backtest of planted there\. Run `tradebot backtest planted"):
         bot.lookahead("planted")
     backtested(bot, "planted", RANGE[:2])
-    other = replace(bot, sleeves={"planted": replace(bot.sleeve("planted"), fingerprint="another")})
-    with pytest.raises(UsageError, match="made with other parameters"):
-        other.lookahead("planted")
+    for changed, told in (({"settings": "another"}, "other parameters"), ({"code": "another"}, "other code of the strategy")):
+        other = replace(bot, sleeves={"planted": replace(bot.sleeve("planted"), **changed)})
+        with pytest.raises(UsageError, match=f"made with {told}"):
+            other.lookahead("planted")
 
 
 # The views of the store

@@ -16,7 +16,7 @@ from tests.markets import CONFIG, SESSIONS, fill_store, run_layers
 from tradebot_core.errors import StoreError
 from tradebot_core.model.trial import TrialRun
 from tradebot_core.stores.trial_file import TrialFile
-from tradebot_core.trading import trials as trials_module
+from tradebot_core.trading import code_version as code_module
 from tradebot_core.trading.trials import selection, trials_of
 
 RANGE = SESSIONS[25:]
@@ -107,7 +107,7 @@ def test_every_backtest_is_recorded_with_what_it_was_made_of(bot):
     assert run.strategy == "value_investor"
     assert run.idea == "tradebot_core.strategies.value_investor.strategy.ValueInvestor"
     assert (run.parameters["max_positions"], run.parameters["stop_loss"]) == (4, 0.3)
-    assert run.settings == bot.sleeve("value_investor").fingerprint
+    assert run.settings == bot.sleeve("value_investor").settings
     assert run.sessions == tuple(RANGE)
     assert run.data_version == bot.store.data_version()
     assert run.code_version.startswith("0.1.0+")
@@ -153,7 +153,7 @@ def test_an_edited_rule_is_another_trial_and_a_comment_is_none(tmp_path):
         "edited": 'class S:\n    """Buys."""\n    def decide(self):\n        return 2\n',
         "annotated": "class S:\n    def decide(self) -> int:\n        return 1\n",
     }
-    meaning = {name: trials_module._meaning(text) for name, text in texts.items()}
+    meaning = {name: code_module._meaning(text) for name, text in texts.items()}
     assert meaning["usual"] == meaning["said otherwise"]
     assert len(set(meaning.values())) == 3
 

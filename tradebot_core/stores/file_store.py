@@ -3,7 +3,7 @@
 facts/<table>/<year>.parquet                        append-only versions of what happens in sessions
 facts/<table>/<first cik>.parquet                   append-only versions of what companies report, by group of issuers
 results/<strategy>/<book>/<table>/<year>.parquet    rows of sessions, replaced session by session
-results/<strategy>/<book>/<table>/sessions.json     the sessions that were written, with rows or without
+results/<strategy>/<book>/<table>/sessions.json     the sessions that were written, with rows or without, and what made them
 trials.sqlite                                       every backtest ever completed
 quarantine.parquet · ledger.sqlite (and ledger.sqlite.made: there is one) · HALT (trading is halted while it is there)
 """
@@ -12,11 +12,13 @@ import hashlib
 import heapq
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
 from datetime import date, datetime
 from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -269,7 +271,14 @@ class FileStore:
     # Results
 
     def write_results(
-        self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], rows: pl.DataFrame, layer: str = ""
+        self,
+        table: ResultTable,
+        strategy: str,
+        book: str,
+        sessions: Sequence[date],
+        rows: pl.DataFrame,
+        layer: str = "",
+        made_by: str = "",
     ) -> None:
         folder = self._results(table, strategy, book, layer)
         strange = set(rows["session"].unique()) - set(sessions)
@@ -277,7 +286,8 @@ class FileStore:
             raise StoreError(f"Rows of {sorted(map(str, strange))} do not belong to the sessions being written to {folder}.")
         with parquet_files.exclusive(folder):
             years = sorted({session.year for session in sessions})
-            kept = _by_year(set(_sessions_in(folder / "sessions.json")) - set(sessions))
+            written = _written_in(folder / "sessions.json")
+            kept = _by_year(written.keys() - set(sessions))
             gone: set[date] = set()
             for year in years:
                 path = folder / f"{year}.parquet"
@@ -288,7 +298,8 @@ class FileStore:
                 else:  # a file that was deleted takes its sessions with it
                     gone |= {*kept.get(year, ())}
                 parquet_files.write(in_order(fresh, ["session", *table.key]), path)
-            self._set_sessions(folder, {*_sessions_in(folder / "sessions.json"), *sessions} - gone)
+            there = {session: by for session, by in written.items() if session not in gone}
+            self._set_sessions(folder, there | dict.fromkeys(sessions, made_by))
 
     def read_results(
         self,
@@ -313,19 +324,21 @@ class FileStore:
         return pl.concat(frames, how="diagonal_relaxed" if table.open_columns else "vertical")
 
     def result_sessions(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Sequence[date]:
-        return _sessions_in(self._results(table, strategy, book, layer) / "sessions.json")
+        return list(self.result_makers(table, strategy, book, layer))
+
+    def result_makers(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Mapping[date, str]:
+        return _written_in(self._results(table, strategy, book, layer) / "sessions.json")
 
     def forget_results(self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], layer: str = "") -> None:
         folder = self._results(table, strategy, book, layer)
         with parquet_files.exclusive(folder):
-            kept = set(_sessions_in(folder / "sessions.json")) - set(sessions)
+            written, gone = _written_in(folder / "sessions.json"), set(sessions)
+            kept = {session: by for session, by in written.items() if session not in gone}
+            # The rows stay where they are: nobody is shown them, and the next write leaves them out.
             self._set_sessions(folder, kept)
-            for year in {session.year for session in sessions}:
-                path = folder / f"{year}.parquet"
-                if of_year := _by_year(kept).get(year):
-                    parquet_files.write(_only(path, of_year), path)
-                else:
-                    path.unlink(missing_ok=True)
+
+    def writing(self, strategy: str, book: str) -> AbstractContextManager[None]:
+        return parquet_files.exclusive(self._path / "results" / strategy / book)
 
     def copy_results(self, table: ResultTable, layer: str, book: str, giver: str, taker: str) -> None:
         source, target = self._results(table, giver, book, layer), self._results(table, taker, book, layer)
@@ -338,7 +351,7 @@ class FileStore:
             for file in sorted(source.glob("*.parquet")):
                 parquet_files.link(file, target / file.name)
             (target / "sessions.json").unlink(missing_ok=True)
-            self._set_sessions(target, {*_sessions_in(source / "sessions.json")})
+            self._set_sessions(target, _written_in(source / "sessions.json"))
 
     def data_version(self) -> str:
         digest = hashlib.sha256()
@@ -350,10 +363,14 @@ class FileStore:
     def trials(self) -> Trials:
         return TrialFile(self._path / "trials.sqlite")
 
-    def _set_sessions(self, folder: Path, sessions: Set[date]) -> None:
+    def _set_sessions(self, folder: Path, written: Mapping[date, str]) -> None:
+        """A list of sessions, as it was before there were marks; where there are any, sessions by mark."""
         path = folder / "sessions.json"
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps([session.isoformat() for session in sorted(sessions)]))
+        by_mark: dict[str, list[str]] = {}
+        for session in sorted(written):
+            by_mark.setdefault(written[session], []).append(session.isoformat())
+        fresh.write_text(json.dumps(by_mark if by_mark.keys() - {""} else by_mark.get("", [])))
         fresh.replace(path)
 
     def _results(self, table: ResultTable, strategy: str, book: str, layer: str) -> Path:
@@ -418,11 +435,12 @@ def _written_once(path: Path, text: str) -> str:
     return path.read_text()
 
 
-def _sessions_in(path: Path) -> list[date]:
+def _written_in(path: Path) -> Mapping[date, str]:
+    """What made each session, in the order of the sessions."""
     try:
-        return list(_days(path.read_text()))
+        return _makers(path.read_text())
     except FileNotFoundError:
-        return []
+        return {}
     except (ValueError, TypeError) as error:
         raise StoreError(
             f"{path} is damaged and was not read ({error}).", "Delete its folder and materialize its sessions again."
@@ -430,9 +448,11 @@ def _sessions_in(path: Path) -> list[date]:
 
 
 @lru_cache(maxsize=32)
-def _days(text: str) -> tuple[date, ...]:
+def _makers(text: str) -> Mapping[date, str]:
     """Of a strategy's tables nearly all have the same sessions."""
-    return tuple(date.fromisoformat(day) for day in json.loads(text))
+    found = json.loads(text)
+    by_mark = found if isinstance(found, dict) else {"": found}
+    return MappingProxyType(dict(sorted((date.fromisoformat(day), mark) for mark, days in by_mark.items() for day in days)))
 
 
 def _moment(event: Event) -> tuple[datetime, int, str]:

@@ -18,7 +18,7 @@ from tradebot_core.trading.settlement import Sales
 @dataclass(frozen=True)
 class BookState:
     """`prices` are the last known of what is held; `working` are orders that wait for the next open; `fingerprint` names the
-    strategy, parameters, limits and costs that made it."""
+    strategy, its code, parameters, limits and costs that made it."""
 
     book: Book
     prices: Mapping[int, LastPrice]

@@ -10,6 +10,7 @@ from typing import Any
 from tradebot_core.config import Config
 from tradebot_core.model.order import OrderStyle
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading.code_version import code_of, idea_of
 from tradebot_core.trading.universe import UniverseEntry
 from tradebot_core.trading.variants import NO_STRESS, Stress
 
@@ -47,16 +48,32 @@ _YOUNGER_COSTS = {
 
 @dataclass(frozen=True)
 class Sleeve:
-    """A strategy and its share of the account. `fingerprint` changes with anything that changes its decisions or their cost."""
+    """A strategy and its share of the account. `settings` is a digest of parameters, limits, data checks, costs, universe, cut-off and
+    capital; `code` one of the strategy's sources."""
 
     strategy: Strategy
     capital: Decimal
-    fingerprint: str
+    settings: str
+    code: str
     stress: Stress = NO_STRESS
 
     @property
     def name(self) -> str:
         return self.strategy.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with anything that changes its decisions or their cost, but for Tradebot's own code: a book outlives a new release."""
+        return f"{self.settings}.{self.code}"
+
+    def made_otherwise(self, fingerprint: str) -> str | None:
+        """What was another when a book with this fingerprint was made, in words; None when nothing was."""
+        settings, _, code = fingerprint.partition(".")
+        if settings != self.settings:
+            return "other parameters, limits, data checks, costs or capital"
+        if not code:  # books that are older than the digest of the code
+            return "a release that did not note the strategy's code"
+        return "other code of the strategy" if code != self.code else None
 
 
 def sleeve_of(
@@ -67,7 +84,7 @@ def sleeve_of(
     stress: Stress = NO_STRESS,
 ) -> Sleeve:
     made_of = {
-        "strategy": f"{type(strategy).__module__}.{type(strategy).__qualname__}",
+        "strategy": idea_of(strategy),
         "params": strategy.params.model_dump(mode="json"),
         "risk": _older(config.risk.model_dump(mode="json"), _YOUNGER_LIMITS),
         "quality": config.quality.model_dump(mode="json"),
@@ -82,8 +99,8 @@ def sleeve_of(
         made_of["withholding"] = str(config.withholding)
     if stress != NO_STRESS:
         made_of["stress"] = asdict(stress)
-    fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
-    return Sleeve(strategy, capital, fingerprint, stress)
+    settings = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+    return Sleeve(strategy, capital, settings, code_of(strategy), stress)
 
 
 def _older(made: dict[str, Any], younger: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ A view keeps the results that are written to it in memory and shows no others, s
 store comes back through it; it has no ledger, and no way to the store's own results.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime
 from typing import Literal
 
@@ -28,7 +29,7 @@ class StoreView:
 
     def __init__(self, store: DataStore) -> None:
         self._store = store
-        self._results: dict[tuple[str, str, str, str], dict[date, pl.DataFrame]] = {}
+        self._results: dict[tuple[str, str, str, str], dict[date, tuple[str, pl.DataFrame]]] = {}
 
     # Facts
 
@@ -87,11 +88,18 @@ class StoreView:
     # Results
 
     def write_results(
-        self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], rows: pl.DataFrame, layer: str = ""
+        self,
+        table: ResultTable,
+        strategy: str,
+        book: str,
+        sessions: Sequence[date],
+        rows: pl.DataFrame,
+        layer: str = "",
+        made_by: str = "",
     ) -> None:
         kept = self._results.setdefault((table.name, strategy, book, layer), {})
         for session in sessions:
-            kept[session] = rows.filter(pl.col("session") == session)
+            kept[session] = made_by, rows.filter(pl.col("session") == session)
 
     def forget_results(self, table: ResultTable, strategy: str, book: str, sessions: Sequence[date], layer: str = "") -> None:
         kept = self._results.get((table.name, strategy, book, layer), {})
@@ -108,13 +116,19 @@ class StoreView:
         layer: str = "",
     ) -> pl.DataFrame:
         kept = self._results.get((table.name, strategy, book, layer), {})
-        frames = [kept[on] for on in sorted(kept) if (start is None or on >= start) and (end is None or on <= end)]
+        frames = [kept[on][1] for on in sorted(kept) if (start is None or on >= start) and (end is None or on <= end)]
         if not frames:
             return pl.DataFrame(schema=table.schema)
         return pl.concat(frames, how="diagonal_relaxed" if table.open_columns else "vertical")
 
     def result_sessions(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Sequence[date]:
         return sorted(self._results.get((table.name, strategy, book, layer), {}))
+
+    def result_makers(self, table: ResultTable, strategy: str, book: str, layer: str = "") -> Mapping[date, str]:
+        return {on: made_by for on, (made_by, _) in self._results.get((table.name, strategy, book, layer), {}).items()}
+
+    def writing(self, strategy: str, book: str) -> AbstractContextManager[None]:
+        return nullcontext()  # nobody else knows the view
 
     @property
     def ledger(self) -> Ledger:

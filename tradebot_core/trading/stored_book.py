@@ -25,6 +25,10 @@ class StoredBook:
 
     def sessions(self, until: date | None = None) -> Sequence[date]:
         """Those of the latest unbroken book (up to `until`): each begins where the one before ended."""
+        return self.chain(until)[0]
+
+    def chain(self, until: date | None = None) -> tuple[Sequence[date], bool]:
+        """The same, and whether the book was opened in the first of them: if not, what that one went on from is not there any more."""
         books = self._books(end=until).select("session", "before", "after")
         chain: list[date] = []
         expected: str | None = None
@@ -35,7 +39,11 @@ class StoredBook:
             expected = before
             if before == "":
                 break
-        return chain[::-1]
+        return chain[::-1], expected == ""
+
+    def digests(self, sessions: Sequence[date]) -> Mapping[date, str]:
+        """Of the books that these consecutive sessions ended with, as far as they are there."""
+        return dict(self._books(sessions[0], sessions[-1]).select("session", "after").iter_rows())
 
     def state(self, session: date) -> BookState | None:
         """At the session's close; None when no book was kept."""

@@ -82,11 +82,13 @@ def share_layers(
 ) -> Mapping[str, int]:
     """Stores the verdicts of all layers of `strategies`; returns how many layers were evaluated and how many were shared.
 
-    `stored` are strategies whose verdicts are in the store already, of these sessions, by their present definitions. With `wanted`, layers
+    `stored` are strategies whose verdicts are in the store already, of these sessions, by their present definitions: MissingData where they
+    are not. With `wanted`, layers
     of other digests are left alone: a part of a sweep has them in the store already, or they are the parts' own.
     """
     owners: dict[str, str] = {}
     for strategy in stored:
+        markets.require_verdicts(strategy, layer_digests(strategy), sessions)
         for digest in layer_digests(strategy).values():
             owners.setdefault(digest, strategy.name)
     counts = {"evaluated": 0, "shared": 0}

@@ -1,21 +1,17 @@
 """What counts as a trial, and what the number of trials leaves of a result.
 
 Two runs are the same trial when the class of the strategy, its sources (comments, docstrings and layout apart), its parameters and all
-that is in the sleeve's fingerprint (limits, data checks, costs, universe, cut-off, capital) are the same. So to extend a range, to run
+that is in the sleeve's settings (limits, data checks, costs, universe, cut-off, capital) are the same. So to extend a range, to run
 anything again, to take another range, or to have newer data or a newer release of Tradebot is no new trial; to edit a rule is one.
 
 Trials are counted for the class of a strategy, under whatever names it is configured. A stress of a trial (delayed, dearer) is
 recorded and not counted: nobody chooses it.
 """
 
-import ast
 import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -24,44 +20,16 @@ from tradebot_core.model.trial import TrialRun
 from tradebot_core.quant.overfitting import deflated_sharpe, expected_maximum_sharpe, moments, probability_of_overfitting
 from tradebot_core.quant.performance import SESSIONS_PER_YEAR
 from tradebot_core.strategy import Strategy
+from tradebot_core.trading.code_version import code_of, idea_of
 
 # What the house asks of a result before it is believed.
 LEAST_DEFLATED_SHARPE = 0.95
 MOST_OVERFITTING = 0.2
 
 
-def idea_of(strategy: Strategy) -> str:
-    return f"{type(strategy).__module__}.{type(strategy).__qualname__}"
-
-
-def code_of(strategy: Strategy) -> str:
-    """Digest of the modules beside the strategy's class: of what they do, whatever they say about it."""
-    return _code_of(type(strategy))
-
-
-@cache
-def _code_of(kind: type[Strategy]) -> str:
-    """Kept for the life of the process, which goes on running what it has loaded."""
-    own = Path(inspect.getfile(kind))
-    # A strategy is a folder; a module without one stands for itself.
-    files = sorted(own.parent.rglob("*.py")) if (own.parent / "strategy.py").exists() else [own]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(own.parent)}\n{_meaning(file.read_text(encoding='utf-8'))}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def _meaning(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
-
-
 def trial_run(
     strategy: Strategy,
-    fingerprint: str,
+    settings: str,
     counts: bool,
     equity: pl.DataFrame,
     before: float,
@@ -75,12 +43,12 @@ def trial_run(
     returns = path[1:] / path[:-1] - 1
     found = moments(returns)
     return TrialRun(
-        trial=hashlib.sha256(f"{idea} {code} {fingerprint}".encode()).hexdigest()[:16],
+        trial=hashlib.sha256(f"{idea} {code} {settings}".encode()).hexdigest()[:16],
         idea=idea,
         strategy=strategy.name,
         counts=counts,
         parameters=strategy.params.model_dump(mode="json"),
-        settings=fingerprint,
+        settings=settings,
         sessions=tuple(equity["session"]),
         returns=tuple(returns.tolist()),
         data_version=data_version,

@@ -28,7 +28,7 @@ def performance_asset(sleeve: Sleeve, backtest: dg.AssetKey, partitions: dg.Part
     name = sleeve.name
 
     def performance(context: dg.AssetExecutionContext, research: Research, sessions: Sequence[date]) -> Report:
-        book = research.backtest_sessions(name, sessions[-1])
+        book = research.whole_book(name, sessions[-1])
         equity = research.store.read_results(EQUITY, name, BACKTEST, book[0], book[-1])["equity"].cast(pl.Float64)
         shown: dict[str, object] = {"book": range_of(book), "equity_curve": sparkline(equity.to_list())}
         shown |= of_selection(research.selection(name, book))
