@@ -167,9 +167,9 @@ def test_a_book_that_was_replaced_leaves_the_sessions_after_it_stale(small: Proj
 def test_an_entry_that_was_lost_stops_the_figures(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     write = type(small.bot.store).write_results
 
-    def losing(store, table, strategy, book, sessions, rows, layer=""):
+    def losing(store, table, strategy, book, sessions, rows, layer="", made_by=""):
         kept = rows.filter(pl.col("kind") != "commission") if table is ENTRIES else rows
-        write(store, table, strategy, book, sessions, kept, layer)
+        write(store, table, strategy, book, sessions, kept, layer, made_by)
 
     monkeypatch.setattr(type(small.bot.store), "write_results", losing)
     result = small.run(*BACKTESTED, first=FIRST, last=LAST)
