@@ -149,6 +149,6 @@ def test_a_layer_that_notes_what_it_saw_has_one_mark(tmp_path: Path) -> None:
     strategy = bot.sleeve("value_investor").strategy
     layers = strategy.layers()
     strategy.layers = lambda: layers  # the same objects each time
-    marks = bot.markets.made_by(strategy)
+    marks = bot.markets.marks(strategy)
     object.__setattr__(layers[0], "seen", 1)
-    assert bot.markets.made_by(strategy) == marks
+    assert bot.markets.marks(strategy) == marks

@@ -5,7 +5,8 @@ TableLayer is its rules and its serialised expressions; an object of a class of 
 class and these. Of any other (a class made within `layers`, a function in an expression) it is only known that it follows from the
 strategy's class and parameters: it is shared where all of these are the same.
 
-Valid within one process and one state of the code. The same digest is the same layer; another one may still be.
+The code of the classes is no part of a digest: within one process the same digest is the same layer, and beyond it with the same code
+(trading/verdict_marks.py). Another digest may still be the same layer: another version of polars may write an expression otherwise.
 """
 
 import hashlib

@@ -141,7 +141,7 @@ class _Session:
             here = pl.col("session") == self._session
             found += self._differences(LAYERS, name, stored, made.filter(here), why)
             shown = pl.concat([stored, made.filter(~here)], how="diagonal_relaxed")
-            by = markets.made_by(self._strategy)[name]
+            by = markets.marks(self._strategy)[name]
             markets.store.write_results(LAYERS, self._strategy.name, MARKET, sessions, shown, name, by)
         return found
 

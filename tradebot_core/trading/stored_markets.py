@@ -1,6 +1,5 @@
 """The market as the store knows it: panels, layer verdicts, and histories for the session loop."""
 
-import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -8,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property, partial
 from itertools import groupby
-from weakref import WeakKeyDictionary
 
 import polars as pl
 
@@ -22,10 +20,8 @@ from tradebot_core.model.portfolio import usd
 from tradebot_core.model.tables import ACTIONS, BARS, FUNDAMENTALS, INSTANT, LAYERS, SECURITIES, FactTable
 from tradebot_core.quant.panel import MedianVolumes, Panels, filings_read, first_bar_needed, known_bars
 from tradebot_core.strategy import Strategy
-from tradebot_core.trading.code_version import code_of
 from tradebot_core.trading.industries import Industries
 from tradebot_core.trading.late_actions import LateWord, late_words
-from tradebot_core.trading.layer_identity import layer_digests
 from tradebot_core.trading.layers import evaluate_next, passed_by, reads_of
 from tradebot_core.trading.markets import VOIDING_ACTIONS, MarketHistory, closes_of
 from tradebot_core.trading.outsiders import Outsiders
@@ -33,10 +29,9 @@ from tradebot_core.trading.session import LastPrice, SessionMarket
 from tradebot_core.trading.symbol_workers import judge_of
 from tradebot_core.trading.training import Models
 from tradebot_core.trading.universe import UniverseEntry, divided, members_of, within
-from tradebot_core.trading.variants import SEPARATOR
+from tradebot_core.trading.verdict_marks import circumstances, marks_of, require_made
 
 _LOOKED_BACK = timedelta(days=45)  # by the first session of a year: more than the sessions that a panel looks back
-_AS_MADE: WeakKeyDictionary[Strategy, Mapping[str, str]] = WeakKeyDictionary()  # digests of layers before they did anything
 MARKET = "market"  # the book under which verdicts are stored that depend on no book
 
 
@@ -90,7 +85,7 @@ class StoredMarkets:
         first, last = min(map(order.index, names)), max(map(order.index, names))
         earlier = order[:first]
         self.require_verdicts(strategy, [name for name in order[:last] if name not in names], sessions)
-        marks, replacing = self.made_by(strategy), False
+        marks, replacing = self.marks(strategy), False
         known = self.up_to(sessions, reads_of(strategy, self.quality, names))
         with ExitStack() as judges:
             judge = {name: judges.enter_context(judge_of(strategy, layers[name], Models(self))) for name in names}
@@ -114,35 +109,21 @@ class StoredMarkets:
         for layer in layers:
             self.store.forget_results(LAYERS, strategy.name, MARKET, sessions, layer=layer)
 
-    def made_by(self, strategy: Strategy) -> Mapping[str, str]:
-        """By layer, the mark of what makes its verdicts: it and the layers before it, the strategy's code, the data checks, the universe
-        and the cut-off. Facts are no part of it, nor is what a layer notes of them while it works."""
-        if strategy not in _AS_MADE:
-            _AS_MADE[strategy] = layer_digests(strategy)
-        return {layer: _digest(digest, code_of(strategy), self._settings) for layer, digest in _AS_MADE[strategy].items()}
+    def marks(self, strategy: Strategy) -> Mapping[str, str]:
+        """By layer, what its verdicts carry that are made now (trading/verdict_marks.py)."""
+        return marks_of(strategy, self._circumstances)
 
     @cached_property
-    def _settings(self) -> str:
-        universe = "" if self.universe is None else "\n".join(map(str, self.universe))
-        return _digest(self.quality.model_dump_json(), str(self.universe is None), universe, str(self.calendar.cutoff_time))
+    def _circumstances(self) -> str:
+        return circumstances(self.quality, self.universe, self.calendar.cutoff_time)
 
     def require_verdicts(self, strategy: Strategy, layers: Collection[str], sessions: Sequence[date]) -> None:
         """Raises MissingData where a session has no verdicts of one of these layers, or has some that something else made than what the
-        strategy is now. Of verdicts that are older than such marks nobody can tell: they count as made by something else."""
-        marks = self.made_by(strategy) if layers else {}
+        strategy is now."""
+        marks = self.marks(strategy) if layers else {}
         for layer in layers:
             made = self.store.result_makers(LAYERS, strategy.name, MARKET, layer)
-            if missing := [session for session in sessions if session not in made]:
-                raise MissingData(
-                    f"Layer {layer} of {strategy.name} has no verdicts for {len(missing)} sessions from {min(missing)} on.",
-                    f"Materialize {strategy.name}/{layer} for them first. {_how_to_judge(strategy, missing)}",
-                )
-            if others := [session for session in sessions if made[session] != marks[layer]]:
-                raise MissingData(
-                    f"Layer {layer} of {strategy.name} was evaluated with other rules, parameters, code, data checks, universe or cut-off "
-                    f"than are in force (or by a release that did not note them) in {len(others)} sessions from {min(others)} on.",
-                    f"Materialize {strategy.name}/{layer} for them again first. {_how_to_judge(strategy, others)}",
-                )
+            require_made(strategy, layer, sessions, made, marks[layer])
 
     def _verdicts(self, strategy: Strategy, layer: str, sessions: Sequence[date]) -> pl.DataFrame:
         found = self.store.read_results(LAYERS, strategy.name, MARKET, sessions[0], sessions[-1], layer)
@@ -238,16 +219,6 @@ class StoredMarkets:
             since = splits.filter(pl.col("security_id") == security, pl.col("session") > on)
             prices[security] = LastPrice(usd(usd(close) / usd(math.prod(since["value"].to_list()))), on)
         return prices
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def _how_to_judge(strategy: Strategy, sessions: Collection[date]) -> str:
-    of, separator, _ = strategy.name.partition(SEPARATOR)
-    command = f"sweep {of}" if separator else f"backtest {of}"
-    return f"`tradebot {command} --start {min(sessions)} --end {max(sessions)}` does it for all layers."
 
 
 def _passed(verdicts: pl.DataFrame) -> pl.DataFrame:

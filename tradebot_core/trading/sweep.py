@@ -83,8 +83,8 @@ def share_layers(
     """Stores the verdicts of all layers of `strategies`; returns how many layers were evaluated and how many were shared.
 
     `stored` are strategies whose verdicts are in the store already, of these sessions, by their present definitions: MissingData where they
-    are not. With `wanted`, layers
-    of other digests are left alone: a part of a sweep has them in the store already, or they are the parts' own.
+    are not. With `wanted`, layers of other digests are left alone: a part of a sweep has them in the store already, or they are the
+    parts' own.
     """
     owners: dict[str, str] = {}
     for strategy in stored:
