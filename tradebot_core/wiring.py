@@ -3,7 +3,6 @@ the execution engine are chosen."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -72,7 +71,7 @@ from tradebot_core.trading.security_master import OneOfSeveral
 from tradebot_core.trading.session import sleeve_equity
 from tradebot_core.trading.simulated_account import SimulatedAccount
 from tradebot_core.trading.sleeves import Sleeve, sleeve_of
-from tradebot_core.trading.stored_book import StoredBook
+from tradebot_core.trading.stored_book import StoredBook, how_to_test
 from tradebot_core.trading.stored_markets import StoredMarkets, by_year
 from tradebot_core.trading.sweep import Division, divided, share_layers, walk_together
 from tradebot_core.trading.training import Models
@@ -329,50 +328,13 @@ class Tradebot:
 
     def returns(self, name: str, start: date | None = None, end: date | None = None) -> tuple[list[date], list[float]]:
         """Of the backtest, per session; `start` and `end` as in `performance`."""
-        with self._one_book(name, start, end) as book:
+        with self._book(name).read_as_one(start, end) as book:
             equity = self.store.read_results(EQUITY, name, BACKTEST, book[0], book[-1])
             path = [self._equity_before(name, book[0]), *equity["equity"].cast(pl.Float64)]
         return equity["session"].to_list(), [after / before - 1 for before, after in pairwise(path)]
 
-    @contextmanager
-    def _one_book(self, name: str, start: date | None = None, end: date | None = None) -> Iterator[Sequence[date]]:
-        """The sessions from `start` to `end` of `whole_book`, for reading its tables. Raises MissingData as well where it was stored anew
-        meanwhile: what was read may be half of the one and half of the other."""
-        book = [session for session in self.whole_book(name, end) if start is None or session >= start]
-        if not book:
-            raise MissingData(f"There is no backtest of {name} from {start} on.", _how_to_test(name))
-        made = self._book(name).digests(book)
-
-        def require_the_same() -> None:
-            if len(made) < len(book) or self._book(name).digests(book) != made:
-                raise MissingData(
-                    f"The backtest of {name} was stored anew while it was read.", "Ask again when its run has ended."
-                )
-
-        try:
-            yield book
-        except Exception:
-            require_the_same()  # which explains whatever went wrong
-            raise
-        require_the_same()
-
     def whole_book(self, name: str, until: date | None = None) -> Sequence[date]:
-        """The sessions of the latest unbroken book (up to `until`), from the one in which it was opened. Raises MissingData where there is
-        none, or where it went on from a book that was replaced, or of which not all tables were stored."""
-        book, opened = self._book(name).chain(until)
-        if not book:
-            if self.store.result_sessions(EQUITY, name, BACKTEST) and not self.store.result_sessions(BOOKS, name, BACKTEST):
-                raise MissingData(
-                    f"The backtest of {name} was not stored whole: its run broke off, or is storing it now.", _how_to_test(name)
-                )
-            raise MissingData(f"There is no backtest of {name}.", _how_to_test(name))
-        if not opened:
-            went_on = f"`tradebot backtest {name} --continue --start {book[0]} --end {book[-1]}`"
-            raise MissingData(
-                f"The sessions of {name} from {book[0]} to {book[-1]} went on from a book that was replaced since, or not stored whole.",
-                f"Go on from the one that is there, {went_on}, or run it again from its first session.",
-            )
-        return book
+        return self._book(name).whole(until)
 
     def walk_forward(
         self, names: Sequence[str], start: date, end: date, train_years: int, test_years: int, figure: str
@@ -402,14 +364,14 @@ class Tradebot:
                 f"The backtests of {one} and {other} have no session in common there.",
                 "Run both over the same sessions: `tradebot sweep` does, with as_is as the strategy unchanged.",
             )
-        with self._one_book(one, start, end), self._one_book(other, start, end):
+        with self._book(one).read_as_one(start, end), self._book(other).read_as_one(start, end):
             return compare(self.store, self.tested(one).strategy, self.tested(other).strategy, common)
 
     def _present_book(self, name: str, end: date | None) -> Sequence[date]:
         """The sessions of its latest unbroken book. Raises where there is none, or where it was made with other settings."""
         sleeve = self.tested(name)
         book = self.whole_book(sleeve.name, end)
-        self._require_made_as_it_is(sleeve, book, _how_to_test(name))
+        self._require_made_as_it_is(sleeve, book, how_to_test(name))
         return book
 
     def _require_made_as_it_is(self, sleeve: Sleeve, book: Sequence[date], mend: str) -> None:
@@ -473,7 +435,7 @@ class Tradebot:
 
     def performance(self, name: str, start: date | None = None, end: date | None = None) -> Performance:
         """Figures of the backtest from `start` to `end`; both default to the latest unbroken book's."""
-        with self._one_book(name, start, end) as book:
+        with self._book(name).read_as_one(start, end) as book:
             tables = {
                 table: self.store.read_results(RESULT_TABLES[table], name, BACKTEST, book[0], book[-1])
                 for table in ("equity", "fills", "entries")
@@ -496,7 +458,7 @@ class Tradebot:
             raise MissingData(
                 f"There is no backtest of {name} there.", f"Run `tradebot backtest {name} --start ... --end ...`."
             )
-        self._require_made_as_it_is(sleeve, book, f"{_how_to_test(name)} Then look at what it saw.")
+        self._require_made_as_it_is(sleeve, book, f"{how_to_test(name)} Then look at what it saw.")
         chosen = sample(self.store, self.calendar, name, sessions, most, seed)
         gate = LookAheadGate(sleeve.strategy, self.markets, usd(sleeve.capital), partial(self.backtest_walk, sleeve))
         return gate.check(chosen, sessions)
@@ -504,7 +466,7 @@ class Tradebot:
     def report(self, name: str, end: date | None = None) -> Report:
         """Everything there is to say of the latest unbroken book up to `end`, from its opening on. Reads all bars and verdicts of the
         range, year by year."""
-        with self._one_book(name, end=end) as book:
+        with self._book(name).read_as_one(end=end) as book:
             return make_report(
                 self.store,
                 self.calendar,
@@ -693,14 +655,6 @@ def build_for_orders(config: Config) -> Tradebot:
     """Ledger and engine, and nothing that may be broken when orders have to be cancelled: no strategy, collector or universe."""
     bare = {"strategies": (), "collectors": (), "universe": UniverseSettings()}
     return build(config.model_copy(update=bare), Path())
-
-
-def _how_to_test(name: str) -> str:
-    of, separator, variant = name.partition(SEPARATOR)
-    if not separator:
-        return f"Run `tradebot backtest {name} --start ... --end ...`."
-    how = f" --param {variant.replace(',', ' --param ')}" if "=" in variant else ""
-    return f"Run `tradebot sweep {of}{how} --start ... --end ...`."
 
 
 def _year_by_year(store: DataStore, sessions: Sequence[date], as_of: datetime) -> Iterator[pl.DataFrame]:

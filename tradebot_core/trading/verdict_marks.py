@@ -27,7 +27,8 @@ def circumstances(quality: QualitySettings, universe: Sequence[UniverseEntry] | 
 
 
 def marks_of(strategy: Strategy, under: str) -> Mapping[str, str]:
-    """By name of layer, `under` these circumstances. What a layer notes in itself while it works is no part of it: the digests are those of when it was first asked."""
+    """By name of layer, `under` these circumstances. What a layer notes in itself while it works is no part of it: the digests are those
+    of when it was first asked."""
     if strategy not in _DIGESTS:
         _DIGESTS[strategy] = layer_digests(strategy)
     return {layer: _digest(digest, code_of(strategy), under) for layer, digest in _DIGESTS[strategy].items()}
