@@ -30,7 +30,7 @@ def bot(tmp_path: Path) -> Tradebot:
     return bot
 
 
-def break_off(bot: Tradebot, sessions: Sequence, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def break_off(bot: Tradebot, sessions: Sequence, table: str, monkeypatch: pytest.MonkeyPatch, restart: bool = True) -> None:
     """The process is killed when it comes to write this table."""
     write = FileStore.write_results
 
@@ -41,7 +41,7 @@ def break_off(bot: Tradebot, sessions: Sequence, table: str, monkeypatch: pytest
 
     with monkeypatch.context() as until_then, pytest.raises(KeyboardInterrupt):
         until_then.setattr(FileStore, "write_results", killed)
-        bot.backtest(NAME, sessions, restart=True)
+        bot.backtest(NAME, sessions, restart)
 
 
 def told(bot: Tradebot) -> dict[str, object]:
@@ -71,6 +71,16 @@ def test_a_backtest_that_was_not_stored_whole_has_no_figures_and_is_not_continue
     other.backtest(NAME, RANGE[:20])
     other.backtest(NAME, RANGE[20:])
     assert other.performance(NAME).sessions == len(RANGE)
+
+
+@pytest.mark.parametrize("table", ["decisions", "equity", "books"])
+def test_a_continuation_that_breaks_off_while_it_is_stored_leaves_the_book_before_it(bot, monkeypatch, table) -> None:
+    bot.backtest(NAME, RANGE)
+    break_off(bot, RANGE[10:], table, monkeypatch, restart=False)
+    assert list(bot.backtest_sessions(NAME)) == list(RANGE[:10])
+    bot.backtest(NAME, RANGE[10:])
+    assert list(bot.backtest_sessions(NAME)) == list(RANGE)
+    assert len(bot.store.read_results(EQUITY, NAME, BACKTEST)) == len(RANGE)
 
 
 def test_sessions_that_went_on_from_a_book_that_is_gone_have_no_figures(bot, tmp_path, monkeypatch) -> None:

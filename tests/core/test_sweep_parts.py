@@ -8,11 +8,8 @@ from hypothesis import strategies as st
 
 from tests import markets
 from tests.core.test_variants import WITH_VARIANTS
-from tests.markets import SESSIONS, fill_store, run_layers
-from tradebot_core.model.tables import BOOKS, EQUITY
-from tradebot_core.stores.file_store import FileStore
+from tests.markets import SESSIONS, fill_store
 from tradebot_core.trading.layer_identity import layer_digests
-from tradebot_core.trading.order_trail import BACKTEST
 from tradebot_core.trading.stored_markets import StoredMarkets
 from tradebot_core.wiring import Tradebot
 
@@ -98,25 +95,3 @@ def test_a_part_without_what_comes_before_it_says_what_is_missing(tmp_path):
 
     with pytest.raises(MissingData, match="has no verdicts"):
         bot_in(tmp_path).sweep_part(NAMES, RANGE, 3, 0)
-
-
-@pytest.mark.parametrize("table", ["decisions", "equity", "books"])
-def test_a_backtest_that_breaks_off_while_it_is_stored_leaves_no_book_that_its_tables_are_not_of(tmp_path, monkeypatch, table):
-    bot = bot_in(tmp_path)
-    run_layers(bot, "value_investor", RANGE)
-    bot.backtest("value_investor", RANGE)
-    write = FileStore.write_results
-
-    def killed(store, written, *rest, **named):
-        if written.name == table:
-            raise KeyboardInterrupt
-        write(store, written, *rest, **named)
-
-    with monkeypatch.context() as until_then, pytest.raises(KeyboardInterrupt):
-        until_then.setattr(FileStore, "write_results", killed)
-        bot.backtest("value_investor", RANGE[10:])  # goes on from the tenth session
-    assert list(bot.backtest_sessions("value_investor")) == list(RANGE[:10])
-    assert len(bot.store.read_results(BOOKS, "value_investor", BACKTEST)) == 10
-    bot.backtest("value_investor", RANGE[10:])
-    assert list(bot.backtest_sessions("value_investor")) == list(RANGE)
-    assert len(bot.store.read_results(EQUITY, "value_investor", BACKTEST)) == len(RANGE)
